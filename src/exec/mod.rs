@@ -1,0 +1,1 @@
+//! Executions: start, wait, cancel, settle, reconcile.

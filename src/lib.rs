@@ -1,0 +1,32 @@
+//! Runs OCI container jobs to completion with no daemon.
+//!
+//! A job is a YAML spec: image, command, init steps, limits. Coracle pulls the image from a
+//! registry or an OCI layout, unpacks its layers, runs the init steps and the main process through
+//! libcontainer, keeps their output in a bounded ring, and leaves a durable record of every
+//! execution.
+//!
+//! # Modules and their direction
+//! Imports go downward only; `tests/architecture.rs` holds them.
+//!
+//! ```text
+//! main → cli → exec → init, bundle, image, runtime, record, log, spec
+//! bundle → spec, plan, image (config type only)    runtime → log, plan, outcome
+//! record → outcome                                 image, runtime, record, log → state_dir, sys
+//! spec, plan, sys, seccomp, outcome → nothing in the crate
+//! ```
+
+#![deny(unsafe_code)]
+
+pub mod bundle;
+pub mod cli;
+pub mod exec;
+pub mod image;
+pub mod log;
+pub mod outcome;
+pub mod plan;
+pub mod record;
+pub mod runtime;
+pub mod seccomp;
+pub mod spec;
+pub mod state_dir;
+pub mod sys;

@@ -1,0 +1,214 @@
+//! How one attempt of an execution ended: the value that the supervisor hands to the record.
+//!
+//! [`Outcome`] is written by the supervisor as `outcome` in the execution's directory, read by
+//! whoever settles the execution, and folded into the durable record. It imports nothing of this
+//! crate, so that every layer can speak of an end in the same terms. No number stands for
+//! something it is not: an end by signal has no exit code.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::time::Duration;
+
+/// Version of the JSON document; a reader refuses a higher one.
+pub const OUTCOME_VERSION: u32 = 1;
+
+/// The end of one attempt, with what it used. Times on the wall clock are RFC 3339 UTC; `elapsed` is
+/// from the monotonic clock and does not follow changes of the wall clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outcome {
+    /// Always [`OUTCOME_VERSION`] when written.
+    pub version: u32,
+    /// Why and how it ended.
+    pub end: End,
+    /// When the main process was started; `None` when it never was.
+    pub started_at: Option<jiff::Timestamp>,
+    /// When the end was known.
+    pub completed_at: jiff::Timestamp,
+    /// From the supervisor's start to the end.
+    pub elapsed: Duration,
+    /// Resource use of all processes of the attempt.
+    pub usage: Usage,
+    /// Notes for the user that are no failures (a limit that could not be read, a log cut short).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// Ways an attempt ends.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum End {
+    /// The main process called `exit` with this code (0..=255).
+    Exited { code: u8 },
+    /// The main process was ended by this signal, which neither the user nor a limit of ours sent.
+    Signalled { signal: i32 },
+    /// The kernel's OOM killer acted in the job's cgroup and the main process was killed.
+    OomKilled,
+    /// The deadline passed; `how` is how the job ended after the stop signal.
+    Deadline { after: Duration, how: Stopped },
+    /// A user cancelled; `how` is how the job ended after the stop signal.
+    Cancelled { how: Stopped },
+    /// An init step failed; the main process was not started.
+    InitStep { step: String, cause: StepCause },
+    /// `execve` of the main process failed with this errno: the command was not found or is not
+    /// executable (ENOENT → exit code 127, all else → 126, as `docker run`).
+    NotExecutable { command: String, errno: i32 },
+    /// The container could not be made; `stage` is what was being done.
+    NotCreated { stage: String, message: String },
+    /// The supervisor is gone and left no outcome; set by whoever finds that out.
+    SupervisorLost { message: String },
+}
+
+/// What became of a process that was told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Stopped {
+    /// It had not been started.
+    BeforeStart,
+    /// It exited by itself with this code, within the grace period.
+    Exited { code: u8 },
+    /// It was ended by this signal; SIGKILL when the grace period was over.
+    Signalled { signal: i32 },
+}
+
+/// Why an init step failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum StepCause {
+    Exited { code: u8 },
+    Signalled { signal: i32 },
+    OomKilled,
+    NotExecutable { command: String, errno: i32 },
+    TimedOut { after: Duration },
+}
+
+/// Resources used by an attempt. `None` means that the host offers no way to know.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Usage {
+    /// Peak memory in bytes: of the cgroup where there is one, else the largest resident set of any
+    /// one process; `peak_memory_source` says which.
+    pub peak_memory: Option<u64>,
+    pub peak_memory_source: Option<PeakMemorySource>,
+    /// CPU time in user mode.
+    pub cpu_user: Option<Duration>,
+    /// CPU time in kernel mode.
+    pub cpu_system: Option<Duration>,
+    /// Times the kernel's OOM killer acted in the job's cgroup; `None` without a cgroup.
+    pub oom_kills: Option<u64>,
+}
+
+/// Where [`Usage::peak_memory`] comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeakMemorySource {
+    /// `memory.peak` (v2) or `memory.max_usage_in_bytes` (v1).
+    Cgroup,
+    /// `ru_maxrss` of getrusage(2).
+    LargestProcess,
+}
+
+/// First exit code above 128 is for signal 1, as shells and `docker run` have it.
+const SIGNAL_BASE: u8 = 128;
+/// The container engine itself failed (`docker run`).
+pub const EXIT_ENGINE: u8 = 125;
+/// The command cannot be invoked (`docker run`).
+pub const EXIT_NOT_EXECUTABLE: u8 = 126;
+/// The command cannot be found (`docker run`).
+pub const EXIT_NOT_FOUND: u8 = 127;
+
+impl End {
+    /// The exit code of `coracle run`, by the rules of `docker run`
+    /// (<https://docs.docker.com/reference/cli/docker/container/run/#exit-status>).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            End::Exited { code } => *code,
+            End::Signalled { signal } => signal_code(*signal),
+            End::OomKilled => signal_code(libc::SIGKILL),
+            End::Deadline { how, .. } | End::Cancelled { how } => match how {
+                Stopped::BeforeStart => EXIT_ENGINE,
+                Stopped::Exited { code } => *code,
+                Stopped::Signalled { signal } => signal_code(*signal),
+            },
+            End::NotExecutable { errno, .. } => errno_code(*errno),
+            End::InitStep { cause, .. } => match cause {
+                StepCause::Exited { code } => *code,
+                StepCause::Signalled { signal } => signal_code(*signal),
+                StepCause::OomKilled => signal_code(libc::SIGKILL),
+                StepCause::NotExecutable { errno, .. } => errno_code(*errno),
+                StepCause::TimedOut { .. } => EXIT_ENGINE,
+            },
+            End::NotCreated { .. } | End::SupervisorLost { .. } => EXIT_ENGINE,
+        }
+    }
+
+    /// The exit code of the job's own main process, where it had one.
+    pub fn job_exit_code(&self) -> Option<u8> {
+        match self {
+            End::Exited { code }
+            | End::Deadline { how: Stopped::Exited { code }, .. }
+            | End::Cancelled { how: Stopped::Exited { code } } => Some(*code),
+            _ => None,
+        }
+    }
+}
+
+fn signal_code(signal: i32) -> u8 {
+    // Linux signals are 1..=64, so the sum always fits; anything else is a decoding error upstream.
+    SIGNAL_BASE.saturating_add(u8::try_from(signal).unwrap_or(u8::MAX))
+}
+
+fn errno_code(errno: i32) -> u8 {
+    if errno == libc::ENOENT { EXIT_NOT_FOUND } else { EXIT_NOT_EXECUTABLE }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Exited { code } => write!(f, "exited with code {code}"),
+            End::Signalled { signal } => write!(f, "killed by {}", signal_name(*signal)),
+            End::OomKilled => f.write_str("killed by the OOM killer: the memory limit was reached"),
+            End::Deadline { after, how } => write!(f, "deadline of {after:?} passed; {how}"),
+            End::Cancelled { how } => write!(f, "cancelled; {how}"),
+            End::InitStep { step, cause } => write!(f, "init step {step:?} {cause}"),
+            End::NotExecutable { command, errno } => write_not_executable(f, command, *errno),
+            End::NotCreated { stage, message } => write!(f, "failed to {stage}: {message}"),
+            End::SupervisorLost { message } => write!(f, "supervisor lost: {message}"),
+        }
+    }
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stopped::BeforeStart => f.write_str("it had not started"),
+            Stopped::Exited { code } => write!(f, "it exited with code {code}"),
+            Stopped::Signalled { signal } => write!(f, "it was killed by {}", signal_name(*signal)),
+        }
+    }
+}
+
+impl fmt::Display for StepCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StepCause::Exited { code } => write!(f, "exited with code {code}"),
+            StepCause::Signalled { signal } => write!(f, "was killed by {}", signal_name(*signal)),
+            StepCause::OomKilled => f.write_str("was killed by the OOM killer: the memory limit was reached"),
+            StepCause::NotExecutable { command, errno } => write_not_executable(f, command, *errno),
+            StepCause::TimedOut { after } => write!(f, "did not end within {after:?}"),
+        }
+    }
+}
+
+fn write_not_executable(f: &mut fmt::Formatter<'_>, command: &str, errno: i32) -> fmt::Result {
+    let error = std::io::Error::from_raw_os_error(errno);
+    write!(f, "failed to execute {command:?}: {error}")
+}
+
+/// `SIGTERM` for 15; `signal 34` for a number without a name.
+pub fn signal_name(signal: i32) -> String {
+    match nix::sys::signal::Signal::try_from(signal) {
+        Ok(known) => known.as_str().to_owned(),
+        Err(_) => format!("signal {signal}"),
+    }
+}

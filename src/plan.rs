@@ -1,0 +1,173 @@
+//! The plan of one attempt: everything a supervisor needs to know, as data.
+//!
+//! A front makes it (from the job, the image and the host), writes it to `plan.json` in the
+//! execution's directory, and starts a supervisor there. The supervisor and the launchers read it
+//! and carry it out; they decide nothing that stands in here. It holds no secret that the job
+//! itself does not see and no live handle.
+
+use oci_spec::runtime::Spec;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Version of the document; a supervisor refuses any other.
+pub const PLAN_VERSION: u32 = 1;
+
+/// What to run, on which root file system, within which bounds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    pub version: u32,
+    pub execution_id: String,
+    pub job_name: String,
+    /// `None`: the supervisor is root and the job's ids are the host's.
+    pub rootless: Option<IdMappings>,
+    pub rootfs: Overlay,
+    /// Processes run one after the other on the same root file system. The last one is the main
+    /// process; the others are init steps, each of which must succeed.
+    pub processes: Vec<ProcessPlan>,
+    pub limits: Limits,
+    /// From the supervisor's start until the stop signal is sent.
+    pub deadline: Option<Duration>,
+    /// Sent first when the job is to stop.
+    pub stop_signal: i32,
+    /// From the stop signal to SIGKILL.
+    pub stop_grace_period: Duration,
+    /// Bytes of log data kept, without the header page.
+    pub max_log_size: u64,
+}
+
+/// How container ids map to the ids of the host, for user_namespaces(7).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdMappings {
+    pub uids: Vec<IdMap>,
+    pub gids: Vec<IdMap>,
+}
+
+/// One line of `/proc/PID/uid_map`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdMap {
+    /// First id inside the container.
+    pub container: u32,
+    /// First id on the host.
+    pub host: u32,
+    /// Number of consecutive ids.
+    pub count: u32,
+}
+
+impl IdMappings {
+    /// True when only the caller's own ids are mapped, which the kernel allows without newuidmap(1).
+    pub fn is_single(&self) -> bool {
+        let single = |maps: &[IdMap]| maps.len() == 1 && maps[0].count == 1;
+        single(&self.uids) && single(&self.gids)
+    }
+
+    /// True when the container id `uid` is mapped.
+    pub fn has_uid(&self, uid: u32) -> bool {
+        self.uids.iter().any(|map| map.has(uid))
+    }
+
+    /// True when the container id `gid` is mapped.
+    pub fn has_gid(&self, gid: u32) -> bool {
+        self.gids.iter().any(|map| map.has(gid))
+    }
+}
+
+impl IdMap {
+    fn has(&self, id: u32) -> bool {
+        id >= self.container && u64::from(id) < u64::from(self.container) + u64::from(self.count)
+    }
+}
+
+/// The overlay mount of the job's root file system. Paths are absolute on the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Overlay {
+    /// Image layers, lowest (base) first. May be empty: an empty image.
+    pub layers: Vec<PathBuf>,
+    pub upper: PathBuf,
+    pub work: PathBuf,
+    /// Where it is mounted in the private mount namespace; `root.path` of every runtime spec.
+    pub mountpoint: PathBuf,
+    /// Directories on the host that take over the image's content at a path of the container the
+    /// first time they are used, as Docker's volumes do.
+    pub volumes: Vec<Volume>,
+}
+
+/// A named or anonymous volume. It is mounted by the runtime spec; this is only its first filling.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Volume {
+    /// Directory on the host; exists.
+    pub source: PathBuf,
+    /// Absolute path in the container.
+    pub target: String,
+}
+
+/// One process of the job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessPlan {
+    /// Name of the init step; `None` for the main process.
+    pub step: Option<String>,
+    /// The runtime spec. Its `process.user` is not yet final: see `user`.
+    pub spec: Box<Spec>,
+    /// Looked up in the job's own root file system right before the start, so that an init step
+    /// may create it.
+    pub user: UserRequest,
+    /// Run our own pid 1 and the process under it; `false`: the process is pid 1 itself.
+    pub init: bool,
+    /// Compiled seccomp filter (array of `struct sock_filter`); `None` only for
+    /// `security_opt: [seccomp=unconfined]`.
+    pub seccomp_filter: Option<PathBuf>,
+    /// For an init step: end it after this time.
+    pub timeout: Option<Duration>,
+}
+
+/// A user as `docker run --user` reads it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserRequest {
+    /// `""` (root), `name`, `uid`, `name:group`, `uid:gid`, …
+    pub user: String,
+    /// Names or numbers of further groups.
+    pub extra_groups: Vec<String>,
+}
+
+/// Limits enforced through cgroups. `None`: no limit of ours.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Hard memory limit in bytes.
+    pub memory: Option<u64>,
+    /// Memory plus swap in bytes, at least `memory`; `Some(u64::MAX)` means unlimited swap.
+    pub memory_swap: Option<u64>,
+    /// Soft memory limit in bytes.
+    pub memory_reservation: Option<u64>,
+    /// CPU time in thousandths of one CPU.
+    pub cpu_millis: Option<u64>,
+    /// Relative weight in the v1 scale, 2..=262144.
+    pub cpu_shares: Option<u64>,
+    /// List format of cpuset(7), for example `0-1,3`.
+    pub cpuset: Option<String>,
+    /// Number of processes and threads.
+    pub pids: Option<u64>,
+    /// Whether `pids` was asked for by the user, or is our default that a host without the means
+    /// may leave out with a note.
+    pub pids_is_default: bool,
+}
+
+impl Limits {
+    /// True when something was asked for that only a cgroup can enforce.
+    pub fn must_be_enforced(&self) -> bool {
+        self.memory.is_some()
+            || self.memory_swap.is_some()
+            || self.memory_reservation.is_some()
+            || self.cpu_millis.is_some()
+            || self.cpu_shares.is_some()
+            || self.cpuset.is_some()
+            || (self.pids.is_some() && !self.pids_is_default)
+    }
+}

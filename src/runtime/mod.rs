@@ -1,0 +1,1 @@
+//! Supervisor, launcher and pid 1: how a plan becomes processes.

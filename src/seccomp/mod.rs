@@ -1,0 +1,1 @@
+//! The default seccomp profile as data, and its compilation to BPF.

@@ -1,0 +1,5 @@
+//! Spec.
+
+mod job;
+
+pub use job::*;

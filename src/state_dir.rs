@@ -1,0 +1,256 @@
+//! Where everything lives on disk: the one place that knows file names under the state root.
+
+use std::path::{Path, PathBuf};
+
+/// The state root and the runtime root, with the names of everything below them.
+///
+/// ```text
+/// ROOT/VERSION                     store format, one decimal number
+/// ROOT/coracle.db                  SQLite: the record
+/// ROOT/executions/ID/              see [`ExecutionDir`]
+/// ROOT/blobs/sha256/HEX            manifests, indexes and image configs
+/// ROOT/layers/sha256/HEX/          one directory per unpacked layer, named by its diff id
+/// ROOT/staging/                    layers being unpacked; whatever no live process owns is garbage
+/// ROOT/volumes/NAME/               named volumes
+/// ROOT/cache/seccomp-HASH.bpf      compiled seccomp filters
+/// RUNTIME/                         runtime files (tmpfs where the host has one)
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateDir {
+    root: PathBuf,
+    runtime: PathBuf,
+}
+
+/// Format of everything under the root except the database, which has its own schema version.
+pub const STORE_VERSION: u32 = 1;
+
+/// Environment variable that names the state root.
+pub const ROOT_VARIABLE: &str = "CORACLE_ROOT";
+
+/// The state root cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateDirError {
+    #[error(
+        "the state root has no place: neither HOME nor XDG_DATA_HOME is set; name one with --root or {ROOT_VARIABLE}"
+    )]
+    NoHome,
+    #[error("failed to {action} {}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error(
+        "the state root {} belongs to uid {owner}, but this is uid {user}; \
+         use a root of your own (--root or {ROOT_VARIABLE}) or run as its owner", root.display()
+    )]
+    WrongOwner { root: PathBuf, owner: u32, user: u32 },
+    #[error(
+        "the state root {} was written by a newer coracle (store version {found}, this one knows {STORE_VERSION}); \
+         use that version or another root", root.display()
+    )]
+    Newer { root: PathBuf, found: u32 },
+    #[error("{} does not hold a store version; if this directory is not coracle's, name another root", path.display())]
+    NotOurs { path: PathBuf },
+}
+
+impl StateDir {
+    /// The root that applies: `explicit` (from `--root` or [`ROOT_VARIABLE`]; it holds the runtime
+    /// files too), else `/var/lib/coracle` and `/run/coracle` for root, else
+    /// `$XDG_DATA_HOME/coracle` (`~/.local/share/coracle`) and `$XDG_RUNTIME_DIR/coracle`.
+    /// Creates what is missing and checks owner and store version.
+    ///
+    /// # Errors
+    /// See [`StateDirError`]; nothing is created in a directory that is not ours.
+    pub fn open(explicit: Option<&Path>) -> Result<StateDir, StateDirError> {
+        let dir = StateDir::locate(explicit, nix::unistd::geteuid().is_root(), |name| {
+            std::env::var_os(name).map(PathBuf::from)
+        })?;
+        dir.prepare()?;
+        Ok(dir)
+    }
+
+    /// The pure part of [`StateDir::open`]: `variable` looks up the environment.
+    fn locate(
+        explicit: Option<&Path>,
+        is_root: bool,
+        variable: impl Fn(&str) -> Option<PathBuf>,
+    ) -> Result<StateDir, StateDirError> {
+        // The XDG base directory specification wants relative paths in these variables ignored.
+        let absolute = |name: &str| variable(name).filter(|path| path.is_absolute());
+        if let Some(root) = explicit {
+            let root = std::path::absolute(root).map_err(|source| StateDirError::Io {
+                action: "make absolute",
+                path: root.to_owned(),
+                source,
+            })?;
+            return Ok(StateDir { runtime: root.join("run"), root });
+        }
+        if is_root {
+            return Ok(StateDir { root: "/var/lib/coracle".into(), runtime: "/run/coracle".into() });
+        }
+        let root = absolute("XDG_DATA_HOME")
+            .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
+            .ok_or(StateDirError::NoHome)?
+            .join("coracle");
+        let runtime = absolute("XDG_RUNTIME_DIR").map_or_else(|| root.join("run"), |dir| dir.join("coracle"));
+        Ok(StateDir { root, runtime })
+    }
+
+    /// An opened root whose paths are known; for roles that are told both by their starter.
+    pub fn from_parts(root: PathBuf, runtime: PathBuf) -> StateDir {
+        StateDir { root, runtime }
+    }
+
+    fn prepare(&self) -> Result<(), StateDirError> {
+        use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+        let io = |action: &'static str, path: &Path| {
+            let path = path.to_owned();
+            move |source| StateDirError::Io { action, path, source }
+        };
+        // 0711 on the root: a container's mapped root must be able to walk to its layers and no one
+        // else may list them. The parts that hold data are 0700.
+        let create = |path: &Path, mode: u32| {
+            std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(io("create the directory", path))
+        };
+        create(&self.root, 0o711)?;
+        let owner = std::fs::metadata(&self.root).map_err(io("look at", &self.root))?.uid();
+        let user = nix::unistd::geteuid().as_raw();
+        if owner != user {
+            return Err(StateDirError::WrongOwner { root: self.root.clone(), owner, user });
+        }
+        let version_file = self.root.join("VERSION");
+        match std::fs::read_to_string(&version_file) {
+            Ok(text) => match text.trim().parse::<u32>() {
+                Ok(found) if found > STORE_VERSION => {
+                    return Err(StateDirError::Newer { root: self.root.clone(), found });
+                }
+                Ok(_) => {}
+                Err(_) => return Err(StateDirError::NotOurs { path: version_file }),
+            },
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                for (directory, mode) in [
+                    ("executions", 0o711),
+                    ("blobs/sha256", 0o711),
+                    ("layers/sha256", 0o711),
+                    ("staging", 0o711),
+                    ("volumes", 0o711),
+                    ("cache", 0o711),
+                ] {
+                    create(&self.root.join(directory), mode)?;
+                }
+                crate::sys::file::write_atomic(&version_file, format!("{STORE_VERSION}\n").as_bytes())
+                    .map_err(io("write", &version_file))?;
+            }
+            Err(error) => return Err(io("read", &version_file)(error)),
+        }
+        create(&self.runtime, 0o711)
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn runtime(&self) -> &Path {
+        &self.runtime
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.root.join("coracle.db")
+    }
+
+    pub fn blobs(&self) -> PathBuf {
+        self.root.join("blobs")
+    }
+
+    pub fn layers(&self) -> PathBuf {
+        self.root.join("layers")
+    }
+
+    pub fn staging(&self) -> PathBuf {
+        self.root.join("staging")
+    }
+
+    pub fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
+    pub fn cache(&self) -> PathBuf {
+        self.root.join("cache")
+    }
+
+    pub fn executions(&self) -> PathBuf {
+        self.root.join("executions")
+    }
+
+    pub fn execution(&self, id: &str) -> ExecutionDir {
+        ExecutionDir { path: self.executions().join(id) }
+    }
+}
+
+/// One execution's directory.
+///
+/// ```text
+/// plan.json        what the supervisor is to do (`plan::Plan`)
+/// state            live stage, written by the supervisor alone (`runtime::state`)
+/// outcome          how it ended (`outcome::Outcome`), complete or absent
+/// cancel           a request to cancel: grace period in milliseconds
+/// log.ring         captured stdio (`log`)
+/// files/           generated files that are mounted into the container (hosts, resolv.conf, …)
+/// upper/ work/ rootfs/ volumes/   writable layer, overlay work directory, mountpoint, anonymous volumes
+/// runtime/         libcontainer's own state and the bundles
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecutionDir {
+    path: PathBuf,
+}
+
+impl ExecutionDir {
+    pub fn from_path(path: PathBuf) -> ExecutionDir {
+        ExecutionDir { path }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn plan(&self) -> PathBuf {
+        self.path.join("plan.json")
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.path.join("state")
+    }
+
+    pub fn outcome(&self) -> PathBuf {
+        self.path.join("outcome")
+    }
+
+    pub fn cancel_request(&self) -> PathBuf {
+        self.path.join("cancel")
+    }
+
+    pub fn log(&self) -> PathBuf {
+        self.path.join("log.ring")
+    }
+
+    pub fn files(&self) -> PathBuf {
+        self.path.join("files")
+    }
+
+    pub fn upper(&self) -> PathBuf {
+        self.path.join("upper")
+    }
+
+    pub fn work(&self) -> PathBuf {
+        self.path.join("work")
+    }
+
+    pub fn rootfs(&self) -> PathBuf {
+        self.path.join("rootfs")
+    }
+
+    pub fn volumes(&self) -> PathBuf {
+        self.path.join("volumes")
+    }
+
+    pub fn runtime(&self) -> PathBuf {
+        self.path.join("runtime")
+    }
+}

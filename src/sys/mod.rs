@@ -1,0 +1,3 @@
+//! The only home of `unsafe`: thin, safe wrappers over what the kernel offers and no crate does.
+
+pub mod file;
