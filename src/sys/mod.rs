@@ -2,4 +2,6 @@
 
 pub mod file;
 pub mod mount;
+pub mod network;
 pub mod process;
+pub mod userns;

@@ -254,6 +254,12 @@ pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Owns a descriptor that recvmsg(2) just made.
+pub(crate) fn adopt(fd: RawFd) -> OwnedFd {
+    // SAFETY: the caller got the number out of SCM_RIGHTS, where the kernel made it for this process alone.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
 /// Closes every descriptor above the standard streams but those in `keep`.
 ///
 /// Only for a process that is about to do one last thing: any owner of a closed descriptor must not
