@@ -23,6 +23,9 @@ pub struct Plan {
     /// `None`: the supervisor is root and the job's ids are the host's.
     pub rootless: Option<IdMappings>,
     pub rootfs: Overlay,
+    /// A network namespace with nothing but `lo`, shared by all processes of the job (the runtime
+    /// specs ask for none); `false`: the host's network.
+    pub private_network: bool,
     /// Processes run one after the other on the same root file system. The last one is the main
     /// process; the others are init steps, each of which must succeed.
     pub processes: Vec<ProcessPlan>,
