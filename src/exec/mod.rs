@@ -2,6 +2,4 @@
 
 mod model;
 
-pub use model::{
-    JobExecution, JobExecutionId, JobStatus, JobTrigger, ListQuery, Live, LiveStage, StatusFilter, UnknownStatus,
-};
+pub use model::{JobExecution, JobExecutionId, JobStatus, JobTrigger, ListQuery, StatusFilter, UnknownStatus};

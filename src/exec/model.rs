@@ -2,6 +2,7 @@
 
 use crate::outcome::{End, Usage};
 use crate::record;
+use crate::runtime::state::{LiveState, Stage};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -126,35 +127,16 @@ pub struct JobExecution {
     pub spec: serde_json::Value,
 }
 
-/// What the `state` file of a live execution tells beyond the record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Live {
-    pub stage: LiveStage,
-    /// The init step that runs now.
-    pub step: Option<String>,
-    /// When the main process was started.
-    pub started_at: Option<Timestamp>,
-    /// Pid of the supervisor.
-    pub supervisor: i32,
-}
-
-/// The part of an execution's way that its supervisor knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LiveStage {
-    Initializing,
-    Running,
-}
-
 impl JobExecution {
-    /// The row of the record, with what is known of it while it is live. `live` counts for an active
-    /// row only; an active row without it is initialising: its supervisor has not said more.
-    pub fn new(row: record::Execution, live: Option<Live>) -> JobExecution {
+    /// The row of the record, with what its `state` file tells while it is live. `live` counts for an
+    /// active row only; an active row without it is initialising: its supervisor has not said more.
+    pub fn new(row: record::Execution, live: Option<LiveState>) -> JobExecution {
         let live = live.filter(|_| row.status == record::Status::Active);
         let status = match row.status {
             record::Status::Pending => JobStatus::Pending,
-            record::Status::Active => match live.as_ref().map(|live| live.stage) {
-                None | Some(LiveStage::Initializing) => JobStatus::Initializing,
-                Some(LiveStage::Running) => JobStatus::Running,
+            record::Status::Active => match live.as_ref().map(|live| &live.stage) {
+                None | Some(Stage::Initializing { .. }) => JobStatus::Initializing,
+                Some(Stage::Running | Stage::Ending) => JobStatus::Running,
             },
             record::Status::Completed => {
                 JobStatus::Completed { exit_code: 0, duration: row.elapsed.unwrap_or_default() }
@@ -164,9 +146,11 @@ impl JobExecution {
             }
             record::Status::Cancelled => JobStatus::Cancelled,
         };
-        let (step, started_at, supervisor) = match live {
-            Some(live) => (live.step, live.started_at, Some(live.supervisor)),
-            None => (None, row.started_at, None),
+        let supervisor = live.as_ref().map(|live| live.supervisor.pid);
+        let (step, started_at) = match live {
+            Some(LiveState { stage: Stage::Initializing { step }, .. }) => (step, None),
+            Some(LiveState { stage: Stage::Running, since, .. }) => (None, Some(since)),
+            Some(LiveState { stage: Stage::Ending, .. }) | None => (None, row.started_at),
         };
         JobExecution {
             id: JobExecutionId(row.id),

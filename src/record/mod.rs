@@ -36,5 +36,5 @@ mod tests;
 
 pub use error::RecordError;
 pub use query::Query;
-pub use row::{Execution, JobTrigger, NewExecution, Owner, Status};
+pub use row::{Execution, JobTrigger, NewExecution, Status};
 pub use store::Record;

@@ -2,10 +2,10 @@
 
 use super::error::RecordError;
 use crate::outcome::{End, PeakMemorySource, Usage};
+use crate::sys::process::ProcessIdentity;
 use jiff::Timestamp;
 use rusqlite::Row;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -110,16 +110,6 @@ impl JobTrigger {
     }
 }
 
-/// The process that prepares a pending execution, told apart from any later one with the same pid.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Owner {
-    pub pid: i32,
-    /// Field 22 of `/proc/PID/stat`, in clock ticks since boot (proc_pid_stat(5)).
-    pub start_time: u64,
-    /// `/proc/sys/kernel/random/boot_id`.
-    pub boot_id: String,
-}
-
 /// A row to insert; it starts as [`Status::Pending`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct NewExecution {
@@ -133,7 +123,8 @@ pub struct NewExecution {
     /// The validated spec; the record does not look into it.
     pub spec: serde_json::Value,
     pub labels: BTreeMap<String, String>,
-    pub owner: Option<Owner>,
+    /// The process that prepares it: when that is gone and the row still pending, nobody will.
+    pub owner: Option<ProcessIdentity>,
     pub created_at: Timestamp,
     /// Notes for the user; those of the outcome follow them.
     pub notes: Vec<String>,
@@ -154,7 +145,8 @@ pub struct Execution {
     pub container_id: Option<String>,
     pub spec: serde_json::Value,
     pub labels: BTreeMap<String, String>,
-    pub owner: Option<Owner>,
+    /// The process that prepares it, while it is pending.
+    pub owner: Option<ProcessIdentity>,
     pub created_at: Timestamp,
     /// When the main process was started; known at the end, and `None` then when it never was.
     pub started_at: Option<Timestamp>,

@@ -3,6 +3,7 @@ mod damage;
 use super::*;
 use crate::outcome::{End, OUTCOME_VERSION, Outcome, PeakMemorySource, Stopped, Usage};
 use crate::state_dir::StateDir;
+use crate::sys::process::ProcessIdentity;
 use jiff::Timestamp;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -28,7 +29,7 @@ fn new_execution(id: &str, job: &str) -> NewExecution {
         image: "oci:image:v1".into(),
         spec: serde_json::json!({"name": job}),
         labels: [("team".to_owned(), "a".to_owned())].into(),
-        owner: Some(Owner { pid: 7, start_time: 8, boot_id: "b".into() }),
+        owner: Some(ProcessIdentity { pid: 7, start_time: 8, boot_id: "b".into() }),
         created_at: time("2026-01-02T03:04:05.000000006Z"),
         notes: vec!["single id mapping".into()],
     }

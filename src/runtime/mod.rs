@@ -1,1 +1,3 @@
 //! Supervisor, launcher and pid 1: how a plan becomes processes.
+
+pub mod state;
