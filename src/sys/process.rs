@@ -175,7 +175,9 @@ pub fn reap_any() -> io::Result<Option<Reaped>> {
     };
     match Errno::result(result) {
         Ok(0) | Err(Errno::ECHILD) => Ok(None),
-        Ok(pid) => Ok(Some(Reaped { pid: Pid::from_raw(pid), status: RawStatus(status), usage: ChildUsage::from(usage) })),
+        Ok(pid) => {
+            Ok(Some(Reaped { pid: Pid::from_raw(pid), status: RawStatus(status), usage: ChildUsage::from(usage) }))
+        }
         Err(Errno::EINTR) => Ok(None),
         Err(error) => Err(error.into()),
     }
