@@ -7,3 +7,4 @@ pub mod network;
 pub mod process;
 pub mod tree;
 pub mod userns;
+pub mod wait;
