@@ -19,3 +19,24 @@ die() {
 }
 have() { command -v "$1" >/dev/null 2>&1; }
 is_root() { [ "$(id -u)" -eq 0 ]; }
+
+# processes_of USER: pids of the processes that run as USER.
+processes_of() {
+  local directory id
+  id=$(id -u "$1")
+  for directory in /proc/[0-9]*; do
+    [ "$(stat -c %u "$directory" 2>/dev/null)" = "$id" ] && printf '%s\n' "${directory#/proc/}"
+  done
+  return 0
+}
+
+# remove_user USER: with its processes. Only for users that a script made.
+remove_user() {
+  local pid
+  for pid in $(processes_of "$1"); do
+    kill -KILL "$pid" 2>/dev/null || true
+    # userdel refuses while it is there.
+    timeout 10 tail --pid="$pid" -f /dev/null || true
+  done
+  userdel "$1" 2>/dev/null
+}
