@@ -30,3 +30,5 @@ pub mod seccomp;
 pub mod spec;
 pub mod state_dir;
 pub mod sys;
+
+pub use exec::init;

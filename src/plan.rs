@@ -5,7 +5,7 @@
 //! and carry it out; they decide nothing that stands in here. It holds no secret that the job
 //! itself does not see and no live handle.
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxCapabilities, Spec};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,6 +23,9 @@ pub struct Plan {
     /// `None`: the supervisor is root and the job's ids are the host's.
     pub rootless: Option<IdMappings>,
     pub rootfs: Overlay,
+    /// A network namespace with nothing but `lo`, shared by all processes of the job (the runtime
+    /// specs ask for none); `false`: the host's network.
+    pub private_network: bool,
     /// Processes run one after the other on the same root file system. The last one is the main
     /// process; the others are init steps, each of which must succeed.
     pub processes: Vec<ProcessPlan>,
@@ -117,6 +120,8 @@ pub struct ProcessPlan {
     /// Looked up in the job's own root file system right before the start, so that an init step
     /// may create it.
     pub user: UserRequest,
+    /// Capabilities when the user turns out not to be root; root has those in `spec`.
+    pub user_capabilities: Option<LinuxCapabilities>,
     /// Run our own pid 1 and the process under it; `false`: the process is pid 1 itself.
     pub init: bool,
     /// Compiled seccomp filter (array of `struct sock_filter`); `None` only for

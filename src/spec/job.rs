@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// One job of a deployment.
+/// One job of a deployment. Comes from [`super::Deployment::parse`], [`JobSpec::from_image`] and
+/// [`JobSpec::with`]; deserialize only what coracle itself has stored.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobSpec {
     /// The service's name in the deployment.

@@ -1,3 +1,10 @@
 //! The only home of `unsafe`: thin, safe wrappers over what the kernel offers and no crate does.
 
+pub mod capabilities;
 pub mod file;
+pub mod mount;
+pub mod network;
+pub mod process;
+pub mod tree;
+pub mod userns;
+pub mod wait;

@@ -1,0 +1,314 @@
+//! What the world sees of an execution.
+
+use crate::outcome::{End, Usage};
+use crate::record;
+use crate::runtime::state::{LiveState, Stage};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+pub use crate::record::JobTrigger;
+
+/// Name of one execution: a UUID v7, lower case with hyphens. Ids sort by creation, to the
+/// millisecond.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobExecutionId(pub String);
+
+impl JobExecutionId {
+    /// A new id, unlike any other.
+    pub fn new() -> JobExecutionId {
+        JobExecutionId(uuid::Uuid::now_v7().to_string())
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for JobExecutionId {
+    fn default() -> JobExecutionId {
+        JobExecutionId::new()
+    }
+}
+
+impl fmt::Display for JobExecutionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How far an execution is. Only these change into another: `Pending` into any, `Initializing` into
+/// any but `Pending`, `Running` into the last three, which never change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum JobStatus {
+    /// Waiting, or its image is being pulled.
+    Pending,
+    /// Its container is being made, or an init step runs.
+    Initializing,
+    /// The main process runs.
+    Running,
+    /// The main process exited with code 0; `duration` is from the supervisor's start to the end, by
+    /// the monotonic clock.
+    Completed { exit_code: i32, duration: Duration },
+    /// Any other end; `exit_code` where the main process exited by itself.
+    Failed { reason: String, exit_code: Option<i32> },
+    /// Ended because somebody asked for it.
+    Cancelled,
+}
+
+impl JobStatus {
+    /// True for the statuses that never change.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self, JobStatus::Completed { .. } | JobStatus::Failed { .. } | JobStatus::Cancelled)
+    }
+
+    /// The status without what it carries.
+    pub fn filter(&self) -> StatusFilter {
+        match self {
+            JobStatus::Pending => StatusFilter::Pending,
+            JobStatus::Initializing => StatusFilter::Initializing,
+            JobStatus::Running => StatusFilter::Running,
+            JobStatus::Completed { .. } => StatusFilter::Completed,
+            JobStatus::Failed { .. } => StatusFilter::Failed,
+            JobStatus::Cancelled => StatusFilter::Cancelled,
+        }
+    }
+}
+
+impl fmt::Display for JobStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.filter().as_str();
+        match self {
+            JobStatus::Completed { exit_code, .. } | JobStatus::Failed { exit_code: Some(exit_code), .. } => {
+                write!(f, "{name}({exit_code})")
+            }
+            _ => f.write_str(name),
+        }
+    }
+}
+
+/// One execution of a job.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobExecution {
+    pub id: JobExecutionId,
+    pub job_name: String,
+    /// `None` for a job given by flags alone.
+    pub deployment: Option<String>,
+    pub status: JobStatus,
+    pub trigger: JobTrigger,
+    /// Times are of the wall clock.
+    pub created_at: Timestamp,
+    /// When the main process was started; `None` when it was not, or is not yet.
+    pub started_at: Option<Timestamp>,
+    /// Set exactly when the status is terminal.
+    pub completed_at: Option<Timestamp>,
+    /// From the supervisor's start to the end, by the monotonic clock.
+    pub duration: Option<Duration>,
+    /// The image as written in the spec.
+    pub image: String,
+    /// Manifest digest (`sha256:…`), known once the image is there.
+    pub image_digest: Option<String>,
+    pub container_id: Option<String>,
+    /// How it ended, for programs; set exactly when the status is terminal.
+    pub end: Option<End>,
+    pub usage: Usage,
+    /// What a user should know that is no failure.
+    pub notes: Vec<String>,
+    pub labels: BTreeMap<String, String>,
+    /// The init step that runs now.
+    pub step: Option<String>,
+    /// Pid of the supervisor, while there is one.
+    pub supervisor: Option<i32>,
+    /// The [`JobSpec`](crate::spec::JobSpec) as recorded, by the version that recorded it.
+    pub spec: serde_json::Value,
+}
+
+impl JobExecution {
+    /// The row of the record, with what its `state` file tells while it is live. `live` counts for an
+    /// active row only; an active row without it is initialising: its supervisor has not said more.
+    pub fn new(row: record::Execution, live: Option<LiveState>) -> JobExecution {
+        let live = live.filter(|_| row.status == record::Status::Active);
+        let status = match row.status {
+            record::Status::Pending => JobStatus::Pending,
+            record::Status::Active => match live.as_ref().map(|live| &live.stage) {
+                None | Some(Stage::Initializing { .. }) => JobStatus::Initializing,
+                Some(Stage::Running | Stage::Ending) => JobStatus::Running,
+            },
+            record::Status::Completed => {
+                JobStatus::Completed { exit_code: 0, duration: row.elapsed.unwrap_or_default() }
+            }
+            record::Status::Failed => {
+                JobStatus::Failed { reason: row.reason.unwrap_or_default(), exit_code: row.exit_code.map(i32::from) }
+            }
+            record::Status::Cancelled => JobStatus::Cancelled,
+        };
+        let supervisor = live.as_ref().map(|live| live.supervisor.pid);
+        let (step, started_at) = match live {
+            Some(LiveState { stage: Stage::Initializing { step }, .. }) => (step, None),
+            Some(LiveState { stage: Stage::Running, since, .. }) => (None, Some(since)),
+            Some(LiveState { stage: Stage::Ending, .. }) | None => (None, row.started_at),
+        };
+        JobExecution {
+            id: JobExecutionId(row.id),
+            job_name: row.job_name,
+            deployment: row.deployment,
+            status,
+            trigger: row.trigger,
+            created_at: row.created_at,
+            started_at,
+            completed_at: row.completed_at,
+            duration: row.elapsed,
+            image: row.image,
+            image_digest: row.image_digest,
+            container_id: row.container_id,
+            end: row.end,
+            usage: row.usage,
+            notes: row.notes,
+            labels: row.labels,
+            step,
+            supervisor,
+            spec: row.spec,
+        }
+    }
+}
+
+/// A [`JobStatus`] to look for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StatusFilter {
+    Pending,
+    Initializing,
+    Running,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+impl StatusFilter {
+    pub const ALL: [StatusFilter; 6] = [
+        StatusFilter::Pending,
+        StatusFilter::Initializing,
+        StatusFilter::Running,
+        StatusFilter::Completed,
+        StatusFilter::Failed,
+        StatusFilter::Cancelled,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StatusFilter::Pending => "pending",
+            StatusFilter::Initializing => "initializing",
+            StatusFilter::Running => "running",
+            StatusFilter::Completed => "completed",
+            StatusFilter::Failed => "failed",
+            StatusFilter::Cancelled => "cancelled",
+        }
+    }
+
+    /// What the record calls it; both live stages are `active` there.
+    pub fn recorded(self) -> record::Status {
+        match self {
+            StatusFilter::Pending => record::Status::Pending,
+            StatusFilter::Initializing | StatusFilter::Running => record::Status::Active,
+            StatusFilter::Completed => record::Status::Completed,
+            StatusFilter::Failed => record::Status::Failed,
+            StatusFilter::Cancelled => record::Status::Cancelled,
+        }
+    }
+}
+
+/// No status has this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown status {0:?}; there are pending, initializing, running, completed, failed and cancelled")]
+pub struct UnknownStatus(pub String);
+
+impl FromStr for StatusFilter {
+    type Err = UnknownStatus;
+
+    fn from_str(text: &str) -> Result<StatusFilter, UnknownStatus> {
+        let found = StatusFilter::ALL.into_iter().find(|status| status.as_str() == text);
+        found.ok_or_else(|| UnknownStatus(text.to_owned()))
+    }
+}
+
+/// Which executions to list, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListQuery {
+    pub job: Option<String>,
+    /// Empty: every status that `all` lets through.
+    pub statuses: Vec<StatusFilter>,
+    /// The newest so many.
+    pub limit: Option<usize>,
+    /// Terminal ones too. Naming a terminal status implies it.
+    pub all: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn statuses_display_as_documented() {
+        let completed = JobStatus::Completed { exit_code: 0, duration: Duration::from_secs(1) };
+        let failed = |exit_code| JobStatus::Failed { reason: "x".into(), exit_code };
+        let shown: Vec<String> = [
+            JobStatus::Pending,
+            JobStatus::Initializing,
+            JobStatus::Running,
+            completed,
+            failed(Some(1)),
+            failed(None),
+            JobStatus::Cancelled,
+        ]
+        .iter()
+        .map(|status| format!("{status} {}", status.is_terminal()))
+        .collect();
+        assert_eq!(
+            shown,
+            [
+                "pending false",
+                "initializing false",
+                "running false",
+                "completed(0) true",
+                "failed(1) true",
+                "failed true",
+                "cancelled true"
+            ]
+        );
+    }
+
+    #[test]
+    fn triggers_display_as_documented() {
+        let shown: Vec<String> = [
+            JobTrigger::Endpoint { remote_addr: Some("127.0.0.1:80".into()) },
+            JobTrigger::Endpoint { remote_addr: None },
+            JobTrigger::Cli,
+            JobTrigger::Scheduler,
+            JobTrigger::Internal { reason: "retry".into() },
+        ]
+        .iter()
+        .map(JobTrigger::to_string)
+        .collect();
+        assert_eq!(shown, ["endpoint(127.0.0.1:80)", "endpoint", "cli", "scheduler", "internal(retry)"]);
+    }
+
+    #[test]
+    fn ids_differ_and_sort_by_creation() {
+        let ids: Vec<JobExecutionId> = (0..1000).map(|_| JobExecutionId::new()).collect();
+        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 1000);
+        assert!(ids.is_sorted());
+        assert_eq!(ids[0].to_string().len(), 36);
+    }
+
+    #[test]
+    fn status_names_are_read_back() {
+        for status in StatusFilter::ALL {
+            assert_eq!(status.as_str().parse(), Ok(status));
+        }
+        assert_eq!("done".parse::<StatusFilter>(), Err(UnknownStatus("done".into())));
+    }
+}

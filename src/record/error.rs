@@ -1,0 +1,59 @@
+//! What can go wrong with the record.
+
+use super::row::Status;
+use rusqlite::ErrorCode;
+use std::path::{Path, PathBuf};
+
+/// A failure of the record. Display says what to do where the user can do something.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// A file of the database cannot be made.
+    #[error("failed to {action} {}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error(
+        "the database {} was written by a newer coracle (schema {found}, this one knows {known}); \
+         use that version or another root", path.display()
+    )]
+    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("{} is a database of another program; name another root", path.display())]
+    NotOurs { path: PathBuf },
+    #[error(
+        "the database {0} is damaged; restore a copy, or move {0}, {0}-wal and {0}-shm away to start \
+         with an empty record (images and layers stay)", path.display()
+    )]
+    Corrupt { path: PathBuf, source: rusqlite::Error },
+    #[error("the database {} cannot be written; make it and its directory writable, or name another root", path.display())]
+    ReadOnly { path: PathBuf, source: Option<rusqlite::Error> },
+    #[error("no space left for the database {}; free some, then try again", path.display())]
+    Full { path: PathBuf, source: rusqlite::Error },
+    #[error("the database {} is held by another process for too long", path.display())]
+    Busy { path: PathBuf, source: rusqlite::Error },
+    #[error("failed to {action} in the database {}", path.display())]
+    Sql { action: &'static str, path: PathBuf, source: rusqlite::Error },
+    /// A column does not hold what this version writes there.
+    #[error("the record of execution {id} holds an unreadable {column}")]
+    Unreadable { id: String, column: &'static str, source: Option<serde_json::Error> },
+    #[error("no execution {id}")]
+    NotFound { id: String },
+    #[error("execution {id} is {status}; cancel it first")]
+    NotTerminal { id: String, status: Status },
+}
+
+impl RecordError {
+    /// Sorts a failure of SQLite by what the user can do about it.
+    pub(super) fn sql(action: &'static str, path: &Path, source: rusqlite::Error) -> RecordError {
+        let path = path.to_owned();
+        let rusqlite::Error::SqliteFailure(failure, _) = &source else {
+            return RecordError::Sql { action, path, source };
+        };
+        match failure.code {
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => RecordError::Corrupt { path, source },
+            ErrorCode::ReadOnly => RecordError::ReadOnly { path, source: Some(source) },
+            ErrorCode::DiskFull => RecordError::Full { path, source },
+            // The shared-memory file could not grow (<https://sqlite.org/rescode.html#ioerr_shmsize>).
+            _ if failure.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE => RecordError::Full { path, source },
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => RecordError::Busy { path, source },
+            _ => RecordError::Sql { action, path, source },
+        }
+    }
+}

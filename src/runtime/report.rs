@@ -1,0 +1,135 @@
+//! What launcher, pid 1 and the job's own process tell the supervisor: one datagram each on a
+//! CLOEXEC `SOCK_SEQPACKET` pair, so that a message is whole or absent whoever dies.
+
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+};
+use serde::{Deserialize, Serialize};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+/// Longest message; error texts are cut to fit well below it.
+const MAX_MESSAGE: usize = 16 * 1024;
+/// Longest error text in a message.
+const MAX_TEXT: usize = 8 * 1024;
+/// Namespaces that one message can carry: user, mount, cgroup.
+const MAX_DESCRIPTORS: usize = 4;
+
+/// One step of a start, in the order in which they come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// From the first launcher: its namespaces are ready; the descriptors come along, in the order
+    /// in which setns(2) must enter them.
+    Namespaces,
+    /// From a launcher: the container's init exists, with this pid in the supervisor's namespace,
+    /// and waits for the gate.
+    Created { pid: i32 },
+    /// From anyone before the job's program runs: it cannot be started.
+    Failed { stage: String, message: String },
+    /// From the job's process: execve(2) failed.
+    NotExecutable { command: String, errno: i32 },
+    /// From pid 1: the job's main process ended with this raw wait status.
+    Ended { status: i32 },
+}
+
+/// Both ends: the supervisor's, which only receives, and the one that children inherit.
+///
+/// # Errors
+/// The kernel's.
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?;
+    nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
+    Ok((ours, theirs))
+}
+
+/// Sends one report with descriptors.
+///
+/// # Errors
+/// `EPIPE` when the supervisor is gone.
+pub fn send(socket: BorrowedFd<'_>, report: &Report, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut report = report.clone();
+    if let Report::Failed { message, .. } = &mut report {
+        truncate(message);
+    }
+    let bytes = serde_json::to_vec(&report)?;
+    let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let control: &[ControlMessage<'_>] = if raw.is_empty() { &[] } else { &rights };
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&bytes)], control, MsgFlags::MSG_NOSIGNAL, None)?;
+    Ok(())
+}
+
+fn truncate(text: &mut String) {
+    if text.len() > MAX_TEXT {
+        let end = (0..=MAX_TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+}
+
+/// What a receive found.
+#[derive(Debug)]
+pub enum Received {
+    Report(Report, Vec<OwnedFd>),
+    /// Nothing now.
+    WouldBlock,
+    /// Every sender is gone.
+    Closed,
+}
+
+/// Receives one report without waiting.
+///
+/// # Errors
+/// The kernel's, and a message that is none of ours.
+pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Received> {
+    let mut buffer = vec![0; MAX_MESSAGE];
+    let mut control = nix::cmsg_space!([RawFd; MAX_DESCRIPTORS]);
+    let mut parts = [IoSliceMut::new(&mut buffer)];
+    let result = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::MSG_CMSG_CLOEXEC);
+    let (length, descriptors) = match result {
+        Ok(message) => {
+            let mut descriptors = Vec::new();
+            for part in message.cmsgs()? {
+                if let ControlMessageOwned::ScmRights(raw) = part {
+                    descriptors.extend(raw.into_iter().map(crate::sys::process::adopt));
+                }
+            }
+            (message.bytes, descriptors)
+        }
+        Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EINTR) => return Ok(Received::WouldBlock),
+        Err(nix::errno::Errno::ECONNRESET) => return Ok(Received::Closed),
+        Err(error) => return Err(error.into()),
+    };
+    if length == 0 {
+        return Ok(Received::Closed);
+    }
+    Ok(Received::Report(serde_json::from_slice(&buffer[..length])?, descriptors))
+}
+
+/// The failure as a report, sent on a best-effort basis: whoever fails has nobody else to tell.
+pub fn send_failure(socket: &impl AsFd, stage: &str, error: &dyn std::fmt::Display) {
+    let report = Report::Failed { stage: stage.to_owned(), message: error.to_string() };
+    // The supervisor is gone when this fails, and with it the need to know.
+    let _ = send(socket.as_fd(), &report, &[]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_and_descriptors_arrive_whole_and_in_order() {
+        let (ours, theirs) = pair().unwrap();
+        assert!(matches!(receive(ours.as_fd()).unwrap(), Received::WouldBlock));
+        let null = std::fs::File::open("/dev/null").unwrap();
+        send(theirs.as_fd(), &Report::Namespaces, &[null.as_fd(), null.as_fd()]).unwrap();
+        send_failure(&theirs, "create the container", &"ä".repeat(MAX_TEXT));
+        drop(theirs);
+        let Received::Report(Report::Namespaces, descriptors) = receive(ours.as_fd()).unwrap() else { panic!() };
+        assert_eq!(descriptors.len(), 2);
+        let Received::Report(Report::Failed { stage, message }, _) = receive(ours.as_fd()).unwrap() else { panic!() };
+        assert_eq!(stage, "create the container");
+        assert!(message.ends_with('…') && message.len() <= MAX_TEXT + 4);
+        assert!(matches!(receive(ours.as_fd()).unwrap(), Received::Closed));
+    }
+}

@@ -1,0 +1,57 @@
+//! The live stage of an execution: a small file that its supervisor alone writes and anyone may
+//! read. It says who the supervisor is, so that its death can be told; what is final is in the record.
+
+use crate::sys::file::write_atomic_volatile;
+use crate::sys::process::ProcessIdentity;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::Path;
+
+/// Content of the `state` file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LiveState {
+    pub supervisor: ProcessIdentity,
+    pub stage: Stage,
+    /// When this stage began.
+    pub since: jiff::Timestamp,
+    /// The container's init in the host's pid namespace, once there is one.
+    pub init_pid: Option<i32>,
+    /// Directories under the cgroup file systems that belong to this execution.
+    #[serde(default)]
+    pub cgroups: Vec<std::path::PathBuf>,
+}
+
+/// What a live execution is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "stage", rename_all = "snake_case")]
+pub enum Stage {
+    /// Making the container, or in an init step.
+    Initializing { step: Option<String> },
+    /// The main process runs.
+    Running,
+    /// The main process ended; output is being collected and the outcome written.
+    Ending,
+}
+
+impl LiveState {
+    /// Replaces the file. Not durable across a reboot, which ends the supervisor anyway.
+    ///
+    /// # Errors
+    /// The file system's.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        write_atomic_volatile(path, &serde_json::to_vec(self)?)
+    }
+
+    /// `None` when no supervisor has written one yet.
+    ///
+    /// # Errors
+    /// The file system's, and content that is not ours.
+    pub fn read(path: &Path) -> io::Result<Option<LiveState>> {
+        match std::fs::read(path) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Environment variables, and `$E:NAME` in their values.
+
+use super::names::{env_name, no_nul};
+use super::node::Value;
+use super::reader::{At, Lookup};
+use super::value_error::ValueError;
+
+const REFERENCE: &str = "$E:";
+const ESCAPED: &str = "$$E:";
+
+/// `K=V`, or `K` to take the value from the caller's environment, as `docker run --env`. Nothing in
+/// `V` is replaced.
+///
+/// # Errors
+/// An unusable name; with `K` alone, [`ValueError::EnvUnset`] and [`ValueError::EnvNotUtf8`].
+pub fn parse_env(text: &str, env: Lookup) -> Result<(String, String), ValueError> {
+    match text.split_once('=') {
+        Some((name, value)) => Ok((env_name(name)?, no_nul("the value of an environment variable", value)?)),
+        None => {
+            let name = env_name(text)?;
+            let value = lookup(&name, env)?;
+            Ok((name, value))
+        }
+    }
+}
+
+fn lookup(name: &str, env: Lookup) -> Result<String, ValueError> {
+    let value = env(name).ok_or_else(|| ValueError::EnvUnset { name: name.to_owned() })?;
+    value.into_string().map_err(|_| ValueError::EnvNotUtf8 { name: name.to_owned() })
+}
+
+/// Replaces every `$E:NAME` by the caller's variable; the name is the longest run of
+/// `[A-Za-z_][A-Za-z0-9_]*`. `$$E:` stands for a literal `$E:`. What is put in is not read again.
+fn expand(text: &str, env: Lookup) -> Result<String, ValueError> {
+    let mut expanded = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(dollar) = rest.find('$') {
+        let (before, after) = rest.split_at(dollar);
+        expanded.push_str(before);
+        if let Some(tail) = after.strip_prefix(ESCAPED) {
+            expanded.push_str(REFERENCE);
+            rest = tail;
+        } else if let Some(tail) = after.strip_prefix(REFERENCE) {
+            let end = tail.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(tail.len());
+            let (name, tail) = tail.split_at(end);
+            if name.is_empty() || name.as_bytes()[0].is_ascii_digit() {
+                return Err(ValueError::Malformed {
+                    what: "a reference to an environment variable",
+                    text: text.to_owned(),
+                    form: "$E:NAME, or $$E: for a literal $E:",
+                });
+            }
+            expanded.push_str(&lookup(name, env)?);
+            rest = tail;
+        } else {
+            expanded.push('$');
+            rest = &after[1..];
+        }
+    }
+    expanded.push_str(rest);
+    no_nul("the value of an environment variable", &expanded)
+}
+
+/// A mapping, or a list of `K=V` and `K` as in compose.
+pub(super) fn read_env(at: &At) -> Vec<(String, String)> {
+    const HINT: &str = "write NAME: value lines, or a list of NAME=value";
+    let env = at.report.env;
+    if let Value::List(_) = at.node.value {
+        let pairs = at.each(HINT, |item| {
+            let text = item.text()?;
+            let (name, value) = match text.split_once('=') {
+                Some((name, value)) => (item.check(env_name(name))?, item.check(expand(value, env))?),
+                None => item.check(parse_env(text, env))?,
+            };
+            Some((item.clone(), name, value))
+        });
+        let mut unique: Vec<(String, String)> = Vec::new();
+        for (item, name, value) in pairs.unwrap_or_default() {
+            if unique.iter().any(|(known, _)| *known == name) {
+                item.error(ValueError::Duplicate { what: "environment variable", name });
+            } else {
+                unique.push((name, value));
+            }
+        }
+        return unique;
+    }
+    let pair = |(name, at): (&str, At)| {
+        let name = at.check_name(env_name(name));
+        let value = match at.node.value {
+            Value::Null => at.wrong_type("a value", "write \"\" for an empty one"),
+            _ => at.parse(|text| expand(text, env)),
+        };
+        Some((name?, value?))
+    };
+    at.entries(HINT).unwrap_or_default().into_iter().filter_map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
+    fn env(name: &str) -> Option<OsString> {
+        match name {
+            "HOST" => Some("example.org".into()),
+            "PORT_2" => Some("80".into()),
+            "LOOP" => Some("$E:HOST".into()),
+            "BAD" => Some(OsString::from_vec(vec![0xff])),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn references_are_replaced_anywhere_in_a_value() {
+        for (text, expected) in [
+            ("plain", "plain"),
+            ("$E:HOST", "example.org"),
+            ("http://$E:HOST:$E:PORT_2/", "http://example.org:80/"),
+            ("$E:HOST$E:HOST", "example.orgexample.org"),
+            ("$$E:HOST", "$E:HOST"),
+            ("$$$E:HOST", "$$E:HOST"),
+            ("$E:LOOP", "$E:HOST"),
+            ("$HOME costs 5$", "$HOME costs 5$"),
+            ("$E", "$E"),
+            ("é$E:HOST-é", "éexample.org-é"),
+        ] {
+            assert_eq!(expand(text, &env).as_deref(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn unusable_references_name_the_variable() {
+        for (text, message) in [
+            ("$E:NOPE", "environment variable \"NOPE\" is not set"),
+            ("$E:PORT", "environment variable \"PORT\" is not set"),
+            ("$E:BAD", "environment variable \"BAD\" is not valid UTF-8"),
+            ("$E:", "\"$E:\" is not a reference to an environment variable; write $E:NAME, or $$E: for a literal $E:"),
+            (
+                "$E:1",
+                "\"$E:1\" is not a reference to an environment variable; write $E:NAME, or $$E: for a literal $E:",
+            ),
+        ] {
+            assert_eq!(expand(text, &env).unwrap_err().to_string(), message);
+        }
+    }
+
+    #[test]
+    fn flags_take_values_literally_and_names_from_the_caller() {
+        let pair = |name: &str, value: &str| Ok((name.to_owned(), value.to_owned()));
+        assert_eq!(parse_env("A=b=c", &env), pair("A", "b=c"));
+        assert_eq!(parse_env("A=", &env), pair("A", ""));
+        assert_eq!(parse_env("A=$E:HOST", &env), pair("A", "$E:HOST"));
+        assert_eq!(parse_env("HOST", &env), pair("HOST", "example.org"));
+        assert_eq!(parse_env("NOPE", &env), Err(ValueError::EnvUnset { name: "NOPE".into() }));
+        assert!(parse_env("=x", &env).is_err());
+        assert!(parse_env("", &env).is_err());
+    }
+}
