@@ -13,8 +13,8 @@ use crate::runtime::{cancel, control, role};
 use crate::spec::JobSpec;
 use crate::state_dir::{ExecutionDir, StateDir};
 use crate::sys::process::ProcessIdentity;
+use crate::sys::readable;
 use crate::sys::tree;
-use crate::sys::wait::process_end;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -255,7 +255,7 @@ impl JobExecutor {
             }
             let supervisor = row.owner.as_ref().filter(|_| row.status == Status::Active);
             match supervisor.map(ProcessIdentity::open) {
-                Some(Ok(Some(pidfd))) => process_end(pidfd).await.map_err(ExecError::io("wait for", id.as_str()))?,
+                Some(Ok(Some(pidfd))) => wait_for_end(pidfd).await.map_err(ExecError::io("wait for", id.as_str()))?,
                 _ => tokio::time::sleep(PENDING_POLL).await,
             }
         }
@@ -319,6 +319,11 @@ impl JobExecutor {
         }
         Ok(log::Reader::open(&path)?)
     }
+}
+
+async fn wait_for_end(pidfd: OwnedFd) -> io::Result<()> {
+    // A pidfd becomes readable when its process ends (pidfd_open(2)).
+    readable::watch(pidfd)?.readable().await.map(drop)
 }
 
 /// The error and its causes in one line, each said once.

@@ -8,4 +8,3 @@ pub mod process;
 pub mod readable;
 pub mod tree;
 pub mod userns;
-pub mod wait;
