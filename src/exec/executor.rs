@@ -115,10 +115,12 @@ impl JobExecutor {
             created_at: jiff::Timestamp::now(),
             notes: Vec::new(),
         })?;
+        let mut pending = Pending { executor: self, id: Some(&id) };
         // The sync goes on while the container is made; nothing runs before it is done.
         let this = self.clone();
         let durable = tokio::task::spawn_blocking(move || this.0.record.make_durable());
         let started = self.launch(&id, job, host, stdio, durable, notice).await;
+        pending.id = None;
         if let Err(error) = &started
             && !matches!(error, ExecError::CancelledBeforeStart { .. })
         {
@@ -318,6 +320,24 @@ impl JobExecutor {
             return Err(ExecError::NoLog { id: id.clone() });
         }
         Ok(log::Reader::open(&path)?)
+    }
+}
+
+/// A start that is under way. Dropped before it is over, as by a `select!` that hears Ctrl-C, it
+/// leaves a cancelled execution and nothing else.
+struct Pending<'a> {
+    executor: &'a JobExecutor,
+    id: Option<&'a JobExecutionId>,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id
+            && let Err(error) = self.executor.settler().abandon(id.as_str())
+        {
+            // Whoever next opens the store finds its owner gone and settles it.
+            tracing::warn!(%error, %id, "an abandoned start is left to be settled");
+        }
     }
 }
 

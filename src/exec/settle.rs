@@ -3,7 +3,7 @@
 //! processes at once.
 
 use super::error::ExecError;
-use crate::outcome::{End, OUTCOME_VERSION, Outcome, Usage};
+use crate::outcome::{End, OUTCOME_VERSION, Outcome, Stopped, Usage};
 use crate::plan::{IdMappings, Plan};
 use crate::record::{Execution, Record, Status};
 use crate::runtime::state::LiveState;
@@ -43,6 +43,15 @@ impl Settler<'_> {
     /// As [`Settler::settle`].
     pub fn fail(&self, id: &str, stage: &str, message: String) -> Result<(), ExecError> {
         let end = End::NotCreated { stage: stage.to_owned(), message };
+        self.finalise(id, &self.state.execution(id), ended(end))
+    }
+
+    /// Cancels an execution whose start its own front gave up.
+    ///
+    /// # Errors
+    /// As [`Settler::settle`].
+    pub fn abandon(&self, id: &str) -> Result<(), ExecError> {
+        let end = End::Cancelled { how: Stopped::BeforeStart };
         self.finalise(id, &self.state.execution(id), ended(end))
     }
 
