@@ -8,3 +8,4 @@ pub mod process;
 pub mod readable;
 pub mod tree;
 pub mod userns;
+pub mod sink;
