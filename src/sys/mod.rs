@@ -9,3 +9,4 @@ pub mod readable;
 pub mod tree;
 pub mod userns;
 pub mod sink;
+pub mod seccomp;
