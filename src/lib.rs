@@ -30,5 +30,6 @@ pub mod seccomp;
 pub mod spec;
 pub mod state_dir;
 pub mod sys;
+pub mod user;
 
 pub use exec::init;

@@ -153,7 +153,8 @@ impl End {
     }
 }
 
-fn signal_code(signal: i32) -> u8 {
+/// 128 + n for a process that signal n ended.
+pub fn signal_code(signal: i32) -> u8 {
     // Linux signals are 1..=64, so the sum always fits; anything else is a decoding error upstream.
     SIGNAL_BASE.saturating_add(u8::try_from(signal).unwrap_or(u8::MAX))
 }

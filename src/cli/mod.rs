@@ -1,1 +1,127 @@
-//! The command line.
+//! The command line: what `coracle` does when it is not one of its hidden roles.
+//!
+//! Results go to standard output; notes, warnings and errors to standard error, each line starting
+//! with `coracle: `. A reader that closes standard output early ends the command quietly.
+//!
+//! # Exit codes
+//! As those of `docker run` (<https://docs.docker.com/reference/cli/docker/container/run/#exit-status>):
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 to 255 | `run`, `wait`: the job's own exit code |
+//! | 128 + n | `run`, `wait`: signal n ended the job; `run`: signal n ended it before the job was started |
+//! | 125 | coracle itself failed, wrong usage included |
+//! | 126 | the job's command cannot be executed |
+//! | 127 | the job's command was not found |
+//!
+//! Every other command exits with 0 or 125.
+
+mod args;
+mod error;
+mod executions;
+mod human;
+mod interrupts;
+mod json;
+mod logs;
+mod output;
+mod ps;
+mod run;
+mod validate;
+
+use crate::exec::{JobExecutor, JobExecutorConfig};
+use crate::outcome::EXIT_ENGINE;
+use crate::state_dir::ROOT_VARIABLE;
+use args::{Cli, Command};
+use clap::{CommandFactory, Parser};
+use error::CliError;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Environment variable with filters for diagnostics on standard error, as `coracle=debug`
+/// (<https://docs.rs/tracing-subscriber/latest/tracing_subscriber/filter/struct.EnvFilter.html#directives>).
+const LOG_VARIABLE: &str = "CORACLE_LOG";
+
+/// Runs the command that this process's arguments ask for. Nothing else runs yet: no thread, no
+/// runtime.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return ExitCode::from(usage(&error)),
+    };
+    start_tracing(cli.verbose);
+    match dispatch(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => ExitCode::from(error.report()),
+    }
+}
+
+/// Help and version are results; everything else that ends the parsing is a usage error.
+fn usage(error: &clap::Error) -> u8 {
+    if !error.use_stderr() {
+        return output::finish(output::print(&error.render().to_string()));
+    }
+    let text = error.render().to_string();
+    output::complain(&match text.strip_prefix("error: ") {
+        Some(message) => format!("coracle: error: {message}"),
+        None => text,
+    });
+    EXIT_ENGINE
+}
+
+fn start_tracing(verbose: bool) {
+    let asked = std::env::var(LOG_VARIABLE).ok().filter(|filter| !filter.is_empty());
+    let Some(filter) = asked.or_else(|| verbose.then(|| "coracle=debug".to_owned())) else { return };
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+fn dispatch(cli: Cli) -> Result<u8, CliError> {
+    let root = cli.root.or_else(|| std::env::var_os(ROOT_VARIABLE).filter(|root| !root.is_empty()).map(PathBuf::from));
+    match cli.command {
+        Command::Validate(args) => validate::validate(&args),
+        Command::Completions { shell } => completions(shell),
+        Command::Version => output::print(&format!("coracle {}\n", env!("CARGO_PKG_VERSION"))).map(|()| 0),
+        Command::Run(args) => {
+            // What is wrong with the job is found before anything is made on disk.
+            let jobs = run::jobs(&args)?;
+            with_executor(root, async |executor| run::run(executor, &args, jobs).await)
+        }
+        Command::Ps(args) => with_executor(root, async |executor| ps::ps(executor, &args).await),
+        Command::Logs(args) => with_executor(root, async |executor| logs::logs(executor, &args).await),
+        Command::Inspect(args) => with_executor(root, async |executor| executions::inspect(executor, &args).await),
+        Command::Wait(args) => with_executor(root, async |executor| executions::wait(executor, &args).await),
+        Command::Cancel(args) => with_executor(root, async |executor| executions::cancel(executor, &args).await),
+        Command::Rm(args) => with_executor(root, async |executor| executions::remove(executor, &args).await),
+    }
+}
+
+fn with_executor(
+    root: Option<PathBuf>,
+    body: impl AsyncFnOnce(&JobExecutor) -> Result<u8, CliError>,
+) -> Result<u8, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|source| CliError::Io { action: "start the runtime", source })?;
+    let result = runtime.block_on(async {
+        let executor = JobExecutor::open(JobExecutorConfig { root, ..JobExecutorConfig::default() }).await?;
+        body(&executor).await
+    });
+    // A look-up that still runs in the background has nothing left to say.
+    runtime.shutdown_background();
+    result
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<u8, CliError> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "coracle", &mut script);
+    output::print_bytes(&script).map(|()| 0)
+}
+
+/// Looks up a variable of this process's environment, for `$E:NAME` and `--env NAME`.
+fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}

@@ -35,7 +35,9 @@ pub enum ExecError {
     Io { action: &'static str, path: PathBuf, source: io::Error },
     #[error("failed to start the supervisor {}", binary.display())]
     Spawn { binary: PathBuf, source: io::Error },
-    #[error("the supervisor of execution {id} ended before the job could start; its directory may be unwritable or full")]
+    #[error(
+        "the supervisor of execution {id} ended before the job could start; its directory may be unwritable or full"
+    )]
     SupervisorGone { id: JobExecutionId },
     #[error("execution {id} was cancelled before it started")]
     CancelledBeforeStart { id: JobExecutionId },

@@ -73,4 +73,3 @@ fn settle(arguments: &[OsString]) -> i32 {
         None => 125,
     }
 }
-

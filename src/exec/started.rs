@@ -67,7 +67,8 @@ impl Started {
             if self.control.readable().await.is_err() {
                 return false;
             }
-            let received = self.control.try_io(tokio::io::Interest::READABLE, || control::receive(self.control.as_fd()));
+            let received =
+                self.control.try_io(tokio::io::Interest::READABLE, || control::receive(self.control.as_fd()));
             match received {
                 Ok(Some((control::ENDED, _))) => return true,
                 Ok(Some(_)) => {}

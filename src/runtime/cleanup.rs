@@ -78,9 +78,10 @@ pub fn remove_leftovers(
 fn remove_all(paths: &[PathBuf]) -> io::Result<()> {
     let mut first = Ok(());
     for path in paths {
-        first = first.and(tree::remove(path).map_err(|error| {
-            io::Error::new(error.kind(), format!("failed to remove {}: {error}", path.display()))
-        }));
+        first = first
+            .and(tree::remove(path).map_err(|error| {
+                io::Error::new(error.kind(), format!("failed to remove {}: {error}", path.display()))
+            }));
     }
     first
 }

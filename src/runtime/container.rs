@@ -99,7 +99,8 @@ pub fn finish_spec(plan: &Plan, process: &ProcessPlan, first: bool) -> Result<Sp
         check_mapped(mappings, &user)?;
     }
     let mut spec = (*process.spec).clone();
-    let specified = spec.process_mut().as_mut().ok_or_else(|| ContainerError::Library("the plan has no process".into()))?;
+    let specified =
+        spec.process_mut().as_mut().ok_or_else(|| ContainerError::Library("the plan has no process".into()))?;
     let cwd = specified.cwd().clone();
     if cwd != PathBuf::from("/") {
         // Docker makes a missing working directory with these permissions.
@@ -153,7 +154,8 @@ fn read_in_root(root: &pathrs::Root, path: &str) -> Result<String, ContainerErro
 }
 
 fn check_mapped(mappings: &crate::plan::IdMappings, user: &ResolvedUser) -> Result<(), ContainerError> {
-    let limit = |maps: &[crate::plan::IdMap]| maps.iter().map(|map| map.container.saturating_add(map.count)).max().unwrap_or(0);
+    let limit =
+        |maps: &[crate::plan::IdMap]| maps.iter().map(|map| map.container.saturating_add(map.count)).max().unwrap_or(0);
     if !mappings.has_uid(user.uid) {
         return Err(ContainerError::Unmapped { kind: "user", id: user.uid, limit: limit(&mappings.uids) });
     }

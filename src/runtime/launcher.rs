@@ -66,7 +66,8 @@ fn first_half(
     namespaces: &[OwnedFd],
 ) -> Result<Infallible, Failure> {
     if namespaces.is_empty() {
-        let made = rootfs::prepare(plan).map_err(|error: RootfsError| ("prepare the root file system", error.into()))?;
+        let made =
+            rootfs::prepare(plan).map_err(|error: RootfsError| ("prepare the root file system", error.into()))?;
         report::send(inherited.report.as_fd(), &Report::Namespaces, &super::pid1::borrow_all(&made))
             .map_err(|error| ("hand over the namespaces", error.into()))?;
     } else {
@@ -157,7 +158,8 @@ fn parse(arguments: &[std::ffi::OsString]) -> Option<(ExecutionDir, usize, Inher
 fn second_half(directory: &ExecutionDir, index: usize, inherited: Inherited) -> Result<(), Failure> {
     let plan = container::read_plan(directory).map_err(|error| ("read the plan", error.into()))?;
     let process = plan.processes.get(index).ok_or_else(|| ("read the plan", "no such process".into()))?;
-    let spec = container::finish_spec(&plan, process, index == 0).map_err(|error| ("prepare the process", error.into()))?;
+    let spec =
+        container::finish_spec(&plan, process, index == 0).map_err(|error| ("prepare the process", error.into()))?;
     let filter = match &process.seccomp_filter {
         Some(path) => Some(std::fs::read(path).map_err(|error| ("read the seccomp filter", error.into()))?),
         None => None,
@@ -170,8 +172,9 @@ fn second_half(directory: &ExecutionDir, index: usize, inherited: Inherited) -> 
         filter,
         process.init,
     );
-    let mut created = container::create(directory, &plan, index, &spec, hook, container::Stdio { stdin, stdout, stderr })
-        .map_err(|error| ("create the container", error.into()))?;
+    let mut created =
+        container::create(directory, &plan, index, &spec, hook, container::Stdio { stdin, stdout, stderr })
+            .map_err(|error| ("create the container", error.into()))?;
     report::send(report.as_fd(), &Report::Created { pid: created.pid() }, &[])
         .map_err(|error| ("report the container", error.into()))?;
     if !is_open(gate).map_err(|error| ("wait for the start", error.into()))? {

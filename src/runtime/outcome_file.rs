@@ -66,7 +66,10 @@ pub fn read(path: &Path) -> io::Result<Option<Outcome>> {
     };
     let outcome: Outcome = serde_json::from_slice(&bytes)?;
     if outcome.version > OUTCOME_VERSION {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("version {} is from a newer coracle", outcome.version)));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("version {} is from a newer coracle", outcome.version),
+        ));
     }
     Ok(Some(outcome))
 }

@@ -46,7 +46,13 @@ struct Inner {
 }
 
 impl JobProcess {
-    pub fn new(report: OwnedFd, lifeline: OwnedFd, cgroups: Vec<OwnedFd>, seccomp: Option<Vec<u8>>, init: bool) -> JobProcess {
+    pub fn new(
+        report: OwnedFd,
+        lifeline: OwnedFd,
+        cgroups: Vec<OwnedFd>,
+        seccomp: Option<Vec<u8>>,
+        init: bool,
+    ) -> JobProcess {
         JobProcess(Rc::new(Inner { report, lifeline, cgroups, seccomp, init }))
     }
 }
@@ -222,7 +228,9 @@ fn candidates(name: &str, path: &str) -> Vec<String> {
     if name.is_empty() {
         return Vec::new();
     }
-    path.split(':').map(|directory| if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") }).collect()
+    path.split(':')
+        .map(|directory| if directory.is_empty() { name.to_owned() } else { format!("{directory}/{name}") })
+        .collect()
 }
 
 /// Used by the launcher to lend descriptors to the hook.

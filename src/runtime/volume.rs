@@ -23,10 +23,11 @@ pub fn fill(root: &pathrs::Root, volume: &Volume) -> Result<(), ContainerError> 
     let failed = |source| ContainerError::Io { action: "fill the volume", path: destination.clone(), source };
     let name = destination.file_name().unwrap_or_default().to_string_lossy();
     let staging = destination.with_file_name(format!(".{name}.{}", uuid::Uuid::now_v7().simple()));
-    let made = copy_image_content(root, &volume.target, &staging).and_then(|()| match fs::rename(&staging, destination) {
-        Err(_) if destination.is_dir() => Ok(()), // another execution was faster
-        other => other,
-    });
+    let made =
+        copy_image_content(root, &volume.target, &staging).and_then(|()| match fs::rename(&staging, destination) {
+            Err(_) if destination.is_dir() => Ok(()), // another execution was faster
+            other => other,
+        });
     if staging.symlink_metadata().is_ok() {
         // Best effort on the way out; the error to report is the first one.
         let _ = fs::remove_dir_all(&staging);
@@ -38,7 +39,9 @@ fn copy_image_content(root: &pathrs::Root, target: &str, staging: &Path) -> io::
     let image_directory = root
         .resolve(target)
         .ok()
-        .and_then(|handle| handle.reopen(pathrs::flags::OpenFlags::O_RDONLY | pathrs::flags::OpenFlags::O_NONBLOCK).ok())
+        .and_then(|handle| {
+            handle.reopen(pathrs::flags::OpenFlags::O_RDONLY | pathrs::flags::OpenFlags::O_NONBLOCK).ok()
+        })
         .filter(|file| file.metadata().is_ok_and(|metadata| metadata.is_dir()));
     match image_directory {
         // The root file system is ours alone until the first process runs, so paths below it are stable.
@@ -78,7 +81,9 @@ fn copy_attributes(from: &Path, to: &Path, metadata: &Metadata) -> io::Result<()
     let file = fs::File::open(to)?;
     fchown(&file, Some(metadata.uid()), Some(metadata.gid()))?;
     for name in xattr::list(from)? {
-        if name.to_string_lossy().starts_with("user.") && let Some(value) = xattr::get(from, &name)? {
+        if name.to_string_lossy().starts_with("user.")
+            && let Some(value) = xattr::get(from, &name)?
+        {
             xattr::set(to, &name, &value)?;
         }
     }

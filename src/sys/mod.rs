@@ -5,6 +5,7 @@ pub mod file;
 pub mod mount;
 pub mod network;
 pub mod process;
+pub mod readable;
 pub mod tree;
 pub mod userns;
 pub mod wait;

@@ -59,7 +59,11 @@ impl Hierarchies {
     /// When one of them cannot be read.
     pub fn probe() -> Result<Hierarchies, CgroupError> {
         let read = |path: &str| {
-            std::fs::read_to_string(path).map_err(|source| CgroupError::Io { action: "read", path: path.into(), source })
+            std::fs::read_to_string(path).map_err(|source| CgroupError::Io {
+                action: "read",
+                path: path.into(),
+                source,
+            })
         };
         let (mounts, own) = (read("/proc/self/mountinfo")?, read("/proc/self/cgroup")?);
         Ok(parse(&mounts, &own, |mountpoint| {
@@ -75,7 +79,11 @@ fn parse(mounts: &str, own: &str, v2_controllers: impl Fn(&Path) -> String) -> H
         own.lines().find_map(|line| {
             let mut parts = line.splitn(3, ':').skip(1);
             let (controllers, path) = (parts.next()?, parts.next()?);
-            let found = if wanted.is_empty() { controllers.is_empty() } else { controllers.split(',').any(|name| name == wanted) };
+            let found = if wanted.is_empty() {
+                controllers.is_empty()
+            } else {
+                controllers.split(',').any(|name| name == wanted)
+            };
             found.then(|| PathBuf::from(path))
         })
     };
@@ -153,14 +161,20 @@ mod tests {
         assert_eq!(found[&Controller::Cpu].mountpoint, found[&Controller::Cpuacct].mountpoint);
         assert_eq!(found[&Controller::Memory].mountpoint, Path::new("/sys/fs/cgroup/my memory"));
         assert_eq!(found[&Controller::Memory].own, Path::new("/b"));
-        assert_eq!((found[&Controller::Pids].version, &found[&Controller::Pids].own), (Version::V2, &PathBuf::from("/d")));
+        assert_eq!(
+            (found[&Controller::Pids].version, &found[&Controller::Pids].own),
+            (Version::V2, &PathBuf::from("/d"))
+        );
     }
 
     #[test]
     fn unified_host() {
         let mounts = "24 18 0:21 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n";
         let found = parse(mounts, "0::/user.slice/x\n", |_| "cpuset cpu io memory pids".into()).by_controller;
-        assert_eq!(found.keys().copied().collect::<Vec<_>>(), [Controller::Cpu, Controller::Cpuset, Controller::Memory, Controller::Pids]);
+        assert_eq!(
+            found.keys().copied().collect::<Vec<_>>(),
+            [Controller::Cpu, Controller::Cpuset, Controller::Memory, Controller::Pids]
+        );
         assert!(found.values().all(|hierarchy| hierarchy.version == Version::V2));
     }
 }

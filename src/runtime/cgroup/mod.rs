@@ -90,11 +90,19 @@ fn needed(limits: &Limits) -> Vec<(Controller, Option<&'static str>)> {
 }
 
 /// The directory below which the execution's cgroup for `controller` goes.
-fn parent_of(controller: Controller, limit: &'static str, hierarchies: &Hierarchies) -> Result<(PathBuf, Version), CgroupError> {
+fn parent_of(
+    controller: Controller,
+    limit: &'static str,
+    hierarchies: &Hierarchies,
+) -> Result<(PathBuf, Version), CgroupError> {
     let name = controller.name();
     let hierarchy =
         hierarchies.by_controller.get(&controller).ok_or(CgroupError::NoController { limit, controller: name })?;
-    let parent = if nix::unistd::geteuid().is_root() { privileged_parent(hierarchy)? } else { delegated_parent(hierarchy, limit)? };
+    let parent = if nix::unistd::geteuid().is_root() {
+        privileged_parent(hierarchy)?
+    } else {
+        delegated_parent(hierarchy, limit)?
+    };
     if hierarchy.version == Version::V2 {
         let control = parent.join("cgroup.subtree_control");
         let enabled = |text: String| text.split_ascii_whitespace().any(|word| word == name);
@@ -167,7 +175,13 @@ impl JobCgroup {
         Ok(Made { cgroup: (!cgroup.directories.is_empty()).then_some(cgroup), notes })
     }
 
-    fn fill(&mut self, id: &str, limits: &Limits, hierarchies: &Hierarchies, notes: &mut Vec<String>) -> Result<(), CgroupError> {
+    fn fill(
+        &mut self,
+        id: &str,
+        limits: &Limits,
+        hierarchies: &Hierarchies,
+        notes: &mut Vec<String>,
+    ) -> Result<(), CgroupError> {
         let mut limits = limits.clone();
         for (controller, limit) in needed(&limits.clone()) {
             let optional = limit.is_none() || (controller == Controller::Pids && limits.pids_is_default);

@@ -157,7 +157,9 @@ impl Supervisor {
             cgroup.read_usage(&mut self.usage);
         }
         if let Some(cgroup) = self.cgroup.take() {
-            self.notes.extend(cgroup.remove().iter().map(|path| format!("the cgroup {} could not be removed", path.display())));
+            self.notes.extend(
+                cgroup.remove().iter().map(|path| format!("the cgroup {} could not be removed", path.display())),
+            );
         }
         if let Some(ring) = self.ring.take() {
             if let Some(error) = ring.write_error() {
@@ -192,7 +194,13 @@ impl Supervisor {
     }
 }
 
-fn outcome(end: End, started: Instant, usage: Usage, notes: Vec<String>, started_at: Option<jiff::Timestamp>) -> Outcome {
+fn outcome(
+    end: End,
+    started: Instant,
+    usage: Usage,
+    notes: Vec<String>,
+    started_at: Option<jiff::Timestamp>,
+) -> Outcome {
     Outcome {
         version: OUTCOME_VERSION,
         end,
@@ -263,7 +271,8 @@ fn settle(root: &OsString, runtime: &OsString, id: &str) -> i32 {
     use std::os::unix::process::CommandExt;
     // Blocked signals and ignored SIGPIPE would be inherited.
     sys_process::reset_signals();
-    let error = std::process::Command::new(own_binary()).arg(role::SETTLE).args([root, runtime]).arg(id).env_clear().exec();
+    let error =
+        std::process::Command::new(own_binary()).arg(role::SETTLE).args([root, runtime]).arg(id).env_clear().exec();
     tracing::error!(%error, "failed to become the settler");
     1
 }
@@ -272,4 +281,3 @@ fn settle(root: &OsString, runtime: &OsString, id: &str) -> i32 {
 fn own_binary() -> PathBuf {
     PathBuf::from("/proc/self/exe")
 }
-

@@ -90,7 +90,13 @@ impl JobPipe {
     }
 
     /// Moves one chunk. True when there was one.
-    pub fn pump(&mut self, buffer: &mut Buffer, ring: &mut Option<RingWriter>, process: Option<u16>, caller: &mut Caller) -> bool {
+    pub fn pump(
+        &mut self,
+        buffer: &mut Buffer,
+        ring: &mut Option<RingWriter>,
+        process: Option<u16>,
+        caller: &mut Caller,
+    ) -> bool {
         let Some(pipe) = &self.pipe else { return false };
         match nix::unistd::read(pipe, &mut buffer.0) {
             Ok(0) => {

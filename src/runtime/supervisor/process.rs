@@ -17,8 +17,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProcessEnd {
     Status(RawStatus),
-    NotExecutable { command: String, errno: i32 },
-    Failed { stage: String, message: String },
+    NotExecutable {
+        command: String,
+        errno: i32,
+    },
+    Failed {
+        stage: String,
+        message: String,
+    },
     /// It was stopped before it could run.
     NeverStarted,
 }
@@ -188,7 +194,10 @@ impl Running {
             if let Some(signal) = child.status.signalled()
                 && !self.gate_opened
             {
-                self.fail("start the container", &format!("its launcher was killed by {}", crate::outcome::signal_name(signal)));
+                self.fail(
+                    "start the container",
+                    &format!("its launcher was killed by {}", crate::outcome::signal_name(signal)),
+                );
             }
         }
         match &mut self.init {
@@ -223,7 +232,13 @@ impl Running {
     }
 
     /// Moves what is there from both pipes; true when there was anything.
-    pub fn pump(&mut self, buffer: &mut Buffer, ring: &mut Option<RingWriter>, process: Option<u16>, callers: &mut [Caller; 2]) -> bool {
+    pub fn pump(
+        &mut self,
+        buffer: &mut Buffer,
+        ring: &mut Option<RingWriter>,
+        process: Option<u16>,
+        callers: &mut [Caller; 2],
+    ) -> bool {
         let mut moved = false;
         for (pipe, caller) in self.pipes.iter_mut().zip(callers) {
             caller.flush();

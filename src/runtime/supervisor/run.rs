@@ -124,7 +124,10 @@ impl Supervisor {
             if !over || moved || self.callers.iter().any(super::Caller::is_blocked) {
                 idle_since = None;
             } else if *idle_since.get_or_insert(now) + DRAIN_GRACE <= now {
-                self.notes.push("something outside the container kept its output open; what it wrote later is not in the log".into());
+                self.notes.push(
+                    "something outside the container kept its output open; what it wrote later is not in the log"
+                        .into(),
+                );
                 break;
             }
             if !moved {
@@ -137,7 +140,8 @@ impl Supervisor {
     }
 
     fn is_drained(&self, running: &Running) -> bool {
-        !running.pipes.iter().any(super::output::JobPipe::is_open) && !self.callers.iter().any(super::Caller::is_blocked)
+        !running.pipes.iter().any(super::output::JobPipe::is_open)
+            && !self.callers.iter().any(super::Caller::is_blocked)
     }
 
     fn request_due_stops(&mut self, index: usize, began: Instant, now: Instant) {
@@ -166,8 +170,14 @@ impl Supervisor {
     /// Sleeps until something happens or is due.
     fn wait(&self, running: &mut Running, index: usize, began: Instant, idle_since: Option<Instant>) -> io::Result<()> {
         let due = [
-            self.plan.deadline.filter(|_| self.stop.cause().is_none()).and_then(|after| self.started.checked_add(after)),
-            self.plan.processes[index].timeout.filter(|_| self.stop.cause().is_none()).and_then(|after| began.checked_add(after)),
+            self.plan
+                .deadline
+                .filter(|_| self.stop.cause().is_none())
+                .and_then(|after| self.started.checked_add(after)),
+            self.plan.processes[index]
+                .timeout
+                .filter(|_| self.stop.cause().is_none())
+                .and_then(|after| began.checked_add(after)),
             self.stop.next_wake(),
             idle_since.map(|since| since + DRAIN_GRACE),
         ];

@@ -7,9 +7,13 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     Cancelled,
-    Deadline { after: Duration },
+    Deadline {
+        after: Duration,
+    },
     /// The time limit of an init step.
-    StepTimeout { after: Duration },
+    StepTimeout {
+        after: Duration,
+    },
 }
 
 /// What is to be done now.

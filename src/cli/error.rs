@@ -1,0 +1,95 @@
+//! The one place that prints errors: message, causes, hint, exit code.
+
+use super::output;
+use crate::exec::ExecError;
+use crate::outcome::EXIT_ENGINE;
+use crate::spec::{SpecErrors, ValueError};
+use std::error::Error;
+use std::fmt::Write;
+use std::io;
+
+/// Why a command failed. All are failures of coracle, not of a job: exit code 125.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CliError {
+    #[error(transparent)]
+    Exec(#[from] ExecError),
+    #[error(transparent)]
+    Spec(#[from] SpecErrors),
+    /// A flag that does not go with the job.
+    #[error(transparent)]
+    Flag(#[from] ValueError),
+    /// The arguments contradict each other or what the spec holds.
+    #[error("{message}")]
+    Usage { message: String, hint: Option<String> },
+    #[error("failed to {action}")]
+    Io { action: &'static str, source: io::Error },
+    /// Several were asked for and some failed; each was reported when it did.
+    #[error("{failed} of {all} failed")]
+    Some { failed: usize, all: usize },
+    #[error("failed to write to standard output")]
+    Output { source: io::Error },
+    /// Nobody reads standard output any more: no error to speak of.
+    #[error("standard output is closed")]
+    OutputClosed,
+}
+
+impl CliError {
+    pub(super) fn usage(message: impl Into<String>, hint: impl Into<String>) -> CliError {
+        CliError::Usage { message: message.into(), hint: Some(hint.into()) }
+    }
+
+    /// Prints the error and returns the exit code.
+    pub(super) fn report(&self) -> u8 {
+        match self {
+            CliError::OutputClosed => return 0,
+            CliError::Spec(errors) => {
+                for error in errors {
+                    output::message("error", &error.to_string());
+                }
+            }
+            _ => output::message("error", &chain(self)),
+        }
+        if let Some(hint) = self.hint() {
+            output::message("hint", &hint);
+        }
+        EXIT_ENGINE
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            CliError::Usage { hint, .. } => hint.clone(),
+            CliError::Exec(ExecError::NotFound { .. }) => Some("`coracle ps -a` lists every execution".into()),
+            CliError::Exec(ExecError::Ambiguous { .. }) => Some("give more of the id".into()),
+            _ => None,
+        }
+    }
+}
+
+/// The message with its causes, `failed to A: failed to B: no such file`. A cause whose words the
+/// message before it ends with is left out.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.ends_with(&message) {
+            write!(text, ": {message}").expect("writing to a string cannot fail");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_once() {
+        let inner = io::Error::other("no such thing");
+        let error = CliError::Io { action: "do it", source: inner };
+        assert_eq!(chain(&error), "failed to do it: no such thing");
+        let nested = io::Error::other(io::Error::other("deep"));
+        assert_eq!(chain(&CliError::Io { action: "do it", source: nested }), "failed to do it: deep");
+    }
+}

@@ -1,0 +1,132 @@
+//! `coracle inspect`, `wait`, `cancel` and `rm`.
+
+use super::args::{CancelArgs, InspectArgs, RmArgs, WaitArgs};
+use super::error::{CliError, chain};
+use super::json::{self, ExecutionDocument};
+use super::{human, output};
+use crate::exec::{JobExecution, JobExecutor};
+use crate::outcome::{EXIT_ENGINE, End, PeakMemorySource};
+use std::fmt::Write;
+
+pub(super) async fn inspect(executor: &JobExecutor, args: &InspectArgs) -> Result<u8, CliError> {
+    let id = executor.resolve(&args.id).await?;
+    let execution = executor.get(&id).await?;
+    if args.json {
+        json::print(&ExecutionDocument::with_spec(&execution))?;
+    } else {
+        output::print(&description(&execution))?;
+    }
+    Ok(0)
+}
+
+/// One fact a line; what is not known is left out.
+fn description(execution: &JobExecution) -> String {
+    let usage = &execution.usage;
+    let job = match &execution.deployment {
+        Some(deployment) => format!("{} (of {deployment})", execution.job_name),
+        None => execution.job_name.clone(),
+    };
+    let peak = usage.peak_memory.map(|bytes| match usage.peak_memory_source {
+        Some(PeakMemorySource::LargestProcess) => format!("{} (of its largest process)", human::bytes(bytes)),
+        _ => human::bytes(bytes),
+    });
+    let cpu = usage.cpu_user.zip(usage.cpu_system).map(|(user, system)| format!("{user:?} user, {system:?} system"));
+    let facts = [
+        ("id", Some(execution.id.to_string())),
+        ("job", Some(job)),
+        ("status", Some(execution.status.to_string())),
+        ("reason", json::reason(execution)),
+        ("init step", execution.step.clone()),
+        ("trigger", Some(execution.trigger.to_string())),
+        ("image", Some(execution.image.clone())),
+        ("image digest", execution.image_digest.clone()),
+        ("created", Some(execution.created_at.to_string())),
+        ("started", execution.started_at.map(|time| time.to_string())),
+        ("completed", execution.completed_at.map(|time| time.to_string())),
+        ("duration", execution.duration.map(|duration| format!("{duration:?}"))),
+        ("container", execution.container_id.clone()),
+        ("supervisor", execution.supervisor.map(|pid| format!("pid {pid}"))),
+        ("peak memory", peak),
+        ("CPU time", cpu),
+        ("OOM kills", usage.oom_kills.map(|count| count.to_string())),
+    ];
+    let labels = execution.labels.iter().map(|(name, value)| ("label", format!("{name}={value}")));
+    let notes = execution.notes.iter().map(|note| ("note", note.clone()));
+    let mut text = String::new();
+    for (name, value) in facts.into_iter().filter_map(|(name, value)| Some((name, value?))).chain(labels).chain(notes) {
+        writeln!(text, "{:13}{}", format!("{name}:"), output::printable(&value))
+            .expect("writing to a string cannot fail");
+    }
+    text
+}
+
+pub(super) async fn wait(executor: &JobExecutor, args: &WaitArgs) -> Result<u8, CliError> {
+    // A wrong id is told at once, not after a long wait for another one.
+    let mut ids = Vec::new();
+    for prefix in &args.ids {
+        ids.push(executor.resolve(prefix).await?);
+    }
+    let mut first_failure = 0;
+    for id in &ids {
+        let execution = executor.wait(id).await?;
+        let code = exit_code(&execution);
+        if args.json {
+            json::print_line(&ExecutionDocument::new(&execution))?;
+        } else {
+            output::print(&format!("{code}\n"))?;
+        }
+        if first_failure == 0 {
+            first_failure = code;
+        }
+    }
+    Ok(first_failure)
+}
+
+/// What `coracle run` exits with for this execution.
+pub(super) fn exit_code(execution: &JobExecution) -> u8 {
+    execution.end.as_ref().map_or(EXIT_ENGINE, End::exit_code)
+}
+
+pub(super) async fn cancel(executor: &JobExecutor, args: &CancelArgs) -> Result<u8, CliError> {
+    each(&args.ids, async |prefix| {
+        let id = executor.resolve(prefix).await?;
+        executor.cancel(&id, args.grace).await?;
+        Ok(())
+    })
+    .await
+}
+
+pub(super) async fn remove(executor: &JobExecutor, args: &RmArgs) -> Result<u8, CliError> {
+    each(&args.ids, async |prefix| {
+        let id = executor.resolve(prefix).await?;
+        if args.force && executor.is_live(&id).await? {
+            // It may end by itself meanwhile, which is as good.
+            if let Err(error) = executor.cancel(&id, None).await
+                && executor.is_live(&id).await?
+            {
+                return Err(error.into());
+            }
+            executor.wait(&id).await?;
+        }
+        executor.remove(&id).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// Does something to every id, whatever becomes of the others.
+async fn each(ids: &[String], act: impl AsyncFn(&str) -> Result<(), CliError>) -> Result<u8, CliError> {
+    let mut failed = 0;
+    for id in ids {
+        match act(id).await {
+            Ok(()) => {}
+            // One error is reported in full.
+            Err(error) if ids.len() == 1 => return Err(error),
+            Err(error) => {
+                failed += 1;
+                output::message("error", &chain(&error));
+            }
+        }
+    }
+    if failed > 0 { Err(CliError::Some { failed, all: ids.len() }) } else { Ok(0) }
+}

@@ -1,0 +1,373 @@
+//! The JSON that `--json` prints. Its form is a promise: fields are added, never renamed, removed or
+//! given another meaning.
+//!
+//! Times are RFC 3339 in UTC with up to nine decimals. Durations are numbers of seconds, exact to the
+//! nanosecond. Sizes are bytes. What is not known, or does not apply, is `null`; no field is left out
+//! but `spec`.
+//!
+//! # An execution
+//! `ps --json` prints an array of these, newest first, without `spec`; `inspect --json` prints one;
+//! `wait --json` prints one per line, without `spec`.
+//!
+//! | field | value |
+//! |---|---|
+//! | `id` | UUID v7 |
+//! | `job`, `deployment` | names; `deployment` is null for a job given by flags |
+//! | `status` | `pending`, `initializing`, `running`, `completed`, `failed` or `cancelled` |
+//! | `exit_code` | the job's own exit code, where its main process exited |
+//! | `reason` | in words why it is failed or cancelled |
+//! | `trigger` | `{"kind": "cli"\|"scheduler"}`, `{"kind": "endpoint", "remote_addr": …}`, `{"kind": "internal", "reason": …}` |
+//! | `created_at`, `started_at`, `completed_at` | times; `started_at` is that of the main process |
+//! | `duration_seconds` | from the supervisor's start to the end, by the monotonic clock |
+//! | `image`, `image_digest` | as in the spec; digest of the manifest |
+//! | `container_id` | known once the image is there |
+//! | `end` | see below; null until the status is `completed`, `failed` or `cancelled` |
+//! | `usage` | `peak_memory_bytes`, `peak_memory_source` (`cgroup` or `largest_process`), `cpu_user_seconds`, `cpu_system_seconds`, `oom_kills` |
+//! | `labels` | object of strings |
+//! | `notes` | array of strings: what a user should know that is no failure |
+//! | `init_step` | the init step that runs now |
+//! | `supervisor_pid` | while there is one |
+//! | `spec` | the validated job; for people, its form follows the version |
+//!
+//! # An end
+//! `kind` says how it ended; further fields depend on it. `stopped` is `{"kind": "before_start"}`,
+//! `{"kind": "exited", "code": …}` or `{"kind": "signalled", "signal": …}`.
+//!
+//! | kind | fields |
+//! |---|---|
+//! | `exited` | `code` |
+//! | `signalled` | `signal` |
+//! | `oom_killed` | |
+//! | `deadline` | `after_seconds`, `stopped` |
+//! | `cancelled` | `stopped` |
+//! | `init_step` | `step`, `cause`: `{"kind": "exited"\|"signalled"\|"oom_killed"\|"not_executable"\|"timed_out", …}` |
+//! | `not_executable` | `command`, `errno` |
+//! | `not_created` | `stage`, `message` |
+//! | `supervisor_lost` | `message` |
+//!
+//! # A validation
+//! `validate --json` prints `{"valid": bool, "deployment": name or null, "jobs": [names], "refused":
+//! [problems], "errors": [problems], "warnings": [problems]}`, where a problem is `{"source": file,
+//! "path": field, "line": from 1 or null, "column": from 1 or null, "message": text}`.
+
+use super::error::CliError;
+use super::output;
+use crate::exec::{JobExecution, JobTrigger};
+use crate::outcome::{End, PeakMemorySource, StepCause, Stopped, Usage};
+use crate::spec::Place;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// An execution; see the module documentation.
+#[derive(Debug, Serialize)]
+pub(super) struct ExecutionDocument<'a> {
+    id: &'a str,
+    job: &'a str,
+    deployment: Option<&'a str>,
+    status: &'static str,
+    exit_code: Option<u8>,
+    reason: Option<String>,
+    trigger: Value,
+    created_at: Timestamp,
+    started_at: Option<Timestamp>,
+    completed_at: Option<Timestamp>,
+    duration_seconds: Option<f64>,
+    image: &'a str,
+    image_digest: Option<&'a str>,
+    container_id: Option<&'a str>,
+    end: Option<Value>,
+    usage: UsageDocument,
+    labels: &'a BTreeMap<String, String>,
+    notes: &'a [String],
+    init_step: Option<&'a str>,
+    supervisor_pid: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spec: Option<&'a Value>,
+}
+
+#[derive(Debug, Serialize)]
+struct UsageDocument {
+    peak_memory_bytes: Option<u64>,
+    peak_memory_source: Option<PeakMemorySource>,
+    cpu_user_seconds: Option<f64>,
+    cpu_system_seconds: Option<f64>,
+    oom_kills: Option<u64>,
+}
+
+impl<'a> ExecutionDocument<'a> {
+    pub(super) fn new(execution: &'a JobExecution) -> ExecutionDocument<'a> {
+        let end = execution.end.as_ref();
+        ExecutionDocument {
+            id: execution.id.as_str(),
+            job: &execution.job_name,
+            deployment: execution.deployment.as_deref(),
+            status: execution.status.filter().as_str(),
+            exit_code: end.and_then(End::job_exit_code),
+            reason: reason(execution),
+            trigger: trigger(&execution.trigger),
+            created_at: execution.created_at,
+            started_at: execution.started_at,
+            completed_at: execution.completed_at,
+            duration_seconds: execution.duration.map(seconds),
+            image: &execution.image,
+            image_digest: execution.image_digest.as_deref(),
+            container_id: execution.container_id.as_deref(),
+            end: end.map(end_document),
+            usage: usage(&execution.usage),
+            labels: &execution.labels,
+            notes: &execution.notes,
+            init_step: execution.step.as_deref(),
+            supervisor_pid: execution.supervisor,
+            spec: None,
+        }
+    }
+
+    pub(super) fn with_spec(execution: &'a JobExecution) -> ExecutionDocument<'a> {
+        ExecutionDocument { spec: Some(&execution.spec), ..ExecutionDocument::new(execution) }
+    }
+}
+
+/// Why the execution did not complete, in words.
+pub(super) fn reason(execution: &JobExecution) -> Option<String> {
+    execution.end.as_ref().filter(|end| !matches!(end, End::Exited { code: 0 })).map(End::to_string)
+}
+
+fn seconds(duration: Duration) -> f64 {
+    duration.as_secs_f64()
+}
+
+fn trigger(trigger: &JobTrigger) -> Value {
+    match trigger {
+        JobTrigger::Endpoint { remote_addr } => json!({"kind": "endpoint", "remote_addr": remote_addr}),
+        JobTrigger::Cli => json!({"kind": "cli"}),
+        JobTrigger::Scheduler => json!({"kind": "scheduler"}),
+        JobTrigger::Internal { reason } => json!({"kind": "internal", "reason": reason}),
+    }
+}
+
+fn usage(usage: &Usage) -> UsageDocument {
+    UsageDocument {
+        peak_memory_bytes: usage.peak_memory,
+        peak_memory_source: usage.peak_memory_source,
+        cpu_user_seconds: usage.cpu_user.map(seconds),
+        cpu_system_seconds: usage.cpu_system.map(seconds),
+        oom_kills: usage.oom_kills,
+    }
+}
+
+fn end_document(end: &End) -> Value {
+    match end {
+        End::Exited { code } => json!({"kind": "exited", "code": code}),
+        End::Signalled { signal } => json!({"kind": "signalled", "signal": signal}),
+        End::OomKilled => json!({"kind": "oom_killed"}),
+        End::Deadline { after, how } => {
+            json!({"kind": "deadline", "after_seconds": seconds(*after), "stopped": stopped(*how)})
+        }
+        End::Cancelled { how } => json!({"kind": "cancelled", "stopped": stopped(*how)}),
+        End::InitStep { step, cause } => json!({"kind": "init_step", "step": step, "cause": step_cause(cause)}),
+        End::NotExecutable { command, errno } => json!({"kind": "not_executable", "command": command, "errno": errno}),
+        End::NotCreated { stage, message } => json!({"kind": "not_created", "stage": stage, "message": message}),
+        End::SupervisorLost { message } => json!({"kind": "supervisor_lost", "message": message}),
+    }
+}
+
+fn stopped(how: Stopped) -> Value {
+    match how {
+        Stopped::BeforeStart => json!({"kind": "before_start"}),
+        Stopped::Exited { code } => json!({"kind": "exited", "code": code}),
+        Stopped::Signalled { signal } => json!({"kind": "signalled", "signal": signal}),
+    }
+}
+
+fn step_cause(cause: &StepCause) -> Value {
+    match cause {
+        StepCause::Exited { code } => json!({"kind": "exited", "code": code}),
+        StepCause::Signalled { signal } => json!({"kind": "signalled", "signal": signal}),
+        StepCause::OomKilled => json!({"kind": "oom_killed"}),
+        StepCause::NotExecutable { command, errno } => {
+            json!({"kind": "not_executable", "command": command, "errno": errno})
+        }
+        StepCause::TimedOut { after } => json!({"kind": "timed_out", "after_seconds": seconds(*after)}),
+    }
+}
+
+/// A validation; see the module documentation.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct ValidationDocument {
+    pub valid: bool,
+    pub deployment: Option<String>,
+    pub jobs: Vec<String>,
+    pub refused: Vec<ProblemDocument>,
+    pub errors: Vec<ProblemDocument>,
+    pub warnings: Vec<ProblemDocument>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ProblemDocument {
+    source: String,
+    path: String,
+    line: Option<u64>,
+    column: Option<u64>,
+    message: String,
+}
+
+impl ProblemDocument {
+    pub(super) fn new(place: &Place, message: String) -> ProblemDocument {
+        let known = |number: u64| (number > 0).then_some(number);
+        ProblemDocument {
+            source: place.source.clone(),
+            path: place.path.clone(),
+            line: known(place.line),
+            column: known(place.column),
+            message,
+        }
+    }
+}
+
+/// Prints an indented document.
+pub(super) fn print<T: Serialize>(document: &T) -> Result<(), CliError> {
+    let text = serde_json::to_string_pretty(document).map_err(unwritable)?;
+    output::print(&format!("{text}\n"))
+}
+
+/// Prints a document as one line.
+pub(super) fn print_line<T: Serialize>(document: &T) -> Result<(), CliError> {
+    let text = serde_json::to_string(document).map_err(unwritable)?;
+    output::print(&format!("{text}\n"))
+}
+
+fn unwritable(source: serde_json::Error) -> CliError {
+    CliError::Io { action: "write JSON", source: source.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::{JobExecutionId, JobStatus};
+
+    fn execution() -> JobExecution {
+        JobExecution {
+            id: JobExecutionId("0199aaaa-0000-7000-8000-000000000001".into()),
+            job_name: "hello".into(),
+            deployment: Some("demo".into()),
+            status: JobStatus::Failed { reason: "x".into(), exit_code: None },
+            trigger: JobTrigger::Endpoint { remote_addr: None },
+            created_at: "2026-01-02T03:04:05.000000006Z".parse().expect("a time"),
+            started_at: Some("2026-01-02T03:04:06Z".parse().expect("a time")),
+            completed_at: Some("2026-01-02T03:04:07.5Z".parse().expect("a time")),
+            duration: Some(Duration::new(2, 1)),
+            image: "oci:x".into(),
+            image_digest: None,
+            container_id: None,
+            end: Some(End::Deadline { after: Duration::from_millis(1500), how: Stopped::Signalled { signal: 9 } }),
+            usage: Usage { peak_memory: Some(1), oom_kills: Some(0), ..Usage::default() },
+            notes: vec!["a note".into()],
+            labels: [("team".into(), "a".into())].into(),
+            step: None,
+            supervisor: None,
+            spec: json!({"name": "hello"}),
+        }
+    }
+
+    /// The promise of this module, literally.
+    #[test]
+    fn the_form_of_an_execution_is_stable() {
+        let execution = execution();
+        insta::assert_snapshot!(
+            serde_json::to_string_pretty(&ExecutionDocument::with_spec(&execution)).expect("serializable"),
+            @r#"
+        {
+          "id": "0199aaaa-0000-7000-8000-000000000001",
+          "job": "hello",
+          "deployment": "demo",
+          "status": "failed",
+          "exit_code": null,
+          "reason": "deadline of 1.5s passed; it was killed by SIGKILL",
+          "trigger": {
+            "kind": "endpoint",
+            "remote_addr": null
+          },
+          "created_at": "2026-01-02T03:04:05.000000006Z",
+          "started_at": "2026-01-02T03:04:06Z",
+          "completed_at": "2026-01-02T03:04:07.5Z",
+          "duration_seconds": 2.000000001,
+          "image": "oci:x",
+          "image_digest": null,
+          "container_id": null,
+          "end": {
+            "after_seconds": 1.5,
+            "kind": "deadline",
+            "stopped": {
+              "kind": "signalled",
+              "signal": 9
+            }
+          },
+          "usage": {
+            "peak_memory_bytes": 1,
+            "peak_memory_source": null,
+            "cpu_user_seconds": null,
+            "cpu_system_seconds": null,
+            "oom_kills": 0
+          },
+          "labels": {
+            "team": "a"
+          },
+          "notes": [
+            "a note"
+          ],
+          "init_step": null,
+          "supervisor_pid": null,
+          "spec": {
+            "name": "hello"
+          }
+        }
+        "#
+        );
+    }
+
+    #[test]
+    fn lists_leave_out_the_spec_only() {
+        let execution = execution();
+        let mut full = serde_json::to_value(ExecutionDocument::with_spec(&execution)).expect("serializable");
+        let short = serde_json::to_value(ExecutionDocument::new(&execution)).expect("serializable");
+        full.as_object_mut().expect("an object").remove("spec");
+        assert_eq!(full, short);
+    }
+
+    #[test]
+    fn every_end_has_its_kind() {
+        let command = || "x".to_owned();
+        let how = Stopped::BeforeStart;
+        let kinds: Vec<Value> = [
+            End::Exited { code: 3 },
+            End::Signalled { signal: 15 },
+            End::OomKilled,
+            End::Deadline { after: Duration::ZERO, how },
+            End::Cancelled { how },
+            End::InitStep { step: "s".into(), cause: StepCause::TimedOut { after: Duration::from_secs(1) } },
+            End::NotExecutable { command: command(), errno: 2 },
+            End::NotCreated { stage: "s".into(), message: "m".into() },
+            End::SupervisorLost { message: "m".into() },
+        ]
+        .iter()
+        .map(|end| end_document(end)["kind"].clone())
+        .collect();
+        assert_eq!(
+            kinds,
+            [
+                "exited",
+                "signalled",
+                "oom_killed",
+                "deadline",
+                "cancelled",
+                "init_step",
+                "not_executable",
+                "not_created",
+                "supervisor_lost"
+            ]
+        );
+    }
+}

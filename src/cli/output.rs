@@ -1,0 +1,60 @@
+//! Writing to standard output and standard error.
+
+use super::error::CliError;
+use std::io::{self, Write};
+
+/// Writes a result to standard output.
+///
+/// # Errors
+/// [`CliError::OutputClosed`] when its reader has gone, [`CliError::Output`] for every other reason.
+pub(super) fn print(text: &str) -> Result<(), CliError> {
+    print_bytes(text.as_bytes())
+}
+
+/// As [`print()`], for bytes.
+pub(super) fn print_bytes(bytes: &[u8]) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes).and_then(|()| out.flush()).map_err(output_error)
+}
+
+pub(super) fn output_error(source: io::Error) -> CliError {
+    match source.kind() {
+        io::ErrorKind::BrokenPipe => CliError::OutputClosed,
+        _ => CliError::Output { source },
+    }
+}
+
+/// The exit code of a command that did nothing but print.
+pub(super) fn finish(result: Result<(), CliError>) -> u8 {
+    result.map_or_else(|error| error.report(), |()| 0)
+}
+
+/// One message to the user: `coracle: KIND: TEXT`, with KIND error, warning, note or hint.
+pub(super) fn message(kind: &str, text: &str) {
+    complain(&format!("coracle: {kind}: {}\n", printable(text)));
+}
+
+/// Writes to standard error. There is nowhere to report that this failed.
+pub(super) fn complain(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Foreign text without what a terminal would obey: control characters but line feeds are escaped.
+pub(super) fn printable(text: &str) -> String {
+    let escape = |c: char| c.is_control() && c != '\n';
+    if !text.contains(escape) {
+        return text.to_owned();
+    }
+    text.chars().flat_map(|c| if escape(c) { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminals_are_not_commanded() {
+        assert_eq!(printable("plain ünïcode\nline"), "plain ünïcode\nline");
+        assert_eq!(printable("a\u{1b}[31mb\r\t\u{9b}"), "a\\u{1b}[31mb\\r\\t\\u{9b}");
+    }
+}

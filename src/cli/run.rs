@@ -1,0 +1,180 @@
+//! `coracle run`.
+
+use super::args::{JobArgs, RunArgs};
+use super::error::CliError;
+use super::executions::exit_code;
+use super::interrupts::Interrupts;
+use super::{output, validate};
+use crate::exec::{JobExecution, JobExecutor, JobTrigger, Notice, Started, Stdio};
+use crate::outcome::{End, signal_code};
+use crate::spec::{Deployment, JobSpec, Overrides, Service};
+
+/// The jobs that the arguments name, with their flags applied. Shows the warnings of the spec.
+pub(super) fn jobs(args: &RunArgs) -> Result<Vec<JobSpec>, CliError> {
+    let jobs = match (&args.spec, &args.job.image) {
+        (None, None) => {
+            return Err(CliError::usage(
+                "nothing to run",
+                "name a SPEC, or an image and a command: --image IMAGE -- CMD",
+            ));
+        }
+        (Some(word), Some(_)) => {
+            return Err(CliError::usage(
+                format!("{word:?} is taken for a SPEC, which goes without --image"),
+                "put the command behind two hyphens: --image IMAGE -- CMD",
+            ));
+        }
+        (None, Some(image)) => vec![JobSpec::from_image(image)?],
+        (Some(spec), None) => {
+            if args.job.name.is_some() {
+                return Err(CliError::usage("--name goes with --image", "the jobs of a SPEC have their names there"));
+            }
+            if spec == validate::STDIN && args.interactive {
+                return Err(CliError::usage("stdin cannot be both the SPEC and the job's", "put the SPEC into a file"));
+            }
+            from_spec(spec, &args.services)?
+        }
+    };
+    if jobs.len() > 1 && (args.interactive || !args.command.is_empty()) {
+        return Err(CliError::usage("--interactive and a command go with one job", "name one SERVICE"));
+    }
+    let changes = changes(&args.job, &args.command);
+    jobs.into_iter().map(|job| Ok(job.with(changes.clone())?)).collect()
+}
+
+fn from_spec(spec: &str, names: &[String]) -> Result<Vec<JobSpec>, CliError> {
+    let mut deployment = validate::read(spec)?;
+    validate::warn(&deployment);
+    let known = job_names(&deployment);
+    let wanted = match (names, &*known) {
+        ([], []) => return Err(validate::no_job(spec)),
+        ([], [only]) => vec![only.clone()],
+        ([], known) => {
+            let message = format!("{} holds several jobs", validate::source_name(spec));
+            return Err(CliError::usage(message, format!("name those to run: {}", known.join(", "))));
+        }
+        (names, _) => names.to_vec(),
+    };
+    let mut jobs = Vec::new();
+    for name in wanted {
+        match deployment.services.get(&name) {
+            Some(Service::Job(job)) => jobs.push(JobSpec::clone(job)),
+            Some(Service::Refused(_)) => {
+                if let Some(Service::Refused(error)) = deployment.services.remove(&name) {
+                    return Err(CliError::Spec(error.into()));
+                }
+            }
+            None => {
+                let message = format!("{} holds no service {name:?}", validate::source_name(spec));
+                return Err(CliError::usage(message, format!("its jobs are: {}", known.join(", "))));
+            }
+        }
+    }
+    Ok(jobs)
+}
+
+fn job_names(deployment: &Deployment) -> Vec<String> {
+    let is_job = |service: &Service| matches!(service, Service::Job(_));
+    deployment.services.iter().filter(|(_, service)| is_job(service)).map(|(name, _)| name.clone()).collect()
+}
+
+fn changes(args: &JobArgs, command: &[String]) -> Overrides {
+    Overrides {
+        name: args.name.clone(),
+        pull_policy: args.pull,
+        // As `docker run --entrypoint ""`: none at all.
+        entrypoint: args.entrypoint.as_ref().map(|program| match program.as_str() {
+            "" => Vec::new(),
+            program => vec![program.to_owned()],
+        }),
+        args: (!command.is_empty()).then(|| command.to_vec()),
+        workdir: args.workdir.clone(),
+        env: args.env.clone(),
+        user: args.user.clone(),
+        hostname: args.hostname.clone(),
+        init: args.init,
+        memory: args.memory,
+        cpu_millis: args.cpu,
+        pids_limit: args.pids_limit,
+        mounts: args.mount.clone(),
+        network: args.network,
+        read_only_root_fs: args.read_only,
+        labels: args.label.iter().cloned().collect(),
+        stop_signal: args.stop_signal,
+        stop_grace_period: args.grace,
+        deadline: args.deadline,
+        ..Overrides::default()
+    }
+}
+
+/// Runs the jobs: with `-d` all at once, else one after the other until one does not complete.
+pub(super) async fn run(executor: &JobExecutor, args: &RunArgs, jobs: Vec<JobSpec>) -> Result<u8, CliError> {
+    let mut interrupts = Interrupts::new()?;
+    for job in &jobs {
+        let stdio = if args.detach { Stdio::Detached } else { Stdio::Attached { stdin: args.interactive } };
+        let mut shown = Vec::new();
+        let mut notice = |notice: Notice| {
+            let text = notice.to_string();
+            output::message("note", &text);
+            shown.push(text);
+        };
+        let started = tokio::select! {
+            started = executor.start(job, JobTrigger::Cli, stdio, &mut notice) => started?,
+            signal = interrupts.next() => {
+                output::message("note", &format!("{}: cancelled before its start", job.name));
+                return Ok(signal_code(signal));
+            }
+        };
+        if args.detach {
+            let id = started.id().clone();
+            started.detach();
+            output::print(&format!("{id}\n"))?;
+            continue;
+        }
+        let execution = attend(started, &mut interrupts).await?;
+        report(&execution, &shown);
+        if !matches!(execution.end, Some(End::Exited { code: 0 })) {
+            return Ok(exit_code(&execution));
+        }
+    }
+    Ok(0)
+}
+
+/// Waits for the end. The first signal cancels, every further one kills.
+async fn attend(mut started: Started, interrupts: &mut Interrupts) -> Result<JobExecution, CliError> {
+    let mut cancelled = false;
+    loop {
+        tokio::select! {
+            biased;
+            ended = started.wait() => return Ok(ended?),
+            _ = interrupts.next() => {
+                // It may have ended at this very moment; then `wait` says so next.
+                let result = if cancelled {
+                    output::message("note", "killing the job");
+                    started.kill()
+                } else {
+                    output::message("note", "cancelling the job; press Ctrl-C again to kill it");
+                    started.cancel()
+                };
+                if let Err(error) = result {
+                    output::message("warning", &super::error::chain(&error));
+                }
+                cancelled = true;
+            }
+        }
+    }
+}
+
+/// Says what the job's own output and exit code do not. `shown`: notes that were visible already.
+fn report(execution: &JobExecution, shown: &[String]) {
+    for note in execution.notes.iter().filter(|note| !shown.contains(note)) {
+        output::message("note", note);
+    }
+    let Some(end) = &execution.end else { return };
+    let kind = match end {
+        End::Exited { .. } => return,
+        End::Signalled { .. } | End::Cancelled { .. } => "note",
+        _ => "error",
+    };
+    output::message(kind, &format!("{}: {end}", execution.job_name));
+}

@@ -1,0 +1,111 @@
+//! `coracle validate`, and reading a spec.
+
+use super::args::ValidateArgs;
+use super::error::CliError;
+use super::json::{self, ProblemDocument, ValidationDocument};
+use super::{environment, output};
+use crate::outcome::EXIT_ENGINE;
+use crate::spec::{Deployment, MAX_SPEC_SIZE, Place, Problem, Service, SpecError, SpecErrors};
+use std::io::Read;
+use std::path::Path;
+
+/// The spec `-`.
+pub(super) const STDIN: &str = "-";
+/// What messages call it.
+const SOURCE: &str = "<stdin>";
+
+/// Reads and checks a deployment from a file or, for `-`, from standard input.
+pub(super) fn read(spec: &str) -> Result<Deployment, SpecErrors> {
+    if spec != STDIN {
+        return Deployment::from_path(Path::new(spec), &environment);
+    }
+    let failed = |problem| {
+        SpecErrors::from(SpecError {
+            place: Place { source: SOURCE.to_owned(), path: String::new(), line: 0, column: 0 },
+            problem,
+        })
+    };
+    let mut bytes = Vec::new();
+    // One byte more than allowed, so that the parser sees that it is too much.
+    std::io::stdin()
+        .lock()
+        .take(MAX_SPEC_SIZE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| failed(Problem::Read(error)))?;
+    let text = String::from_utf8(bytes).map_err(|_| failed(Problem::NotUtf8))?;
+    Deployment::parse(&text, SOURCE, &environment)
+}
+
+pub(super) fn validate(args: &ValidateArgs) -> Result<u8, CliError> {
+    let document = match read(&args.spec) {
+        Ok(deployment) => {
+            if !args.json {
+                warn(&deployment);
+            }
+            describe(&deployment)
+        }
+        Err(errors) if !args.json => return Err(errors.into()),
+        Err(errors) => {
+            ValidationDocument { errors: errors.iter().map(problem).collect(), ..ValidationDocument::default() }
+        }
+    };
+    if args.json {
+        json::print(&document)?;
+    } else if document.valid {
+        output::print(&format!("{} is valid: {}\n", source_name(&args.spec), names(&document.jobs)))?;
+    } else {
+        return Err(no_job(&args.spec));
+    }
+    Ok(if document.valid { 0 } else { EXIT_ENGINE })
+}
+
+/// Shows the warnings of a spec, and which services are refused.
+pub(super) fn warn(deployment: &Deployment) {
+    for warning in &deployment.warnings {
+        output::message("warning", &warning.to_string());
+    }
+    for service in deployment.services.values() {
+        if let Service::Refused(error) = service {
+            output::message("warning", &error.to_string());
+        }
+    }
+}
+
+/// The error for a spec in which every service is refused.
+pub(super) fn no_job(spec: &str) -> CliError {
+    CliError::Usage { message: format!("{} holds no job", source_name(spec)), hint: None }
+}
+
+/// A spec without a job is not valid: there is nothing to run.
+fn describe(deployment: &Deployment) -> ValidationDocument {
+    let warnings = deployment.warnings.iter();
+    let mut document = ValidationDocument {
+        deployment: Some(deployment.name.clone()),
+        warnings: warnings.map(|warning| ProblemDocument::new(&warning.place, warning.message.clone())).collect(),
+        ..ValidationDocument::default()
+    };
+    for (name, service) in &deployment.services {
+        match service {
+            Service::Job(_) => document.jobs.push(name.clone()),
+            Service::Refused(error) => document.refused.push(problem(error)),
+        }
+    }
+    document.valid = !document.jobs.is_empty();
+    document
+}
+
+fn problem(error: &SpecError) -> ProblemDocument {
+    ProblemDocument::new(&error.place, error.problem.to_string())
+}
+
+/// How messages call the spec.
+pub(super) fn source_name(spec: &str) -> &str {
+    if spec == STDIN { SOURCE } else { spec }
+}
+
+fn names(jobs: &[String]) -> String {
+    match jobs {
+        [job] => format!("job {job}"),
+        jobs => format!("jobs {}", jobs.join(", ")),
+    }
+}
