@@ -19,6 +19,14 @@ pub fn busybox() -> String {
     reference("busybox")
 }
 
+/// `oci:` reference of a Debian root file system with Python, made when it is missing.
+pub fn debian() -> String {
+    if !layout("debian").exists() {
+        build(&["--debian"]);
+    }
+    reference("debian")
+}
+
 /// The same program on the host, to compare with what it does in a container.
 pub fn toolbox_on_host() -> PathBuf {
     directory().join("toolbox-host")
@@ -40,12 +48,17 @@ fn directory() -> &'static Path {
         if let Some(directory) = std::env::var_os("CORACLE_FIXTURES") {
             return directory.into();
         }
-        let output = Command::new(source().join("scripts/fixtures")).output().expect("scripts/fixtures starts");
-        assert!(
-            output.status.success(),
-            "scripts/fixtures failed; run scripts/install-deps test first\n{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
+        build(&[]);
         source().join("target/fixtures")
     })
+}
+
+fn build(arguments: &[&str]) {
+    let output =
+        Command::new(source().join("scripts/fixtures")).args(arguments).output().expect("scripts/fixtures starts");
+    assert!(
+        output.status.success(),
+        "scripts/fixtures failed; run scripts/install-deps test first\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }

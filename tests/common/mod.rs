@@ -6,3 +6,4 @@ pub mod cli;
 pub mod fixture;
 pub mod host;
 pub mod leftovers;
+pub mod registry;

@@ -7,8 +7,8 @@ fn steps_run_in_order_on_the_jobs_file_system() {
     let coracle = Coracle::new();
     let spec = coracle.job(
         "init:\n  steps:\n  \
-           - init.run: { command: [write, /tmp/steps, one] }\n  \
-           - init.run: { command: [append, /tmp/steps, two] }\n\
+           - { uses: init.run, with: { command: [write, /tmp/steps, one] } }\n  \
+           - { uses: init.run, with: { command: [append, /tmp/steps, two] } }\n\
          command: [cat, /tmp/steps]",
     );
     coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(0).expect_stdout("one\ntwo\n");
@@ -19,9 +19,9 @@ fn a_failing_step_ends_the_job_before_its_main_process() {
     let coracle = Coracle::new();
     let spec = coracle.job(
         "init:\n  steps:\n  \
-           - { id: first, init.run: { command: [echo, ran] } }\n  \
-           - { id: broken, init.run: { command: [exit, \"9\"] } }\n  \
-           - { id: never, init.run: { command: [echo, never] } }\n\
+           - { id: first, uses: init.run, with: { command: [echo, ran] } }\n  \
+           - { id: broken, uses: init.run, with: { command: [exit, \"9\"] } }\n  \
+           - { id: never, uses: init.run, with: { command: [echo, never] } }\n\
          command: [echo, main]",
     );
     let finished = coracle.run(["run".as_ref(), spec.as_os_str()]).expect_error(9, &["broken"]);
@@ -36,14 +36,16 @@ fn a_failing_step_ends_the_job_before_its_main_process() {
 #[test]
 fn a_step_whose_command_is_missing_is_named() {
     let coracle = Coracle::new();
-    let spec = coracle.job("init:\n  steps:\n  - init.run: { command: [/no/such/step] }\ncommand: [echo, main]");
+    let spec = coracle
+        .job("init:\n  steps:\n  - { uses: init.run, with: { command: [/no/such/step] } }\ncommand: [echo, main]");
     coracle.run(["run".as_ref(), spec.as_os_str()]).expect_error(127, &["/no/such/step"]);
 }
 
 #[test]
 fn the_output_of_steps_is_in_the_log_before_that_of_the_main_process() {
     let coracle = Coracle::new();
-    let spec = coracle.job("init:\n  steps:\n  - init.run: { command: [echo, step] }\ncommand: [echo, main]");
+    let spec =
+        coracle.job("init:\n  steps:\n  - { uses: init.run, with: { command: [echo, step] } }\ncommand: [echo, main]");
     let id = coracle.detach(&[spec.to_str().expect("a plain name")]);
     coracle.run(["wait", &id]).expect_code(0);
     coracle.run(["logs", &id]).expect_code(0).expect_stdout("step\nmain\n");
@@ -54,7 +56,7 @@ fn a_string_is_a_shell_command() {
     let coracle = Coracle::new();
     let image = crate::common::fixture::busybox();
     let spec = coracle.job(&format!(
-        "image: {{ name: {image:?} }}\ninit:\n  steps:\n  - init.run: {{ command: \"echo $((6 * 7)) > /answer\" }}\n\
+        "image: {{ name: {image:?} }}\ninit:\n  steps:\n  - {{ uses: init.run, with: {{ command: \"echo $((6 * 7)) > /answer\" }} }}\n\
          command: [cat, /answer]"
     ));
     coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(0).expect_stdout("42\n");
@@ -68,7 +70,7 @@ fn a_step_may_create_the_user_of_the_main_process() {
     let coracle = Coracle::new();
     let spec = coracle.job(
         "user: newcomer\ninit:\n  steps:\n  \
-           - init.run: { command: [append, /etc/passwd, \"newcomer:x:1234:1234::/:/bin/sh\"], user: root }\n\
+           - { uses: init.run, with: { command: [append, /etc/passwd, \"newcomer:x:1234:1234::/:/bin/sh\"], user: root } }\n\
          command: [id]",
     );
     let finished = coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(0);
@@ -78,7 +80,8 @@ fn a_step_may_create_the_user_of_the_main_process() {
 #[test]
 fn a_process_that_a_step_leaves_behind_is_gone_when_the_next_one_runs() {
     let coracle = Coracle::new();
-    let spec = coracle.job("init:\n  steps:\n  - init.run: { command: [orphan, \"1000\"] }\ncommand: [ps]");
+    let spec =
+        coracle.job("init:\n  steps:\n  - { uses: init.run, with: { command: [orphan, \"1000\"] } }\ncommand: [ps]");
     let finished = coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(0);
     assert!(!finished.stdout().contains("orphan"), "{finished}");
 }

@@ -57,7 +57,7 @@ fn cpu_time_is_limited() {
     // periods of 100 ms.
     coracle.toolbox(&["--cpu", "0.25"], &["spin", "1"]).expect_code(0);
     let record = coracle.only_execution();
-    let used = seconds(&record, "/usage/cpu_user") + seconds(&record, "/usage/cpu_system");
+    let used = seconds(&record, "/usage/cpu_user_seconds") + seconds(&record, "/usage/cpu_system_seconds");
     assert!((0.1..0.6).contains(&used), "{used} s: {record:#}");
 }
 
@@ -66,7 +66,7 @@ fn peak_memory_is_recorded() {
     let coracle = Coracle::new();
     coracle.toolbox(&[], &["allocate", "50000000"]).expect_code(0);
     let record = coracle.only_execution();
-    let peak = record.pointer("/usage/peak_memory").and_then(serde_json::Value::as_u64).unwrap_or(0);
+    let peak = record.pointer("/usage/peak_memory_bytes").and_then(serde_json::Value::as_u64).unwrap_or(0);
     assert!((50_000_000..100_000_000).contains(&peak), "{peak}: {record:#}");
 }
 

@@ -8,6 +8,7 @@ mod common;
 mod bad_input;
 mod container;
 mod crash;
+mod debian;
 mod exit_codes;
 mod init_steps;
 mod lifecycle;

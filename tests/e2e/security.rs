@@ -114,7 +114,7 @@ fn every_process_of_the_job_is_under_the_filter() {
         let script = "sh -c 'grep Seccomp: /proc/self/status'";
         coracle.shell(&[init], script).expect_code(0).expect_stdout("Seccomp:\t2\n");
     }
-    let spec = coracle.job("init:\n  steps:\n  - init.run: { command: [caps] }\ncommand: [\"true\"]");
+    let spec = coracle.job("init:\n  steps:\n  - { uses: init.run, with: { command: [caps] } }\ncommand: [\"true\"]");
     let step = coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(0);
     assert!(step.stdout().contains("Seccomp:\t2\n"), "{step}");
 }
