@@ -4,7 +4,12 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
-/// A registry without authentication; ends when dropped.
+/// User and password of [`Registry::start_with_login`], and the latter's bcrypt as htpasswd -B makes it.
+pub const USER: &str = "ada";
+pub const PASSWORD: &str = "lovelace";
+const HTPASSWD: &str = "ada:$2y$05$1hQAIsA1h/HRn1cqrpLhAep/AOfwG35KMuTqbC2hq3Gkv1BMEvQDC\n";
+
+/// A registry; ends when dropped.
 pub struct Registry {
     server: Child,
     address: String,
@@ -12,15 +17,29 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// Starts it on a free port and returns when it listens.
+    /// Starts it on a free port, open to everyone, and returns when it listens.
     pub fn start() -> Registry {
+        Registry::launch(false)
+    }
+
+    /// As [`Registry::start`], for [`USER`] alone.
+    pub fn start_with_login() -> Registry {
+        Registry::launch(true)
+    }
+
+    fn launch(with_login: bool) -> Registry {
         let storage = tempfile::Builder::new().prefix("coracle-registry.").tempdir().expect("a temporary directory");
         let config = storage.path().join("config.yml");
-        let text = format!(
+        let mut text = format!(
             "version: 0.1\nlog: {{ level: info }}\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\n\
              http: {{ addr: \"127.0.0.1:0\" }}\n",
             storage.path().join("data").display()
         );
+        if with_login {
+            let file = storage.path().join("htpasswd");
+            std::fs::write(&file, HTPASSWD).expect("the directory takes a file");
+            text += &format!("auth: {{ htpasswd: {{ realm: test, path: {} }} }}\n", file.display());
+        }
         std::fs::write(&config, text).expect("the directory takes a file");
         let mut server = Command::new("docker-registry")
             .arg("serve")
@@ -53,9 +72,16 @@ impl Registry {
 
     /// Pushes an image, as skopeo names it, and returns its reference.
     pub fn push(&self, image: &str, name: &str) -> String {
+        self.push_with(&[], image, name)
+    }
+
+    /// As [`Registry::push`] with further options for `skopeo copy`.
+    pub fn push_with(&self, options: &[&str], image: &str, name: &str) -> String {
         let reference = self.reference(name);
         let output = Command::new("skopeo")
-            .args(["--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false", image])
+            .args(["--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"])
+            .args(options)
+            .arg(image)
             .arg(format!("docker://{reference}"))
             .output()
             .expect("skopeo starts");

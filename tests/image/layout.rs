@@ -117,11 +117,7 @@ pub struct Layer {
 impl Layer {
     pub fn new(tar: Tar, compression: Compression) -> Layer {
         let tar = tar.bytes();
-        Layer {
-            blob: compression.apply(&tar),
-            media_type: compression.media_type().to_owned(),
-            diff_id: digest(&tar),
-        }
+        Layer { blob: compression.apply(&tar), media_type: compression.media_type().to_owned(), diff_id: digest(&tar) }
     }
 }
 

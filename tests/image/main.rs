@@ -1,0 +1,15 @@
+//! Images through the library's public API, with the built binary as unpacker: layouts built in code, a
+//! real registry, and one that misbehaves. Root runs everything twice, as itself and in a user namespace.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod damage;
+mod hostile;
+mod interrupt;
+mod layout;
+mod registry;
+mod resolve;
+mod server;
+mod store;
+mod unpack;
