@@ -5,7 +5,7 @@
 //! and carry it out; they decide nothing that stands in here. It holds no secret that the job
 //! itself does not see and no live handle.
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxCapabilities, Spec};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -120,6 +120,8 @@ pub struct ProcessPlan {
     /// Looked up in the job's own root file system right before the start, so that an init step
     /// may create it.
     pub user: UserRequest,
+    /// Capabilities when the user turns out not to be root; root has those in `spec`.
+    pub user_capabilities: Option<LinuxCapabilities>,
     /// Run our own pid 1 and the process under it; `false`: the process is pid 1 itself.
     pub init: bool,
     /// Compiled seccomp filter (array of `struct sock_filter`); `None` only for

@@ -1,1 +1,136 @@
-//! From job, image config and host facts to a runtime-spec: pure functions.
+//! From job, image config and host facts to what a supervisor carries out: pure functions.
+//!
+//! The runtime specs are made for our own use of libcontainer: no user namespace (without privileges
+//! the launcher is in one already), no network namespace (see `Plan::private_network`), no cgroup
+//! mount and no resources (the supervisor has the cgroups), no seccomp section (pid 1 loads a
+//! compiled filter), always `no_new_privs`.
+
+mod capabilities;
+mod command;
+mod error;
+mod files;
+mod host;
+mod mounts;
+mod process;
+#[cfg(test)]
+mod tests;
+
+pub use error::BundleError;
+pub use files::GeneratedFile;
+pub use host::{DeviceFacts, HostFacts};
+
+use crate::plan::{Limits, ProcessPlan, Volume};
+use crate::spec::{JobSpec, NetworkMode, Resources, Seccomp};
+use crate::state_dir::{ExecutionDir, StateDir};
+use oci_spec::image::ImageConfiguration;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+/// SIGTERM, when neither job nor image names a stop signal (`docker run --stop-signal`).
+const DEFAULT_STOP_SIGNAL: i32 = libc::SIGTERM;
+
+/// Where things are and what they are called.
+#[derive(Debug, Clone)]
+pub struct Place<'a> {
+    pub id: &'a str,
+    pub state: &'a StateDir,
+    pub directory: ExecutionDir,
+    /// Compiled filter; used unless the job is unconfined.
+    pub seccomp_filter: PathBuf,
+}
+
+/// What [`build`] makes; the caller writes the files and assembles the plan.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bundle {
+    /// Init steps in order, then the main process.
+    pub processes: Vec<ProcessPlan>,
+    pub limits: Limits,
+    pub volumes: Vec<Volume>,
+    pub private_network: bool,
+    pub files: Vec<GeneratedFile>,
+    pub stop_signal: i32,
+    /// For the user's eyes.
+    pub notes: Vec<String>,
+}
+
+/// The capabilities that the job's processes may ever have, for the seccomp profile, which allows
+/// more to those who have more.
+///
+/// # Errors
+/// A capability that cannot be given.
+pub fn bounding_capabilities(job: &JobSpec, host: &HostFacts) -> Result<BTreeSet<String>, BundleError> {
+    Ok(capabilities::bounding(&job.security, host)?.0)
+}
+
+/// Makes everything that a plan needs of the job.
+///
+/// # Errors
+/// [`BundleError`] naming the field of the job, or what in the image does not fit.
+pub fn build(
+    job: &JobSpec,
+    image: &ImageConfiguration,
+    host: &HostFacts,
+    place: &Place<'_>,
+) -> Result<Bundle, BundleError> {
+    let (bounding, mut notes) = capabilities::bounding(&job.security, host)?;
+    let hostname = hostname(job, place.id);
+    let files = files::generate(job, host, &hostname, &place.directory);
+    let mut volumes = Vec::new();
+    let mounts = mounts::mounts(job, host, place, &files, &mut volumes)?;
+    let container = process::Container { job, host, place, hostname: &hostname, bounding: &bounding, mounts: &mounts };
+    let commands = command::commands(job, image, place.id, &hostname)?;
+    let processes = commands
+        .into_iter()
+        .enumerate()
+        .map(|(index, command)| container.plan(command, index))
+        .collect::<Result<Vec<_>, _>>()?;
+    if job.security.seccomp == Seccomp::Unconfined {
+        notes.push("security_opt: the job runs without a seccomp filter".into());
+    }
+    Ok(Bundle {
+        processes,
+        limits: limits(&job.resources),
+        volumes,
+        private_network: job.network.mode == NetworkMode::None,
+        files,
+        stop_signal: stop_signal(job, image)?,
+        notes,
+    })
+}
+
+/// What cgroups have to enforce for a job.
+pub fn limits(resources: &Resources) -> Limits {
+    Limits {
+        memory: resources.memory,
+        memory_swap: resources.memory_swap,
+        memory_reservation: resources.memory_reservation,
+        cpu_millis: resources.cpu_millis,
+        cpu_shares: resources.cpu_shares,
+        cpuset: resources.cpuset.clone(),
+        pids: match resources.pids_limit {
+            None => Some(crate::spec::DEFAULT_PIDS_LIMIT),
+            Some(0) => None,
+            Some(limit) => Some(limit),
+        },
+        pids_is_default: resources.pids_limit.is_none(),
+    }
+}
+
+/// Twelve hexadecimal digits, as Docker's; the random end of the id, for its start is the time.
+fn hostname(job: &JobSpec, id: &str) -> String {
+    let derived =
+        || id.chars().rev().filter(char::is_ascii_hexdigit).take(12).collect::<Vec<_>>().into_iter().rev().collect();
+    job.process.hostname.clone().unwrap_or_else(derived)
+}
+
+fn stop_signal(job: &JobSpec, image: &ImageConfiguration) -> Result<i32, BundleError> {
+    if let Some(signal) = job.stop.signal {
+        return Ok(signal);
+    }
+    match image.config().as_ref().and_then(|config| config.stop_signal().as_deref()).filter(|signal| !signal.is_empty())
+    {
+        None => Ok(DEFAULT_STOP_SIGNAL),
+        Some(signal) => crate::spec::parse_signal(signal)
+            .map_err(|_| BundleError::BadStopSignal { image: job.image.name.clone(), signal: signal.to_owned() }),
+    }
+}

@@ -1,5 +1,19 @@
 //! Executions: start, wait, cancel, settle, reconcile.
+//!
+//! [`JobExecutor`] is what the command line is built on and what another program embeds. It holds
+//! no state of its own beyond open files: any number of them, in any number of processes, may work on
+//! one state root, and any of them may die at any moment.
 
+mod error;
+mod executor;
 mod model;
+mod prepare;
+mod roles;
+mod settle;
+mod started;
 
+pub use error::ExecError;
+pub use executor::{JobExecutor, JobExecutorConfig};
 pub use model::{JobExecution, JobExecutionId, JobStatus, JobTrigger, ListQuery, StatusFilter, UnknownStatus};
+pub use roles::init;
+pub use started::{Notice, Started, Stdio};

@@ -145,7 +145,7 @@ pub struct Execution {
     pub container_id: Option<String>,
     pub spec: serde_json::Value,
     pub labels: BTreeMap<String, String>,
-    /// The process that prepares it, while it is pending.
+    /// The process that prepares it while it is pending, and its supervisor afterwards.
     pub owner: Option<ProcessIdentity>,
     pub created_at: Timestamp,
     /// When the main process was started; known at the end, and `None` then when it never was.

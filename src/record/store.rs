@@ -5,6 +5,7 @@ use super::row::{NewExecution, Status, counter, duration_nanoseconds, nanosecond
 use super::schema;
 use crate::outcome::{End, OUTCOME_VERSION, Outcome, Stopped, Usage};
 use crate::state_dir::StateDir;
+use crate::sys::process::ProcessIdentity;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::Serialize;
@@ -40,7 +41,8 @@ impl Record {
         Ok(Record { path, connection: Mutex::new(connection) })
     }
 
-    /// Records a new pending execution, durably.
+    /// Records a new pending execution. It survives the death of any process at once, and that of the
+    /// host after [`Record::make_durable`], which must come before anything runs or is promised.
     ///
     /// # Errors
     /// When the id is taken, or the database cannot be written.
@@ -50,7 +52,7 @@ impl Record {
         let labels = self.json(&new.id, "labels", &new.labels)?;
         let notes = self.json(&new.id, "notes", &new.notes)?;
         let spec = new.spec.to_string();
-        self.transaction("record the execution", Durability::Host, |transaction| {
+        self.transaction("record the execution", Durability::Process, |transaction| {
             transaction
                 .prepare_cached(
                     "INSERT INTO executions (id, job_name, deployment, status, trigger_kind, trigger_detail, image, \
@@ -74,19 +76,47 @@ impl Record {
         })
     }
 
-    /// Pending → active, with what is known by now. False when it is pending no more: somebody
+    /// Waits until everything committed so far would survive the death of the host. It takes no lock,
+    /// so that other work can go on meanwhile.
+    ///
+    /// # Errors
+    /// When the write-ahead log cannot be synced.
+    pub fn make_durable(&self) -> Result<(), RecordError> {
+        // SQLite syncs only this file at a commit in WAL mode; its own locks are on another one, so
+        // closing a descriptor of ours drops none (<https://sqlite.org/wal.html>).
+        let mut path = self.path.clone().into_os_string();
+        path.push("-wal");
+        let path = PathBuf::from(path);
+        let synced = std::fs::File::open(&path).and_then(|file| file.sync_data());
+        match synced {
+            Ok(()) => Ok(()),
+            // Folded into the database and removed, which syncs it.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(RecordError::Io { action: "sync", path, source }),
+        }
+    }
+
+    /// Pending → active, with what is known by now: `supervisor` is the process that may start it from
+    /// now on. False when it is pending no more: somebody
     /// cancelled it, and nothing may be started.
     ///
     /// # Errors
     /// [`RecordError::NotFound`], or the database cannot be written.
-    pub fn activate(&self, id: &str, image_digest: &str, container_id: &str) -> Result<bool, RecordError> {
+    pub fn activate(
+        &self,
+        id: &str,
+        image_digest: &str,
+        container_id: &str,
+        supervisor: &ProcessIdentity,
+    ) -> Result<bool, RecordError> {
+        let owner = self.json(id, "owner", supervisor)?;
         self.transaction("activate the execution", Durability::Process, |transaction| {
             let changed = transaction
                 .prepare_cached(
-                    "UPDATE executions SET status = 'active', image_digest = ?2, container_id = ?3, owner = NULL \
+                    "UPDATE executions SET status = 'active', image_digest = ?2, container_id = ?3, owner = ?4 \
                      WHERE id = ?1 AND status = 'pending'",
                 )?
-                .execute(params![id, image_digest, container_id])?;
+                .execute(params![id, image_digest, container_id, owner])?;
             if changed == 0 && status_of(transaction, id)?.is_none() {
                 return Ok(Err(RecordError::NotFound { id: id.to_owned() }));
             }

@@ -66,7 +66,7 @@ fn keeps_everything_from_insert_to_end() {
     assert_eq!((&pending.spec, &pending.labels, pending.created_at), (&new.spec, &new.labels, new.created_at));
     assert_eq!(pending.deployment.as_deref(), Some("demo"));
 
-    assert!(record.activate(ID, "sha256:1", "container").unwrap());
+    assert!(record.activate(ID, "sha256:1", "container", &supervisor()).unwrap());
     let active = record.get(ID).unwrap().unwrap();
     assert_eq!((active.status, active.owner), (Status::Active, None));
     assert_eq!(active.image_digest.as_deref(), Some("sha256:1"));
@@ -117,7 +117,7 @@ fn what_is_terminal_never_changes() {
     assert!(record.cancel_pending(ID, time("2026-01-02T03:04:07Z")).unwrap());
     let before = record.get(ID).unwrap().unwrap();
     assert!(!record.cancel_pending(ID, time("2027-01-02T03:04:07Z")).unwrap());
-    assert!(!record.activate(ID, "sha256:1", "container").unwrap());
+    assert!(!record.activate(ID, "sha256:1", "container", &supervisor()).unwrap());
     assert!(!record.finalise(ID, &outcome(End::Exited { code: 0 })).unwrap());
     assert_eq!(record.get(ID).unwrap().unwrap(), before);
     // Nor by anybody who goes round this module.
@@ -134,8 +134,8 @@ fn what_is_live_is_not_cancelled_as_pending_nor_removed() {
     let directory = tempfile::tempdir().unwrap();
     let record = Record::open(&state(directory.path())).unwrap();
     record.insert(&new_execution(ID, "job")).unwrap();
-    record.activate(ID, "sha256:1", "container").unwrap();
-    assert!(!record.activate(ID, "sha256:1", "container").unwrap(), "only one may start it");
+    record.activate(ID, "sha256:1", "container", &supervisor()).unwrap();
+    assert!(!record.activate(ID, "sha256:1", "container", &supervisor()).unwrap(), "only one may start it");
     assert!(!record.cancel_pending(ID, Timestamp::UNIX_EPOCH).unwrap());
     let error = record.remove(ID).unwrap_err();
     assert_eq!(error.to_string(), format!("execution {ID} is active; cancel it first"));
@@ -144,7 +144,7 @@ fn what_is_live_is_not_cancelled_as_pending_nor_removed() {
     assert_eq!(record.get(ID).unwrap(), None);
     assert!(matches!(record.remove(ID), Err(RecordError::NotFound { .. })));
     assert!(matches!(record.finalise(ID, &outcome(End::OomKilled)), Err(RecordError::NotFound { .. })));
-    assert!(matches!(record.activate(ID, "d", "c"), Err(RecordError::NotFound { .. })));
+    assert!(matches!(record.activate(ID, "d", "c", &supervisor()), Err(RecordError::NotFound { .. })));
 }
 
 /// Every thread with a connection of its own, as every process has.
@@ -157,7 +157,7 @@ fn exactly_one_of_many_wins_each_race() {
         let id = format!("{round:04}");
         record.insert(&new_execution(&id, "job")).unwrap();
         if round % 2 == 0 {
-            record.activate(&id, "d", "c").unwrap();
+            record.activate(&id, "d", "c", &supervisor()).unwrap();
         }
         let barrier = Barrier::new(RIVALS);
         let wins = AtomicUsize::new(0);
@@ -193,7 +193,7 @@ fn a_start_and_a_cancel_never_both_win() {
         let (activated, cancelled) = std::thread::scope(|scope| {
             let activate = scope.spawn(|| {
                 barrier.wait();
-                record.activate(&id, "d", "c").unwrap()
+                record.activate(&id, "d", "c", &supervisor()).unwrap()
             });
             barrier.wait();
             let cancelled = other.cancel_pending(&id, Timestamp::UNIX_EPOCH).unwrap();
@@ -212,7 +212,7 @@ fn lists_newest_first_and_filters() {
     }
     record.finalise("1", &outcome(End::Exited { code: 0 })).unwrap();
     record.finalise("2", &outcome(End::Exited { code: 1 })).unwrap();
-    record.activate("3", "d", "c").unwrap();
+    record.activate("3", "d", "c", &supervisor()).unwrap();
     let ids = |query: Query| -> Vec<String> { record.list(&query).unwrap().into_iter().map(|row| row.id).collect() };
     let all = Query::default();
     assert_eq!(ids(all.clone()), ["4", "3", "2", "1"]);
@@ -341,4 +341,8 @@ fn threads_that_create_it_at_once_all_succeed() {
         let record = Record::open(&state(directory.path())).unwrap();
         assert_eq!(record.list(&Query::default()).unwrap().len(), 4);
     }
+}
+
+fn supervisor() -> ProcessIdentity {
+    ProcessIdentity { pid: 7, start_time: 8, boot_id: "boot".into() }
 }

@@ -114,8 +114,14 @@ fn hide_cgroups(rootless: bool) -> Result<(), RootfsError> {
         return Ok(());
     }
     let tmpfs = || {
-        mount(Some("coracle"), CGROUP_ROOT, Some("tmpfs"), MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("size=64k,mode=755"))
-            .map_err(failed("an empty /sys/fs/cgroup"))
+        mount(
+            Some("coracle"),
+            CGROUP_ROOT,
+            Some("tmpfs"),
+            MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+            Some("size=64k,mode=755"),
+        )
+        .map_err(failed("an empty /sys/fs/cgroup"))
     };
     if !rootless {
         match umount2(CGROUP_ROOT, MntFlags::MNT_DETACH) {

@@ -21,7 +21,7 @@ impl Default for Security {
 
 /// All of capabilities(7), in the order of their numbers
 /// (<https://man7.org/linux/man-pages/man7/capabilities.7.html>).
-const CAPABILITIES: &[&str] = &[
+pub const CAPABILITIES: &[&str] = &[
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_DAC_READ_SEARCH",

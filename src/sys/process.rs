@@ -26,7 +26,14 @@ impl ProcessIdentity {
     /// # Errors
     /// When `/proc` cannot be read.
     pub fn current() -> io::Result<ProcessIdentity> {
-        let pid = std::process::id().cast_signed();
+        ProcessIdentity::of(std::process::id().cast_signed())
+    }
+
+    /// The process that has this pid now; for a child that has not been waited for.
+    ///
+    /// # Errors
+    /// When there is none, or `/proc` cannot be read.
+    pub fn of(pid: i32) -> io::Result<ProcessIdentity> {
         Ok(ProcessIdentity { pid, start_time: start_time(pid)?, boot_id: boot_id()? })
     }
 

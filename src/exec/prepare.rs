@@ -1,0 +1,157 @@
+//! From a job to a directory in which a supervisor can work: image, bundle, files, plan.
+
+use super::error::ExecError;
+use super::executor::JobExecutor;
+use super::model::JobExecutionId;
+use super::started::Notice;
+use crate::bundle::{self, Bundle, HostFacts, Place};
+use crate::image::{self, Image, ImageName, ImageStore};
+use crate::plan::{IdMappings, Overlay, PLAN_VERSION, Plan};
+use crate::runtime::cgroup;
+use crate::seccomp;
+use crate::spec::{JobSpec, PullPolicy};
+use crate::state_dir::ExecutionDir;
+use crate::sys::file::write_atomic_volatile;
+use crate::sys::userns;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// The host, found fit for the job.
+pub(super) struct Host {
+    facts: HostFacts,
+    notices: Vec<Notice>,
+}
+
+impl Host {
+    /// Looks at the host and checks what can be checked before anything is recorded.
+    ///
+    /// # Errors
+    /// A limit that cannot be enforced, a file of the job that is not there, …
+    pub fn probe(job: &JobSpec) -> Result<Host, ExecError> {
+        cgroup::check(&bundle::limits(&job.resources))?;
+        let mut notices = Vec::new();
+        let rootless = if nix::unistd::geteuid().is_root() {
+            None
+        } else {
+            let (mappings, note) = userns::host_mappings()?;
+            notices.extend(note.map(|note| Notice(note.to_string())));
+            Some(mappings)
+        };
+        Ok(Host { facts: HostFacts::probe(job, rootless)?, notices })
+    }
+}
+
+impl JobExecutor {
+    /// Fetches the image if needed and fills the execution's directory. Returns the image's digest.
+    ///
+    /// # Errors
+    /// [`ExecError`]; whoever gets it removes the directory with the execution.
+    pub(super) async fn prepare(
+        &self,
+        id: &JobExecutionId,
+        job: &JobSpec,
+        host: Host,
+        notice: &mut dyn FnMut(Notice),
+    ) -> Result<String, ExecError> {
+        host.notices.into_iter().for_each(&mut *notice);
+        let image = self.image(job, host.facts.rootless.clone(), notice).await?;
+        let directory = self.execution_dir(id);
+        let capabilities = bundle::bounding_capabilities(job, &host.facts)?;
+        let place = Place {
+            id: id.as_str(),
+            state: self.state(),
+            directory: directory.clone(),
+            seccomp_filter: seccomp::cached(&self.state().cache(), &capabilities)?,
+        };
+        let bundle = bundle::build(job, &image.config, &host.facts, &place)?;
+        bundle.notes.iter().cloned().map(Notice).for_each(&mut *notice);
+        make_directories(&directory)?;
+        for file in &bundle.files {
+            write(&file.source, file.content.as_bytes())?;
+        }
+        let plan = plan(id, job, bundle, host.facts.rootless, image.layers, &directory);
+        let bytes =
+            serde_json::to_vec(&plan).map_err(|error| ExecError::io("write", directory.plan())(error.into()))?;
+        write(&directory.plan(), &bytes)?;
+        Ok(image.manifest_digest.to_string())
+    }
+
+    async fn image(
+        &self,
+        job: &JobSpec,
+        mappings: Option<IdMappings>,
+        notice: &mut dyn FnMut(Notice),
+    ) -> Result<Image, ExecError> {
+        let name = ImageName::parse(&job.image.name)?;
+        let store = ImageStore::open(self.state(), mappings, self.binary().to_owned());
+        // A digest that an older version wrote in another form is looked up again.
+        let known = self.record().image_digest(&job.image.name)?.and_then(|text| text.parse::<image::Digest>().ok());
+        let policy = match job.image.pull_policy {
+            PullPolicy::Always => image::PullPolicy::Always,
+            PullPolicy::Newer => image::PullPolicy::Newer,
+            PullPolicy::IfNotPresent => image::PullPolicy::IfNotPresent,
+            PullPolicy::Never => image::PullPolicy::Never,
+        };
+        let wanted = job.image.platform.as_ref().map(|platform| image::Platform {
+            os: platform.os.clone(),
+            architecture: platform.architecture.clone(),
+            variant: platform.variant.clone(),
+        });
+        let image = store.resolve(&name, policy, wanted.as_ref(), known.as_ref()).await?;
+        image.notes.iter().map(|note| Notice(note.to_string())).for_each(notice);
+        if matches!(name, ImageName::Registry(_)) && known.as_ref() != Some(&image.manifest_digest) {
+            let digest = image.manifest_digest.to_string();
+            self.record().set_image_digest(&job.image.name, &digest, jiff::Timestamp::now())?;
+        }
+        Ok(image)
+    }
+}
+
+fn plan(
+    id: &JobExecutionId,
+    job: &JobSpec,
+    bundle: Bundle,
+    rootless: Option<IdMappings>,
+    layers: Vec<PathBuf>,
+    directory: &ExecutionDir,
+) -> Plan {
+    Plan {
+        version: PLAN_VERSION,
+        execution_id: id.0.clone(),
+        job_name: job.name.clone(),
+        rootless,
+        rootfs: Overlay {
+            layers,
+            upper: directory.upper(),
+            work: directory.work(),
+            mountpoint: directory.rootfs(),
+            volumes: bundle.volumes,
+        },
+        private_network: bundle.private_network,
+        processes: bundle.processes,
+        limits: bundle.limits,
+        deadline: job.deadline,
+        stop_signal: bundle.stop_signal,
+        stop_grace_period: job.stop.grace_period,
+        max_log_size: job.logs.max_size,
+    }
+}
+
+/// The directory may be walked through by the ids of a container, but is read by its owner alone.
+fn make_directories(directory: &ExecutionDir) -> Result<(), ExecError> {
+    let make = |path: PathBuf, mode: u32| {
+        DirBuilder::new().mode(mode).create(&path).map_err(ExecError::io("create the directory", path))
+    };
+    make(directory.path().to_owned(), 0o711)?;
+    // What the container's root directory looks like comes from the upper one.
+    make(directory.upper(), 0o755)?;
+    for path in [directory.work(), directory.rootfs(), directory.files(), directory.volumes(), directory.runtime()] {
+        make(path, 0o711)?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), ExecError> {
+    write_atomic_volatile(path, bytes).map_err(ExecError::io("write", path))
+}

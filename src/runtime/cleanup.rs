@@ -1,0 +1,87 @@
+//! What an execution leaves on disk besides its log, and removing it: by the supervisor at the
+//! end, or by whoever finds that the supervisor was lost. Every step may be done again.
+
+use super::cgroup;
+use super::state::LiveState;
+use crate::plan::IdMappings;
+use crate::state_dir::ExecutionDir;
+use crate::sys::process;
+use crate::sys::tree;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::ForkResult;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+/// Directories that hold files of the job, with ids of the container.
+fn job_trees(directory: &ExecutionDir) -> [PathBuf; 4] {
+    [directory.upper(), directory.work(), directory.rootfs(), directory.volumes()]
+}
+
+/// Files of ours that are of no use after the end.
+fn own_files(directory: &ExecutionDir) -> [PathBuf; 5] {
+    [directory.plan(), directory.files(), directory.runtime(), directory.cancel_request(), directory.state()]
+}
+
+/// For the supervisor, with the namespaces of its job (user first when rootless): removes the job's trees.
+///
+/// # Errors
+/// The first failure; the rest is still tried.
+pub(super) fn remove_files_from_namespace(directory: &ExecutionDir, namespaces: &[OwnedFd]) -> io::Result<()> {
+    // Without privileges the namespaces begin with the user namespace, and only in there do files of
+    // subordinate ids obey. The mount namespace is left alone: its overlay would be in the way.
+    let Some(user) = namespaces.first().filter(|_| !nix::unistd::geteuid().is_root()) else {
+        return remove_all(&job_trees(directory));
+    };
+    match process::fork()? {
+        ForkResult::Child => {
+            let removed = setns(user, CloneFlags::CLONE_NEWUSER)
+                .map_err(io::Error::from)
+                .and_then(|()| remove_all(&job_trees(directory)));
+            process::exit_now(i32::from(removed.is_err()));
+        }
+        ForkResult::Parent { child } => match waitpid(child, None)? {
+            WaitStatus::Exited(_, 0) => Ok(()),
+            _ => Err(io::Error::other("files of the job could not be removed")),
+        },
+    }
+}
+
+/// For whoever settles: removes cgroups and files of an execution whose supervisor has ended. What
+/// only a user namespace may remove is left to `remove_tree`, which gets the path of each such tree.
+///
+/// # Errors
+/// The first failure; the rest is still tried.
+pub fn remove_leftovers(
+    directory: &ExecutionDir,
+    mappings: Option<&IdMappings>,
+    remove_tree: &dyn Fn(&std::path::Path, &IdMappings) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut first = Ok(());
+    if let Ok(Some(state)) = LiveState::read(&directory.state()) {
+        let left = cgroup::remove_directories(state.cgroups);
+        if let Some(path) = left.first() {
+            first = Err(io::Error::other(format!("the cgroup {} is still in use", path.display())));
+        }
+    }
+    for path in job_trees(directory) {
+        let removed = match (tree::remove(&path), mappings) {
+            (Err(_), Some(mappings)) => remove_tree(&path, mappings),
+            (other, _) => other,
+        };
+        first = first.and(removed);
+    }
+    first.and(remove_all(&own_files(directory)))
+}
+
+fn remove_all(paths: &[PathBuf]) -> io::Result<()> {
+    let mut first = Ok(());
+    for path in paths {
+        first = first
+            .and(tree::remove(path).map_err(|error| {
+                io::Error::new(error.kind(), format!("failed to remove {}: {error}", path.display()))
+            }));
+    }
+    first
+}

@@ -1,0 +1,244 @@
+//! libcontainer, and what must be known of the root file system right before a process is made in it.
+
+use super::pid1::JobProcess;
+use super::volume;
+use crate::plan::{PLAN_VERSION, Plan, ProcessPlan, UserRequest};
+use crate::state_dir::ExecutionDir;
+use crate::user::{self, ResolvedUser};
+use libcontainer::container::Container;
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::error::LibcontainerError;
+use libcontainer::syscall::syscall::SyscallType;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use oci_spec::runtime::Spec;
+use pathrs::error::ErrorKind;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+
+/// More than any real passwd(5) or group(5) file; a hostile image cannot make us read on.
+const MAX_USER_TABLE: u64 = 16 * 1024 * 1024;
+
+/// The container could not be made or started.
+#[derive(Debug, thiserror::Error)]
+pub enum ContainerError {
+    #[error("failed to {action} {}: {source}", path.display())]
+    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("{} is not a plan of this version: {reason}", path.display())]
+    Plan { path: PathBuf, reason: String },
+    #[error("failed to {action} {target:?} in the image: {reason}")]
+    InRoot { action: &'static str, target: String, reason: String },
+    #[error(transparent)]
+    User(#[from] user::UserError),
+    #[error(
+        "{kind} {id} has no id on the host: only ids below {limit} are mapped for this user; \
+         give it more subordinate ids (subuid(5)) or use another user in the job"
+    )]
+    Unmapped { kind: &'static str, id: u32, limit: u32 },
+    #[error("{0}")]
+    Library(String),
+}
+
+impl From<LibcontainerError> for ContainerError {
+    /// The library's errors repeat their cause in some texts and leave it out in others.
+    fn from(error: LibcontainerError) -> ContainerError {
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(inner) = cause {
+            let inner_text = inner.to_string();
+            if !text.contains(&inner_text) {
+                text = format!("{text}: {inner_text}");
+            }
+            cause = inner.source();
+        }
+        ContainerError::Library(text)
+    }
+}
+
+/// The plan of an execution.
+///
+/// # Errors
+/// When it cannot be read or is of another version.
+pub fn read_plan(directory: &ExecutionDir) -> Result<Plan, ContainerError> {
+    let path = directory.plan();
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(source) => return Err(ContainerError::Io { action: "read", path, source }),
+    };
+    let plan: Plan = match serde_json::from_slice(&bytes) {
+        Ok(plan) => plan,
+        Err(error) => return Err(ContainerError::Plan { path, reason: error.to_string() }),
+    };
+    if plan.version != PLAN_VERSION {
+        return Err(ContainerError::Plan { path, reason: format!("it has version {}", plan.version) });
+    }
+    Ok(plan)
+}
+
+/// The runtime spec with what only the mounted root file system can tell: ids and home of the user.
+/// Makes the working directory and, before the first process, fills new volumes.
+///
+/// # Errors
+/// [`ContainerError`]; what was made stays in the job's own writable layer.
+pub fn finish_spec(plan: &Plan, process: &ProcessPlan, first: bool) -> Result<Spec, ContainerError> {
+    let root_path = &plan.rootfs.mountpoint;
+    let root = pathrs::Root::open(root_path).map_err(|error| ContainerError::InRoot {
+        action: "open",
+        target: "/".into(),
+        reason: error.to_string(),
+    })?;
+    if first {
+        for volume in &plan.rootfs.volumes {
+            volume::fill(&root, volume)?;
+        }
+    }
+    let user = resolve_user(&root, &process.user)?;
+    if let Some(mappings) = &plan.rootless {
+        check_mapped(mappings, &user)?;
+    }
+    let mut spec = (*process.spec).clone();
+    let specified =
+        spec.process_mut().as_mut().ok_or_else(|| ContainerError::Library("the plan has no process".into()))?;
+    let cwd = specified.cwd().clone();
+    if cwd != PathBuf::from("/") {
+        // Docker makes a missing working directory with these permissions.
+        use std::os::unix::fs::PermissionsExt;
+        root.mkdir_all(&cwd, &std::fs::Permissions::from_mode(0o755)).map_err(|error| ContainerError::InRoot {
+            action: "make the working directory",
+            target: cwd.display().to_string(),
+            reason: error.to_string(),
+        })?;
+    }
+    specified.user_mut().set_uid(user.uid).set_gid(user.gid);
+    // An empty list would make libcontainer keep what the launcher has; see `sys::userns::enter`.
+    specified.user_mut().set_additional_gids((!user.additional_gids.is_empty()).then_some(user.additional_gids));
+    let mut environment = specified.env().clone().unwrap_or_default();
+    if !environment.iter().any(|entry| entry.starts_with("HOME=")) {
+        environment.push(format!("HOME={}", user.home));
+    }
+    specified.set_env(Some(environment));
+    if user.uid != 0 {
+        specified.set_capabilities(process.user_capabilities.clone());
+    }
+    Ok(spec)
+}
+
+fn resolve_user(root: &pathrs::Root, request: &UserRequest) -> Result<ResolvedUser, ContainerError> {
+    let passwd = read_in_root(root, "/etc/passwd")?;
+    let group = read_in_root(root, "/etc/group")?;
+    Ok(user::resolve(request, &passwd, &group)?)
+}
+
+/// The text of a small file of the image; empty when it does not exist. Bytes that are not UTF-8
+/// cannot match any name and become replacement characters.
+fn read_in_root(root: &pathrs::Root, path: &str) -> Result<String, ContainerError> {
+    let failed = |reason: String| ContainerError::InRoot { action: "read", target: path.to_owned(), reason };
+    let handle = match root.resolve(path) {
+        Ok(handle) => handle,
+        Err(error) if matches!(error.kind(), ErrorKind::OsError(Some(libc::ENOENT | libc::ENOTDIR))) => {
+            return Ok(String::new());
+        }
+        Err(error) => return Err(failed(error.to_string())),
+    };
+    let file = handle
+        .reopen(pathrs::flags::OpenFlags::O_RDONLY | pathrs::flags::OpenFlags::O_NONBLOCK)
+        .map_err(|error| failed(error.to_string()))?;
+    if !file.metadata().map_err(|error| failed(error.to_string()))?.is_file() {
+        return Err(failed("it is not a regular file".into()));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_USER_TABLE).read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn check_mapped(mappings: &crate::plan::IdMappings, user: &ResolvedUser) -> Result<(), ContainerError> {
+    let limit =
+        |maps: &[crate::plan::IdMap]| maps.iter().map(|map| map.container.saturating_add(map.count)).max().unwrap_or(0);
+    if !mappings.has_uid(user.uid) {
+        return Err(ContainerError::Unmapped { kind: "user", id: user.uid, limit: limit(&mappings.uids) });
+    }
+    for gid in std::iter::once(&user.gid).chain(&user.additional_gids) {
+        if !mappings.has_gid(*gid) {
+            return Err(ContainerError::Unmapped { kind: "group", id: *gid, limit: limit(&mappings.gids) });
+        }
+    }
+    Ok(())
+}
+
+/// The standard streams of the job.
+pub struct Stdio {
+    pub stdin: OwnedFd,
+    pub stdout: OwnedFd,
+    pub stderr: OwnedFd,
+}
+
+/// A container whose init waits for the start.
+pub struct Created(Container);
+
+/// Creates the container of process `index`; its init becomes the child of this process's parent.
+///
+/// # Errors
+/// The library's, as text: its types stay behind this module.
+pub fn create(
+    directory: &ExecutionDir,
+    plan: &Plan,
+    index: usize,
+    spec: &Spec,
+    hook: JobProcess,
+    stdio: Stdio,
+) -> Result<Created, ContainerError> {
+    let state = directory.runtime();
+    let bundle = state.join(format!("bundle-{index}"));
+    let io = |action, path: &std::path::Path| {
+        let path = path.to_owned();
+        move |source| ContainerError::Io { action, path, source }
+    };
+    std::fs::create_dir_all(&bundle).map_err(io("create", &bundle))?;
+    let config = bundle.join("config.json");
+    let bytes = serde_json::to_vec(spec).map_err(|error| ContainerError::Library(error.to_string()))?;
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&config)
+        .and_then(|mut file| io::Write::write_all(&mut file, &bytes))
+        .map_err(io("write", &config))?;
+    let container = ContainerBuilder::new(format!("{}-{index}", plan.execution_id), SyscallType::default())
+        .with_root_path(&state)?
+        .with_stdin(stdio.stdin)
+        .with_stdout(stdio.stdout)
+        .with_stderr(stdio.stderr)
+        .with_executor(hook)
+        .as_init(&bundle)
+        .with_systemd(false)
+        .with_detach(true)
+        .as_sibling(true)
+        .build()?;
+    Ok(Created(container))
+}
+
+impl Created {
+    /// Pid of the container's init in this pid namespace.
+    pub fn pid(&self) -> i32 {
+        // Set by a build that succeeded.
+        self.0.pid().map_or(0, |pid| pid.as_raw())
+    }
+
+    /// Lets the process run.
+    ///
+    /// # Errors
+    /// The library's.
+    pub fn start(&mut self) -> Result<(), ContainerError> {
+        Ok(self.0.start()?)
+    }
+
+    /// Ends an init that will not be started. It is an unreaped child of the supervisor, so its pid
+    /// cannot have become another's.
+    pub fn kill(&self) {
+        // It may have been killed already, by the supervisor.
+        let _ = kill(Pid::from_raw(self.pid()), Signal::SIGKILL);
+    }
+}

@@ -1,0 +1,200 @@
+//! The launcher: a short-lived child of the supervisor, one for each process of the job.
+//!
+//! Its first half is a fork of the supervisor that makes (or enters) the job's namespaces. It then
+//! replaces itself by the same binary seen through a read-only mount ([`own_binary_read_only`]), so
+//! that nothing in the container can ever reach a writable way to it, and its second half lets
+//! libcontainer create the container, whose init becomes the supervisor's child, and start it when
+//! the supervisor opens the gate.
+
+use super::pid1::JobProcess;
+use super::report::{self, Report};
+use super::rootfs::{self, RootfsError};
+use super::{container, role};
+use crate::plan::Plan;
+use crate::state_dir::ExecutionDir;
+use crate::sys::mount::{execute, own_binary_read_only};
+use crate::sys::process;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::Signal;
+use nix::unistd::{ForkResult, Pid};
+use std::convert::Infallible;
+use std::ffi::CString;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+/// What a launcher inherits from the supervisor.
+pub struct Inherited {
+    pub report: OwnedFd,
+    /// One byte: start the process. End of file: do not.
+    pub gate: OwnedFd,
+    pub lifeline: OwnedFd,
+    pub stdin: OwnedFd,
+    pub stdout: OwnedFd,
+    pub stderr: OwnedFd,
+    pub cgroups: Vec<OwnedFd>,
+}
+
+/// Starts a launcher for the process `index` of the plan. `namespaces` are those that the first
+/// launcher reported; empty for the first.
+///
+/// # Errors
+/// fork(2)'s. Everything later comes as a report.
+pub fn spawn(
+    directory: &ExecutionDir,
+    plan: &Plan,
+    index: usize,
+    inherited: Inherited,
+    namespaces: &[OwnedFd],
+) -> io::Result<Pid> {
+    match process::fork()? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            let Err((stage, error)) = first_half(directory, plan, index, &inherited, namespaces);
+            report::send_failure(&inherited.report, stage, &error);
+            process::exit_now(1);
+        }
+    }
+}
+
+type Failure = (&'static str, Box<dyn std::error::Error>);
+
+fn first_half(
+    directory: &ExecutionDir,
+    plan: &Plan,
+    index: usize,
+    inherited: &Inherited,
+    namespaces: &[OwnedFd],
+) -> Result<Infallible, Failure> {
+    if namespaces.is_empty() {
+        let made =
+            rootfs::prepare(plan).map_err(|error: RootfsError| ("prepare the root file system", error.into()))?;
+        report::send(inherited.report.as_fd(), &Report::Namespaces, &super::pid1::borrow_all(&made))
+            .map_err(|error| ("hand over the namespaces", error.into()))?;
+    } else {
+        for namespace in namespaces {
+            setns(namespace, CloneFlags::empty()).map_err(|error| ("enter the job's namespaces", error.into()))?;
+        }
+    }
+    // After the changes of credentials above. A supervisor that died before is seen at the gate.
+    process::set_parent_death_signal(Signal::SIGKILL).map_err(|error| ("watch the supervisor", error.into()))?;
+    let binary = own_binary_read_only().map_err(|error| ("protect the binary of pid 1", error.into()))?;
+    let arguments = Arguments::of(directory, index, inherited);
+    for fd in inherited.all() {
+        process::set_cloexec(fd, false).map_err(|error| ("pass descriptors on", error.into()))?;
+    }
+    let error = execute(binary.as_fd(), &arguments.to_strings(), &[]);
+    Err(("execute the launcher", error.into()))
+}
+
+impl Inherited {
+    fn all(&self) -> Vec<BorrowedFd<'_>> {
+        let fixed = [&self.report, &self.gate, &self.lifeline, &self.stdin, &self.stdout, &self.stderr];
+        fixed.into_iter().chain(&self.cgroups).map(AsFd::as_fd).collect()
+    }
+}
+
+/// The command line of the second half. Nothing secret: the host's `ps` shows it for a moment, and
+/// pid 1 overwrites its copy.
+struct Arguments {
+    directory: CString,
+    numbers: Vec<i64>,
+}
+
+impl Arguments {
+    fn of(directory: &ExecutionDir, index: usize, inherited: &Inherited) -> Arguments {
+        use std::os::unix::ffi::OsStrExt;
+        // A path that came from the command line or the environment holds no NUL.
+        let directory = CString::new(directory.path().as_os_str().as_bytes()).unwrap_or_default();
+        let fds = inherited.all();
+        let numbers = std::iter::once(index as i64).chain(fds.iter().map(|fd| i64::from(fd.as_raw_fd()))).collect();
+        Arguments { directory, numbers }
+    }
+
+    fn to_strings(&self) -> Vec<CString> {
+        let numbers = self.numbers.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
+        let own = ["coracle", role::LAUNCH].map(|text| CString::new(text).unwrap_or_default());
+        let numbers = CString::new(numbers).unwrap_or_default();
+        own.into_iter().chain([self.directory.clone(), numbers]).collect()
+    }
+}
+
+/// The second half: entry point of the hidden role. Returns the exit code.
+pub fn main(arguments: &[std::ffi::OsString]) -> i32 {
+    let Some((directory, index, inherited)) = parse(arguments) else {
+        eprintln!("coracle: this role is started by a supervisor only");
+        return 2;
+    };
+    let report = match inherited.report.try_clone() {
+        Ok(report) => report,
+        Err(_) => return 1, // no descriptor left to say so on
+    };
+    match second_half(&directory, index, inherited) {
+        Ok(()) => 0,
+        Err((stage, error)) => {
+            report::send_failure(&report, stage, &error);
+            1
+        }
+    }
+}
+
+fn parse(arguments: &[std::ffi::OsString]) -> Option<(ExecutionDir, usize, Inherited)> {
+    let [directory, numbers] = arguments else { return None };
+    let mut numbers = numbers.to_str()?.split(',').map(str::parse::<RawFd>);
+    let index = usize::try_from(numbers.next()?.ok()?).ok()?;
+    let mut fds = numbers.map(|number| process::inherited(number.ok()?).ok());
+    let mut next = || fds.next().flatten();
+    let inherited = Inherited {
+        report: next()?,
+        gate: next()?,
+        lifeline: next()?,
+        stdin: next()?,
+        stdout: next()?,
+        stderr: next()?,
+        cgroups: fds.collect::<Option<_>>()?,
+    };
+    Some((ExecutionDir::from_path(directory.into()), index, inherited))
+}
+
+fn second_half(directory: &ExecutionDir, index: usize, inherited: Inherited) -> Result<(), Failure> {
+    let plan = container::read_plan(directory).map_err(|error| ("read the plan", error.into()))?;
+    let process = plan.processes.get(index).ok_or_else(|| ("read the plan", "no such process".into()))?;
+    let spec =
+        container::finish_spec(&plan, process, index == 0).map_err(|error| ("prepare the process", error.into()))?;
+    let filter = match &process.seccomp_filter {
+        Some(path) => Some(std::fs::read(path).map_err(|error| ("read the seccomp filter", error.into()))?),
+        None => None,
+    };
+    drop_groups().map_err(|error| ("drop the caller's groups", error.into()))?;
+    let Inherited { report, gate, lifeline, stdin, stdout, stderr, cgroups } = inherited;
+    let hook = JobProcess::new(
+        report.try_clone().map_err(|error| ("create the container", error.into()))?,
+        lifeline,
+        cgroups,
+        filter,
+        process.init,
+    );
+    let mut created =
+        container::create(directory, &plan, index, &spec, hook, container::Stdio { stdin, stdout, stderr })
+            .map_err(|error| ("create the container", error.into()))?;
+    report::send(report.as_fd(), &Report::Created { pid: created.pid() }, &[])
+        .map_err(|error| ("report the container", error.into()))?;
+    if !is_open(gate).map_err(|error| ("wait for the start", error.into()))? {
+        created.kill();
+        return Ok(());
+    }
+    created.start().map_err(|error| ("start the container", error.into()))
+}
+
+/// libcontainer sets the job's groups only when it has some; the caller's must not stay instead.
+fn drop_groups() -> nix::Result<()> {
+    match nix::unistd::setgroups(&[]) {
+        // Where only one id is mapped, the kernel forbids it, and no group of the caller's is mapped.
+        Err(nix::errno::Errno::EPERM) => Ok(()),
+        other => other,
+    }
+}
+
+fn is_open(gate: OwnedFd) -> io::Result<bool> {
+    let mut byte = [0];
+    Ok(std::fs::File::from(gate).read(&mut byte)? == 1)
+}

@@ -1,0 +1,283 @@
+//! The supervisor: one process with one thread for each running execution. It stays in the host's
+//! namespaces, holds those of the job by descriptor, and waits in one poll(2) for the job's output,
+//! its children, its timers and its front. It never touches the record, the network or a lock.
+
+mod output;
+mod process;
+mod run;
+mod stop;
+
+use super::cgroup::JobCgroup;
+use super::outcome_file::OutcomeFile;
+use super::state::{LiveState, Stage};
+use super::{cleanup, container, control, role};
+use crate::log::RingWriter;
+use crate::outcome::{End, OUTCOME_VERSION, Outcome, Usage};
+use crate::plan::Plan;
+use crate::state_dir::{ExecutionDir, StateDir};
+use crate::sys::process::{self as sys_process, ProcessIdentity};
+use crate::sys::sink::NonBlockingSink;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use output::{Buffer, Caller};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Instant;
+use stop::Stop;
+
+/// Signals that the supervisor reads from its signalfd. SIGTERM and SIGINT cancel with the grace
+/// period, SIGQUIT kills at once.
+const SIGNALS: [Signal; 5] = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP];
+
+/// Everything that lives as long as the execution.
+struct Supervisor {
+    directory: ExecutionDir,
+    plan: Plan,
+    started: Instant,
+    signals: SignalFd,
+    /// The front, while it is there.
+    front: Option<OwnedFd>,
+    /// Whether the front has said that the record is durable.
+    released: bool,
+    stdin: OwnedFd,
+    callers: [Caller; 2],
+    ring: Option<RingWriter>,
+    buffer: Buffer,
+    cgroup: Option<JobCgroup>,
+    namespaces: Vec<OwnedFd>,
+    stop: Stop,
+    state: LiveState,
+    usage: Usage,
+    notes: Vec<String>,
+    main_started_at: Option<jiff::Timestamp>,
+}
+
+/// Entry point of the hidden role; `arguments` are state root, runtime root and execution id.
+pub fn main(arguments: &[OsString]) -> i32 {
+    let started = Instant::now();
+    let [root, runtime, id] = arguments else {
+        eprintln!("coracle: this role is started by a front only");
+        return 2;
+    };
+    let Some(id) = id.to_str() else { return 2 };
+    let directory = StateDir::from_parts(root.into(), runtime.into()).execution(id);
+    match supervise(&directory, started) {
+        Ok(Some(front)) if wait_until_settled(&front) => 0,
+        Ok(_) => settle(root, runtime, id),
+        Err(error) => {
+            // Not even an outcome: whoever next opens the store finds this execution lost.
+            tracing::error!(%error, "the supervisor failed");
+            1
+        }
+    }
+}
+
+/// Runs the plan and leaves its outcome on disk. Returns the front if it is still there.
+fn supervise(directory: &ExecutionDir, started: Instant) -> io::Result<Option<OwnedFd>> {
+    let streams = detach_from_caller()?;
+    let signals = watch_signals()?;
+    let identity = ProcessIdentity::current()?;
+    let reserved = OutcomeFile::reserve(&directory.outcome())?;
+    let Some((control::HELLO, stdin)) = control::receive(streams.front.as_fd())? else {
+        return Err(io::Error::other("the front sent no greeting"));
+    };
+    let stdin = match stdin {
+        Some(stdin) => stdin,
+        None => File::open("/dev/null")?.into(),
+    };
+    let now = jiff::Timestamp::now();
+    let state = LiveState {
+        supervisor: identity,
+        stage: Stage::Initializing { step: None },
+        since: now,
+        init_pid: None,
+        cgroups: Vec::new(),
+    };
+    let mut notes = Vec::new();
+    let plan = match container::read_plan(directory) {
+        Ok(plan) => plan,
+        Err(error) => {
+            let end = End::NotCreated { stage: "read the plan".into(), message: error.to_string() };
+            reserved.write(&outcome(end, started, Usage::default(), notes, None))?;
+            return Ok(tell_ended(Some(streams.front)));
+        }
+    };
+    let ring = match RingWriter::create(&directory.log(), plan.max_log_size, now) {
+        Ok(ring) => Some(ring),
+        Err(error) => {
+            notes.push(format!("no log is kept: {error}"));
+            None
+        }
+    };
+    let mut supervisor = Supervisor {
+        directory: directory.clone(),
+        plan,
+        started,
+        signals,
+        front: Some(streams.front),
+        released: false,
+        stdin,
+        callers: streams.callers,
+        ring,
+        buffer: Buffer::new(),
+        cgroup: None,
+        namespaces: Vec::new(),
+        stop: Stop::default(),
+        state,
+        usage: Usage::default(),
+        notes,
+        main_started_at: None,
+    };
+    let end = supervisor.execute();
+    supervisor.finish(end, reserved)
+}
+
+impl Supervisor {
+    fn execute(&mut self) -> End {
+        self.write_state();
+        match JobCgroup::create(&self.plan.execution_id, &self.plan.limits) {
+            Ok(made) => {
+                self.cgroup = made.cgroup;
+                self.notes.extend(made.notes);
+            }
+            Err(error) => return End::NotCreated { stage: "limit resources".into(), message: error.to_string() },
+        }
+        self.state.cgroups = self.cgroup.as_ref().map(JobCgroup::directories).unwrap_or_default();
+        self.write_state();
+        self.run_all()
+    }
+
+    /// The end of all processes is known: collect, write, clean up, tell.
+    fn finish(mut self, end: End, reserved: OutcomeFile) -> io::Result<Option<OwnedFd>> {
+        self.set_stage(Stage::Ending);
+        if let Some(cgroup) = &self.cgroup {
+            cgroup.read_usage(&mut self.usage);
+        }
+        if let Some(cgroup) = self.cgroup.take() {
+            self.notes.extend(
+                cgroup.remove().iter().map(|path| format!("the cgroup {} could not be removed", path.display())),
+            );
+        }
+        if let Some(ring) = self.ring.take() {
+            if let Some(error) = ring.write_error() {
+                self.notes.push(format!("parts of the log could not be written: {error}"));
+            }
+            ring.close(jiff::Timestamp::now());
+        }
+        let notes = std::mem::take(&mut self.notes);
+        let outcome = outcome(end, self.started, std::mem::take(&mut self.usage), notes, self.main_started_at);
+        let written = reserved.write(&outcome);
+        // The outcome is safe, so what follows may fail: it is done again by whoever settles.
+        let namespaces = std::mem::take(&mut self.namespaces);
+        if let Err(error) = cleanup::remove_files_from_namespace(&self.directory, &namespaces) {
+            tracing::warn!(%error, "files of the execution are left to the settler");
+        }
+        drop(namespaces);
+        written?;
+        Ok(tell_ended(self.front.take()))
+    }
+
+    fn set_stage(&mut self, stage: Stage) {
+        self.state.stage = stage;
+        self.state.since = jiff::Timestamp::now();
+        self.write_state();
+    }
+
+    /// The live stage is for people; a full disk must not end a job.
+    fn write_state(&mut self) {
+        if let Err(error) = self.state.write(&self.directory.state()) {
+            tracing::warn!(%error, "the live state could not be written");
+        }
+    }
+}
+
+fn outcome(
+    end: End,
+    started: Instant,
+    usage: Usage,
+    notes: Vec<String>,
+    started_at: Option<jiff::Timestamp>,
+) -> Outcome {
+    Outcome {
+        version: OUTCOME_VERSION,
+        end,
+        started_at,
+        completed_at: jiff::Timestamp::now(),
+        elapsed: started.elapsed(),
+        usage,
+        notes,
+    }
+}
+
+/// What the front gave.
+struct Streams {
+    front: OwnedFd,
+    callers: [Caller; 2],
+}
+
+/// A session of its own, nothing of the caller's but the streams it asked for, and those not under
+/// the standard numbers, where a library could write to them.
+fn detach_from_caller() -> io::Result<Streams> {
+    // Fails only for the leader of a process group, which has what it wants already.
+    let _ = nix::unistd::setsid();
+    sys_process::ignore_sigpipe();
+    std::env::set_current_dir("/")?;
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    let own = |fd: std::os::fd::BorrowedFd<'_>| fd.try_clone_to_owned();
+    let (front, stdout, stderr) = (own(io::stdin().as_fd())?, own(io::stdout().as_fd())?, own(io::stderr().as_fd())?);
+    nix::unistd::dup2_stdin(&null)?;
+    nix::unistd::dup2_stdout(&null)?;
+    nix::unistd::dup2_stderr(&null)?;
+    Ok(Streams { front, callers: [caller(stdout, &null)?, caller(stderr, &null)?] })
+}
+
+fn caller(stream: OwnedFd, null: &File) -> io::Result<Caller> {
+    use std::os::unix::fs::MetadataExt;
+    let stream = File::from(stream);
+    let is_null = stream.metadata()?.rdev() == null.metadata()?.rdev();
+    Ok(Caller::new(if is_null { None } else { Some(NonBlockingSink::new(stream.into())) }))
+}
+
+fn watch_signals() -> io::Result<SignalFd> {
+    let mut set = SigSet::empty();
+    for signal in SIGNALS {
+        set.add(signal);
+    }
+    set.thread_block()?;
+    Ok(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+}
+
+fn tell_ended(front: Option<OwnedFd>) -> Option<OwnedFd> {
+    front.filter(|front| control::send(front.as_fd(), control::ENDED, None).is_ok())
+}
+
+/// True when the front says that it has recorded the outcome, false when it is gone.
+fn wait_until_settled(front: &OwnedFd) -> bool {
+    loop {
+        match control::receive(front.as_fd()) {
+            Ok(Some((control::SETTLED, _))) => return true,
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => return false,
+        }
+    }
+}
+
+/// Becomes the settler.
+fn settle(root: &OsString, runtime: &OsString, id: &str) -> i32 {
+    use std::os::unix::process::CommandExt;
+    // Blocked signals and ignored SIGPIPE would be inherited.
+    sys_process::reset_signals();
+    let error =
+        std::process::Command::new(own_binary()).arg(role::SETTLE).args([root, runtime]).arg(id).env_clear().exec();
+    tracing::error!(%error, "failed to become the settler");
+    1
+}
+
+/// The running binary, also after its file was replaced by an upgrade.
+fn own_binary() -> PathBuf {
+    PathBuf::from("/proc/self/exe")
+}

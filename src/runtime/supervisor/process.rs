@@ -1,0 +1,251 @@
+//! One process of the job from the supervisor's side: its launcher, its pid 1, its pipes, its end.
+
+use super::output::{Buffer, Caller, JobPipe};
+use crate::log::{LogStream, RingWriter};
+use crate::plan::Plan;
+use crate::runtime::launcher::{self, Inherited};
+use crate::runtime::report::{self, Received, Report};
+use crate::state_dir::ExecutionDir;
+use crate::sys::process::{RawStatus, Reaped, pidfd_open, pidfd_send_signal};
+use nix::fcntl::OFlag;
+use nix::unistd::Pid;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// How the process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProcessEnd {
+    Status(RawStatus),
+    NotExecutable {
+        command: String,
+        errno: i32,
+    },
+    Failed {
+        stage: String,
+        message: String,
+    },
+    /// It was stopped before it could run.
+    NeverStarted,
+}
+
+/// A process that has a launcher or more.
+pub struct Running {
+    launcher: Option<Pid>,
+    init: Option<Init>,
+    /// Receives; `None` when every sender is gone.
+    report: Option<OwnedFd>,
+    /// Write end; dropping it unopened means "do not start".
+    gate: Option<OwnedFd>,
+    gate_opened: bool,
+    /// Write end that pid 1 watches; held for as long as this value lives.
+    _lifeline: OwnedFd,
+    pub pipes: [JobPipe; 2],
+    /// From pid 1: what waitpid(2) told it about the job's main process.
+    reported: Option<RawStatus>,
+    not_executable: Option<(String, i32)>,
+    failure: Option<(String, String)>,
+}
+
+struct Init {
+    pid: Pid,
+    pidfd: Option<OwnedFd>,
+    status: Option<RawStatus>,
+}
+
+/// What the reports so far ask of the supervisor.
+#[derive(Default)]
+pub struct News {
+    pub namespaces: Vec<OwnedFd>,
+    /// The container exists; its init has this pid.
+    pub created: Option<i32>,
+}
+
+impl Running {
+    /// Starts the launcher.
+    ///
+    /// # Errors
+    /// No descriptors or processes left.
+    pub fn start(
+        directory: &ExecutionDir,
+        plan: &Plan,
+        index: usize,
+        stdin: OwnedFd,
+        cgroups: Vec<OwnedFd>,
+        namespaces: &[OwnedFd],
+    ) -> io::Result<Running> {
+        let (report, their_report) = report::pair()?;
+        let (their_gate, gate) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        let (their_lifeline, lifeline) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        let (stdout_pipe, stdout) = JobPipe::new(LogStream::Stdout)?;
+        let (stderr_pipe, stderr) = JobPipe::new(LogStream::Stderr)?;
+        let inherited = Inherited {
+            report: their_report,
+            gate: their_gate,
+            lifeline: their_lifeline,
+            stdin,
+            stdout,
+            stderr,
+            cgroups,
+        };
+        let launcher = launcher::spawn(directory, plan, index, inherited, namespaces)?;
+        Ok(Running {
+            launcher: Some(launcher),
+            init: None,
+            report: Some(report),
+            gate: Some(gate),
+            gate_opened: false,
+            _lifeline: lifeline,
+            pipes: [stdout_pipe, stderr_pipe],
+            reported: None,
+            not_executable: None,
+            failure: None,
+        })
+    }
+
+    pub fn report_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.report.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Takes every report that has arrived.
+    pub fn read_reports(&mut self) -> News {
+        let mut news = News::default();
+        while let Some(socket) = &self.report {
+            match report::receive(socket.as_fd()) {
+                Ok(Received::Report(report, descriptors)) => self.take(report, descriptors, &mut news),
+                Ok(Received::WouldBlock) => break,
+                Ok(Received::Closed) => self.report = None,
+                Err(error) => {
+                    self.fail("read a report of the launcher", &error.to_string());
+                    self.report = None;
+                }
+            }
+        }
+        news
+    }
+
+    fn take(&mut self, report: Report, descriptors: Vec<OwnedFd>, news: &mut News) {
+        match report {
+            Report::Namespaces => news.namespaces = descriptors,
+            Report::Created { pid } => {
+                // Our own unreaped child, so the pid is still its own.
+                let pidfd = pidfd_open(pid).unwrap_or(None);
+                self.init = Some(Init { pid: Pid::from_raw(pid), pidfd, status: None });
+                news.created = Some(pid);
+            }
+            Report::Failed { stage, message } => self.fail(&stage, &message),
+            Report::NotExecutable { command, errno } => self.not_executable = Some((command, errno)),
+            Report::Ended { status } => self.reported = Some(RawStatus(status)),
+        }
+    }
+
+    fn fail(&mut self, stage: &str, message: &str) {
+        // The first failure is the cause of those that follow.
+        self.failure.get_or_insert_with(|| (stage.to_owned(), message.to_owned()));
+        // Whatever was made half must not linger.
+        self.kill_init();
+    }
+
+    /// Lets the created process run; true when this call did it.
+    pub fn open_gate(&mut self) -> bool {
+        if self.init.is_none() {
+            return false;
+        }
+        let Some(gate) = self.gate.take() else { return false };
+        // A launcher that is gone is noticed by its own end.
+        self.gate_opened = File::from(gate).write_all(b"g").is_ok();
+        self.gate_opened
+    }
+
+    /// Sends the stop signal; a process that has not been started will not be.
+    pub fn signal(&mut self, signal: i32) {
+        if !self.gate_opened {
+            self.gate = None;
+            return;
+        }
+        if let Some(Init { pidfd: Some(pidfd), status: None, .. }) = &self.init {
+            // It may end this very moment.
+            let _ = pidfd_send_signal(pidfd.as_fd(), signal);
+        }
+    }
+
+    /// Ends everything in the container at once, and a launcher that has not finished.
+    pub fn kill(&mut self) {
+        self.gate = None;
+        self.kill_init();
+        if let Some(launcher) = self.launcher {
+            // An unreaped child of ours.
+            let _ = crate::sys::process::kill(launcher, libc::SIGKILL);
+        }
+    }
+
+    fn kill_init(&self) {
+        if let Some(Init { pidfd: Some(pidfd), status: None, .. }) = &self.init {
+            // It may have ended this very moment.
+            let _ = pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+        }
+    }
+
+    /// Notes the end of a child; true when it was the container's init.
+    pub fn reaped(&mut self, child: &Reaped) -> bool {
+        if self.launcher == Some(child.pid) {
+            self.launcher = None;
+            self.gate = None;
+            if let Some(signal) = child.status.signalled()
+                && !self.gate_opened
+            {
+                self.fail(
+                    "start the container",
+                    &format!("its launcher was killed by {}", crate::outcome::signal_name(signal)),
+                );
+            }
+        }
+        match &mut self.init {
+            Some(init) if init.pid == child.pid => {
+                init.status = Some(child.status);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// True when no process of it is left.
+    pub fn is_over(&self) -> bool {
+        self.launcher.is_none() && self.init.as_ref().is_none_or(|init| init.status.is_some())
+    }
+
+    /// The end; call when [`Running::is_over`] and all reports are read.
+    pub fn end(&self) -> ProcessEnd {
+        if let Some((command, errno)) = &self.not_executable {
+            return ProcessEnd::NotExecutable { command: command.clone(), errno: *errno };
+        }
+        if let Some(status) = self.reported {
+            return ProcessEnd::Status(status);
+        }
+        if let Some((stage, message)) = &self.failure {
+            return ProcessEnd::Failed { stage: stage.clone(), message: message.clone() };
+        }
+        match self.init.as_ref().and_then(|init| init.status) {
+            Some(status) if self.gate_opened => ProcessEnd::Status(status),
+            _ => ProcessEnd::NeverStarted,
+        }
+    }
+
+    /// Moves what is there from both pipes; true when there was anything.
+    pub fn pump(
+        &mut self,
+        buffer: &mut Buffer,
+        ring: &mut Option<RingWriter>,
+        process: Option<u16>,
+        callers: &mut [Caller; 2],
+    ) -> bool {
+        let mut moved = false;
+        for (pipe, caller) in self.pipes.iter_mut().zip(callers) {
+            caller.flush();
+            if pipe.wait_fd(caller).is_some() {
+                moved |= pipe.pump(buffer, ring, process, caller);
+            }
+        }
+        moved
+    }
+}

@@ -1,0 +1,140 @@
+//! When and how a job is told to stop: a state machine over injected time.
+
+use crate::outcome::{End, StepCause, Stopped};
+use std::time::{Duration, Instant};
+
+/// Why a job is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    Cancelled,
+    Deadline {
+        after: Duration,
+    },
+    /// The time limit of an init step.
+    StepTimeout {
+        after: Duration,
+    },
+}
+
+/// What is to be done now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Send the stop signal.
+    Signal,
+    /// Send SIGKILL.
+    Kill,
+}
+
+/// Progress of a stop. The first cause counts; later ones can only make it faster.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    state: Option<State>,
+}
+
+#[derive(Debug, Clone)]
+struct State {
+    cause: Cause,
+    kill_at: Instant,
+    signalled: bool,
+    killed: bool,
+}
+
+impl Stop {
+    /// Begins a stop that kills after `grace`, or shortens one that has begun.
+    pub fn request(&mut self, cause: Cause, now: Instant, grace: Duration) {
+        // A grace period beyond what the clock can express never ends.
+        let kill_at = now.checked_add(grace).unwrap_or_else(|| now + Duration::from_secs(u32::MAX.into()));
+        match &mut self.state {
+            None => self.state = Some(State { cause, kill_at, signalled: false, killed: false }),
+            Some(state) => state.kill_at = state.kill_at.min(kill_at),
+        }
+    }
+
+    /// A new process of the same job begins: only a time limit of the step before is forgotten.
+    pub fn next_process(&mut self) {
+        if matches!(&self.state, Some(State { cause: Cause::StepTimeout { .. }, .. })) {
+            self.state = None;
+        }
+    }
+
+    pub fn cause(&self) -> Option<Cause> {
+        self.state.as_ref().map(|state| state.cause)
+    }
+
+    /// What is due at `now`; each action is given once.
+    pub fn due(&mut self, now: Instant) -> Option<Action> {
+        let state = self.state.as_mut()?;
+        if now >= state.kill_at && !state.killed {
+            state.signalled = true;
+            state.killed = true;
+            return Some(Action::Kill);
+        }
+        if !state.signalled {
+            state.signalled = true;
+            return Some(Action::Signal);
+        }
+        None
+    }
+
+    /// When [`Stop::due`] must be asked again.
+    pub fn next_wake(&self) -> Option<Instant> {
+        self.state.as_ref().filter(|state| !state.killed).map(|state| state.kill_at)
+    }
+}
+
+impl Cause {
+    /// The end of an execution stopped for this cause, at `step` or in the main process.
+    pub fn end(self, step: Option<&str>, how: Stopped) -> End {
+        match (self, step) {
+            (Cause::Cancelled, _) => End::Cancelled { how },
+            (Cause::Deadline { after }, _) => End::Deadline { after, how },
+            (Cause::StepTimeout { after }, step) => {
+                End::InitStep { step: step.unwrap_or_default().to_owned(), cause: StepCause::TimedOut { after } }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn signal_first_then_kill_after_the_grace_period_and_each_once() {
+        let now = Instant::now();
+        let mut stop = Stop::default();
+        assert_eq!((stop.due(now), stop.next_wake()), (None, None));
+        stop.request(Cause::Cancelled, now, 10 * SECOND);
+        assert_eq!(stop.due(now), Some(Action::Signal));
+        assert_eq!(stop.due(now + 9 * SECOND), None);
+        assert_eq!(stop.next_wake(), Some(now + 10 * SECOND));
+        assert_eq!(stop.due(now + 10 * SECOND), Some(Action::Kill));
+        assert_eq!((stop.due(now + 99 * SECOND), stop.next_wake()), (None, None));
+    }
+
+    #[test]
+    fn a_second_request_only_shortens_and_the_first_cause_counts() {
+        let now = Instant::now();
+        let mut stop = Stop::default();
+        stop.request(Cause::Deadline { after: SECOND }, now, 10 * SECOND);
+        stop.request(Cause::Cancelled, now, 20 * SECOND);
+        assert_eq!(stop.next_wake(), Some(now + 10 * SECOND));
+        stop.request(Cause::Cancelled, now, Duration::ZERO);
+        assert_eq!(stop.due(now), Some(Action::Kill));
+        assert_eq!(stop.cause(), Some(Cause::Deadline { after: SECOND }));
+    }
+
+    #[test]
+    fn a_step_timeout_does_not_outlive_its_step() {
+        let now = Instant::now();
+        let mut stop = Stop::default();
+        stop.request(Cause::StepTimeout { after: SECOND }, now, SECOND);
+        stop.next_process();
+        assert_eq!(stop.cause(), None);
+        stop.request(Cause::Cancelled, now, Duration::MAX);
+        stop.next_process();
+        assert_eq!(stop.cause(), Some(Cause::Cancelled));
+    }
+}

@@ -1,0 +1,73 @@
+//! A real registry (Debian's docker-registry) on a loopback port, filled with skopeo.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+/// A registry without authentication; ends when dropped.
+pub struct Registry {
+    server: Child,
+    address: String,
+    _storage: TempDir,
+}
+
+impl Registry {
+    /// Starts it on a free port and returns when it listens.
+    pub fn start() -> Registry {
+        let storage = tempfile::Builder::new().prefix("coracle-registry.").tempdir().expect("a temporary directory");
+        let config = storage.path().join("config.yml");
+        let text = format!(
+            "version: 0.1\nlog: {{ level: info }}\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\n\
+             http: {{ addr: \"127.0.0.1:0\" }}\n",
+            storage.path().join("data").display()
+        );
+        std::fs::write(&config, text).expect("the directory takes a file");
+        let mut server = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("docker-registry starts");
+        let mut log = BufReader::new(server.stderr.take().expect("stderr is a pipe"));
+        let mut seen = String::new();
+        let address = loop {
+            let mut line = String::new();
+            let count = log.read_line(&mut line).expect("the log can be read");
+            assert!(count > 0, "docker-registry ended:\n{seen}");
+            if let Some((_, rest)) = line.split_once("listening on ") {
+                break rest.split(['"', ' ', ',', '\n']).next().expect("split gives one part").to_owned();
+            }
+            seen += &line;
+        };
+        // The rest must be read, or the server stops when the pipe is full.
+        std::thread::spawn(move || std::io::copy(&mut log.by_ref(), &mut std::io::sink()));
+        Registry { server, address, _storage: storage }
+    }
+
+    /// `127.0.0.1:PORT/NAME`
+    pub fn reference(&self, name: &str) -> String {
+        format!("{}/{name}", self.address)
+    }
+
+    /// Pushes an image, as skopeo names it, and returns its reference.
+    pub fn push(&self, image: &str, name: &str) -> String {
+        let reference = self.reference(name);
+        let output = Command::new("skopeo")
+            .args(["--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false", image])
+            .arg(format!("docker://{reference}"))
+            .output()
+            .expect("skopeo starts");
+        assert!(output.status.success(), "{image}: {}", String::from_utf8_lossy(&output.stderr));
+        reference
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // It may have ended by itself; there is nothing else to do about it then.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}

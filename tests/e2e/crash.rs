@@ -1,0 +1,132 @@
+//! Death of the front and of the supervisor: nothing is lost, nothing is left.
+
+use super::lifecycle::{until_line, until_running};
+use crate::common::cli::Coracle;
+use crate::common::host::{Feature, Process, needs};
+use crate::common::leftovers;
+use nix::sys::signal::Signal;
+use std::time::Duration;
+
+/// What DESIGN promises for the end of a container whose supervisor died.
+const WITHIN_A_SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn the_job_goes_on_when_its_front_is_killed() {
+    let coracle = Coracle::new();
+    let mut front = coracle.start(coracle.toolbox_command(&[], &["trap", "USR1", "--exit", "6"]));
+    front.wait_for_line("ready");
+    let id = coracle.executions()[0]["id"].as_str().expect("an id").to_owned();
+    front.process.signal(Signal::SIGKILL);
+    assert!(front.process.ends_within(WITHIN_A_SECOND));
+    assert_eq!(coracle.inspect(&id)["status"], "running");
+    for process in job_processes(&coracle, &id) {
+        process.signal(Signal::SIGUSR1);
+    }
+    coracle.run(["wait", &id]).expect_code(6);
+    coracle.run(["logs", &id]).expect_code(0).expect_stdout("ready\ngot 10\n");
+    // The pipe of the dead front stays open until the supervisor is gone.
+    front.finish();
+}
+
+#[test]
+fn the_container_dies_with_its_supervisor() {
+    kill_supervisor(&["sleep", "1000"], &[]);
+}
+
+#[test]
+fn many_processes_die_with_the_supervisor() {
+    kill_supervisor(&["fork", "10", "--hold"], &[]);
+}
+
+#[test]
+fn a_job_that_ignores_signals_dies_with_its_supervisor() {
+    kill_supervisor(&["trap", "TERM", "INT", "HUP"], &[]);
+}
+
+#[test]
+fn a_job_that_changed_its_user_dies_with_its_supervisor() {
+    if needs(Feature::ManyIds) {
+        kill_supervisor(&["setuid", "1000", "/bin/sleep", "1000"], &[]);
+    }
+}
+
+#[test]
+fn a_job_of_another_user_dies_with_its_supervisor() {
+    if needs(Feature::ManyIds) {
+        kill_supervisor(&["sleep", "1000"], &["--user", "1000"]);
+    }
+}
+
+#[test]
+fn a_job_that_is_pid_1_dies_with_its_supervisor() {
+    kill_supervisor(&["sleep", "1000"], &["--init=false"]);
+}
+
+fn kill_supervisor(command: &[&str], flags: &[&str]) {
+    let coracle = Coracle::new();
+    let id = coracle.detach_toolbox(flags, command);
+    until_running(&coracle, &id);
+    let supervisor = coracle.supervisor(&id);
+    let all = leftovers::processes(&coracle.root());
+    assert!(all.len() > 1, "a supervisor and a container");
+    supervisor.signal(Signal::SIGKILL);
+    for related in &all {
+        assert!(related.handle.ends_within(WITHIN_A_SECOND), "{} goes on: {}", related.handle.pid, related.what);
+    }
+    // The next touch of the store finds out.
+    let record = coracle.inspect(&id);
+    assert_eq!(record["status"], "failed", "{record:#}");
+    assert!(record["reason"].as_str().unwrap_or_default().starts_with("supervisor lost"), "{record:#}");
+    assert!(record["exit_code"].is_null(), "{record:#}");
+    coracle.run(["wait", &id]).expect_code(125);
+}
+
+#[test]
+fn a_front_that_waits_learns_that_its_supervisor_died() {
+    let coracle = Coracle::new();
+    let mut front = coracle.start(coracle.toolbox_command(&[], &["trap", "TERM"]));
+    front.wait_for_line("ready");
+    let id = coracle.executions()[0]["id"].as_str().expect("an id").to_owned();
+    coracle.supervisor(&id).signal(Signal::SIGKILL);
+    front.finish().expect_error(125, &["supervisor"]);
+}
+
+#[test]
+fn the_log_of_a_killed_supervisor_can_be_read() {
+    let coracle = Coracle::new();
+    let id = coracle.detach_toolbox(&[], &["trap", "TERM"]);
+    until_line(&coracle, &id, "ready");
+    coracle.supervisor(&id).signal(Signal::SIGKILL);
+    coracle.run(["wait", &id]).expect_code(125);
+    coracle.run(["logs", &id]).expect_code(0).expect_stdout("ready\n");
+    coracle.run(["logs", "-f", &id]).expect_code(0).expect_stdout("ready\n");
+}
+
+#[test]
+fn a_killed_pid_1_ends_the_job() {
+    let coracle = Coracle::new();
+    let id = coracle.detach_toolbox(&[], &["sleep", "1000"]);
+    until_running(&coracle, &id);
+    // Of the supervisor's children, the container's first process is the one in another pid namespace.
+    for process in job_processes(&coracle, &id) {
+        process.signal(Signal::SIGKILL);
+    }
+    coracle.run(["wait", &id]).expect_code(137);
+    assert_eq!(coracle.inspect(&id)["status"], "failed");
+}
+
+/// The processes in the container of an execution.
+fn job_processes(coracle: &Coracle, id: &str) -> Vec<Process> {
+    let supervisor = coracle.supervisor(id).pid;
+    let namespace = |pid: i32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        // Its pids in each pid namespace from ours inwards: more than one inside a container.
+        status.lines().find_map(|line| line.strip_prefix("NSpid:")).map_or(0, |pids| pids.split_whitespace().count())
+    };
+    let outside = namespace(supervisor);
+    leftovers::processes(&coracle.root())
+        .into_iter()
+        .map(|related| related.handle)
+        .filter(|process| namespace(process.pid) > outside)
+        .collect()
+}

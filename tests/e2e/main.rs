@@ -1,0 +1,22 @@
+//! The built binary as a user drives it, from spec to exit code. Every test has a state root of its
+//! own and, at its end, checks that nothing of it is left on the host (`common::cli::Coracle`).
+//! Root and unprivileged users run the same tests.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bad_input;
+mod container;
+mod crash;
+mod debian;
+mod exit_codes;
+mod init_steps;
+mod lifecycle;
+mod limits;
+mod load;
+mod logs;
+mod process;
+mod security;
+mod spec;
+mod storage;
+mod streams;

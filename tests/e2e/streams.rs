@@ -1,0 +1,83 @@
+//! Large output: complete, in order, at any reader's pace, in little memory.
+
+use super::lifecycle::until_line;
+use crate::common::cli::Coracle;
+use crate::common::fixture;
+use sha2::{Digest, Sha256};
+use std::io::Read;
+use std::process::{Command, Stdio};
+
+const MIB: usize = 1 << 20;
+
+/// What the same program gives without a container.
+fn expected(arguments: &[&str]) -> String {
+    let mut child =
+        Command::new(fixture::toolbox_on_host()).args(arguments).stdout(Stdio::piped()).spawn().expect("it starts");
+    let (sum, _) = digest(&mut child.stdout.take().expect("a pipe"), MIB, 0);
+    assert!(child.wait().expect("it ends").success());
+    sum
+}
+
+/// SHA-256 and length of a stream read in blocks of `block` bytes; after each, `work` rounds of
+/// hashing nothing, for a reader that is slower than the writer by more than a pipe's buffer.
+fn digest(stream: &mut impl Read, block: usize, work: usize) -> (String, usize) {
+    let (mut hasher, mut buffer, mut length) = (Sha256::new(), vec![0; block], 0);
+    loop {
+        let count = stream.read(&mut buffer).expect("the stream can be read");
+        if count == 0 {
+            let sum = hasher.finalize();
+            return (sum.iter().map(|byte| format!("{byte:02x}")).collect(), length);
+        }
+        hasher.update(&buffer[..count]);
+        length += count;
+        for _ in 0..work {
+            std::hint::black_box(Sha256::digest(&buffer[..count]));
+        }
+    }
+}
+
+fn through_coracle(arguments: &[&str], block: usize, work: usize) -> (String, usize) {
+    let coracle = Coracle::new();
+    let mut command = coracle.toolbox_command(&[], arguments);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().expect("it starts");
+    let result = digest(&mut child.stdout.take().expect("a pipe"), block, work);
+    assert!(child.wait().expect("it ends").success());
+    result
+}
+
+#[test]
+fn two_hundred_megabytes_arrive_as_they_were_written() {
+    let arguments = ["flood", "200000000"];
+    assert_eq!(through_coracle(&arguments, MIB, 0), (expected(&arguments), 200_000_000));
+}
+
+#[test]
+fn a_slow_reader_gets_all_of_it_too() {
+    let arguments = ["flood", "200000000"];
+    assert_eq!(through_coracle(&arguments, 64 * 1024, 3), (expected(&arguments), 200_000_000));
+}
+
+#[test]
+fn a_gigabyte_through_a_small_ring_leaves_the_supervisor_small() {
+    let coracle = Coracle::new();
+    let image = fixture::busybox();
+    // After the flood it waits for a signal, so that the supervisor is still there to be looked at.
+    let script = "dd if=/dev/zero bs=1048576 count=1024 2>/dev/null | tr '\\0' 'x' | fold -w 1023; \
+                  echo flooded; trap 'exit 0' TERM; while :; do sleep 1000 & wait; done";
+    let id = coracle.detach(&["--image", &image, "--", "sh", "-c", script]);
+    until_line(&coracle, &id, "flooded");
+    let supervisor = coracle.supervisor(&id);
+    let status = std::fs::read_to_string(format!("/proc/{}/status", supervisor.pid)).expect("it lives");
+    let peak: u64 = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|value| value.split_whitespace().next()?.parse().ok())
+        .unwrap_or_else(|| panic!("no VmHWM: {status}"));
+    assert!(peak < 8 * 1024, "the supervisor's peak is {peak} KiB");
+    coracle.run(["cancel", &id]).expect_code(0);
+    coracle.run(["wait", &id]).expect_code(0);
+    let log = coracle.run(["logs", "--tail", "3", &id]).expect_code(0);
+    let lines = log.lines();
+    assert_eq!(lines.last().map(String::as_str), Some("flooded"));
+    assert_eq!(lines[1].len(), 1024 * MIB % 1023, "the last, shorter line before it");
+}
