@@ -76,10 +76,7 @@ fn a_database_of_a_newer_version_is_refused() {
     let path = host.root().join("coracle.db");
     rusqlite::Connection::open(&path).and_then(|db| db.execute_batch("PRAGMA user_version = 99")).expect("a database");
     let before = std::fs::read(&path).expect("a file");
-    host.run(["ps"])
-        .exits(125)
-        .prints("")
-        .complains(&["coracle.db was written by a newer coracle", "another root"]);
+    host.run(["ps"]).exits(125).prints("").complains(&["coracle.db was written by a newer coracle", "another root"]);
     assert_eq!(std::fs::read(&path).expect("a file"), before);
 }
 
