@@ -87,13 +87,13 @@ fn inspect_is_readable() {
     let ran = host.run(["inspect", B]);
     ran.exits(0).is_quiet();
     for line in [
-        "id:          0199aaaa-0000-7000-8000-000000000002",
-        "status:      failed(7)",
-        "reason:      exited with code 7",
-        "duration:    1.5s",
-        "peak memory: 3.0 MiB",
-        "label:       team=a",
-        "note:        a note",
+        "id:           0199aaaa-0000-7000-8000-000000000002",
+        "status:       failed(7)",
+        "reason:       exited with code 7",
+        "duration:     1.5s",
+        "peak memory:  3.0 MiB",
+        "label:        team=a",
+        "note:         a note",
     ] {
         assert!(ran.text().lines().any(|found| found == line), "{line:?} is missing in\n{}", ran.text());
     }
