@@ -65,7 +65,8 @@ const LONGEST: usize = 400;
 const LONGER: &[(&str, usize, &str)] = &[("seccomp/profile.rs", 1000, "a table of system calls")];
 
 /// Where a thread may sleep, each with its reason.
-const SLEEPS: &[(&str, &str)] = &[];
+const SLEEPS: &[(&str, &str)] =
+    &[("cli/logs.rs", "an execution whose image is being pulled has no log yet that could be watched")];
 
 #[derive(Debug)]
 struct Source {
