@@ -12,6 +12,7 @@
 //! main → cli → exec → init, bundle, image, runtime, record, log, spec
 //! bundle → spec, plan, image (config type only)    runtime → log, plan, outcome
 //! record → outcome                                 image, runtime, record, log → state_dir, sys
+//! remove_tree → plan, sys                          sys::userns → plan
 //! spec, plan, sys, seccomp, outcome → nothing in the crate
 //! ```
 
@@ -25,6 +26,7 @@ pub mod log;
 pub mod outcome;
 pub mod plan;
 pub mod record;
+pub mod remove_tree;
 pub mod runtime;
 pub mod seccomp;
 pub mod spec;

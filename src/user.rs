@@ -112,23 +112,28 @@ fn parse_id(text: &str) -> Result<Option<u32>, UserError> {
 
 /// Lines that are not whole entries are passed over, as the C library does.
 fn parse_passwd(text: &str) -> Vec<PasswdEntry<'_>> {
-    let entry = |line: &'_ str| -> Option<PasswdEntry<'_>> {
-        let fields: Vec<&str> = line.split(':').collect();
-        let [name, _, uid, gid, _, home, ..] = fields.as_slice() else { return None };
-        let id = |text: &str| text.trim().parse().ok().filter(|id| *id <= MAX_ID);
-        Some(PasswdEntry { name, uid: id(uid)?, gid: id(gid)?, home })
-    };
-    lines(text).filter_map(entry).collect()
+    lines(text).filter_map(passwd_entry).collect()
+}
+
+fn passwd_entry(line: &str) -> Option<PasswdEntry<'_>> {
+    let fields: Vec<&str> = line.split(':').collect();
+    let [name, _, uid, gid, _, home, ..] = fields.as_slice() else { return None };
+    Some(PasswdEntry { name, uid: entry_id(uid)?, gid: entry_id(gid)?, home })
 }
 
 fn parse_group(text: &str) -> Vec<GroupEntry<'_>> {
-    let entry = |line: &'_ str| -> Option<GroupEntry<'_>> {
-        let fields: Vec<&str> = line.split(':').collect();
-        let [name, _, gid, rest @ ..] = fields.as_slice() else { return None };
-        let members = rest.first().map(|list| list.split(',').map(str::trim).collect()).unwrap_or_default();
-        Some(GroupEntry { name, gid: gid.trim().parse().ok().filter(|id| *id <= MAX_ID)?, members })
-    };
-    lines(text).filter_map(entry).collect()
+    lines(text).filter_map(group_entry).collect()
+}
+
+fn group_entry(line: &str) -> Option<GroupEntry<'_>> {
+    let fields: Vec<&str> = line.split(':').collect();
+    let [name, _, gid, rest @ ..] = fields.as_slice() else { return None };
+    let members = rest.first().map(|list| list.split(',').map(str::trim).collect()).unwrap_or_default();
+    Some(GroupEntry { name, gid: entry_id(gid)?, members })
+}
+
+fn entry_id(text: &str) -> Option<u32> {
+    text.trim().parse().ok().filter(|id| *id <= MAX_ID)
 }
 
 fn lines(text: &str) -> impl Iterator<Item = &str> {

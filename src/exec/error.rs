@@ -2,7 +2,7 @@
 
 use super::model::JobExecutionId;
 use crate::bundle::BundleError;
-use crate::image::ImageError;
+use crate::image::{ImageError, ReferenceError};
 use crate::log::LogError;
 use crate::record::RecordError;
 use crate::runtime::cgroup::CgroupError;
@@ -21,6 +21,8 @@ pub enum ExecError {
     Record(#[from] RecordError),
     #[error(transparent)]
     Image(#[from] ImageError),
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
     #[error(transparent)]
     Bundle(#[from] BundleError),
     #[error(transparent)]

@@ -13,8 +13,8 @@ use crate::runtime::{cancel, control, role};
 use crate::spec::JobSpec;
 use crate::state_dir::{ExecutionDir, StateDir};
 use crate::sys::process::ProcessIdentity;
+use crate::sys::readable;
 use crate::sys::tree;
-use crate::sys::wait::process_end;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -115,10 +115,12 @@ impl JobExecutor {
             created_at: jiff::Timestamp::now(),
             notes: Vec::new(),
         })?;
+        let mut pending = Pending { executor: self, id: Some(&id) };
         // The sync goes on while the container is made; nothing runs before it is done.
         let this = self.clone();
         let durable = tokio::task::spawn_blocking(move || this.0.record.make_durable());
         let started = self.launch(&id, job, host, stdio, durable, notice).await;
+        pending.id = None;
         if let Err(error) = &started
             && !matches!(error, ExecError::CancelledBeforeStart { .. })
         {
@@ -255,7 +257,7 @@ impl JobExecutor {
             }
             let supervisor = row.owner.as_ref().filter(|_| row.status == Status::Active);
             match supervisor.map(ProcessIdentity::open) {
-                Some(Ok(Some(pidfd))) => process_end(pidfd).await.map_err(ExecError::io("wait for", id.as_str()))?,
+                Some(Ok(Some(pidfd))) => wait_for_end(pidfd).await.map_err(ExecError::io("wait for", id.as_str()))?,
                 _ => tokio::time::sleep(PENDING_POLL).await,
             }
         }
@@ -319,6 +321,29 @@ impl JobExecutor {
         }
         Ok(log::Reader::open(&path)?)
     }
+}
+
+/// A start that is under way. Dropped before it is over, as by a `select!` that hears Ctrl-C, it
+/// leaves a cancelled execution and nothing else.
+struct Pending<'a> {
+    executor: &'a JobExecutor,
+    id: Option<&'a JobExecutionId>,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id
+            && let Err(error) = self.executor.settler().abandon(id.as_str())
+        {
+            // Whoever next opens the store finds its owner gone and settles it.
+            tracing::warn!(%error, %id, "an abandoned start is left to be settled");
+        }
+    }
+}
+
+async fn wait_for_end(pidfd: OwnedFd) -> io::Result<()> {
+    // A pidfd becomes readable when its process ends (pidfd_open(2)).
+    readable::watch(pidfd)?.readable().await.map(drop)
 }
 
 /// The error and its causes in one line, each said once.

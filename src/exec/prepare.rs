@@ -74,7 +74,7 @@ impl JobExecutor {
         let bytes =
             serde_json::to_vec(&plan).map_err(|error| ExecError::io("write", directory.plan())(error.into()))?;
         write(&directory.plan(), &bytes)?;
-        Ok(image.manifest_digest)
+        Ok(image.manifest_digest.to_string())
     }
 
     async fn image(
@@ -84,8 +84,9 @@ impl JobExecutor {
         notice: &mut dyn FnMut(Notice),
     ) -> Result<Image, ExecError> {
         let name = ImageName::parse(&job.image.name)?;
-        let store = ImageStore::open(self.state(), self.binary(), mappings);
-        let known = self.record().image_digest(&job.image.name)?;
+        let store = ImageStore::open(self.state(), mappings, self.binary().to_owned());
+        // A digest that an older version wrote in another form is looked up again.
+        let known = self.record().image_digest(&job.image.name)?.and_then(|text| text.parse::<image::Digest>().ok());
         let policy = match job.image.pull_policy {
             PullPolicy::Always => image::PullPolicy::Always,
             PullPolicy::Newer => image::PullPolicy::Newer,
@@ -97,10 +98,11 @@ impl JobExecutor {
             architecture: platform.architecture.clone(),
             variant: platform.variant.clone(),
         });
-        let image = store.resolve(&name, policy, wanted.as_ref(), known.as_deref()).await?;
-        image.notes.iter().cloned().map(Notice).for_each(notice);
-        if name.is_registry() && known.as_deref() != Some(&image.manifest_digest) {
-            self.record().set_image_digest(&job.image.name, &image.manifest_digest, jiff::Timestamp::now())?;
+        let image = store.resolve(&name, policy, wanted.as_ref(), known.as_ref()).await?;
+        image.notes.iter().map(|note| Notice(note.to_string())).for_each(notice);
+        if matches!(name, ImageName::Registry(_)) && known.as_ref() != Some(&image.manifest_digest) {
+            let digest = image.manifest_digest.to_string();
+            self.record().set_image_digest(&job.image.name, &digest, jiff::Timestamp::now())?;
         }
         Ok(image)
     }

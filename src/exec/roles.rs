@@ -1,7 +1,9 @@
 //! The hidden roles of the binary, and telling them apart before anything else happens.
 
 use super::settle::Settler;
+use crate::image::unpack;
 use crate::record::Record;
+use crate::remove_tree;
 use crate::runtime::{launcher, role, supervisor};
 use crate::state_dir::StateDir;
 use std::ffi::OsString;
@@ -44,13 +46,12 @@ fn run(name: &OsString, arguments: &[OsString]) -> i32 {
         Some(role::SUPERVISE) => supervisor::main(arguments),
         Some(role::LAUNCH) => launcher::main(arguments),
         Some(role::SETTLE) => settle(arguments),
-        _ => match crate::image::role_main(name, arguments) {
-            Some(code) => code,
-            None => {
-                eprintln!("coracle: {} is no role of this version", name.to_string_lossy());
-                125
-            }
-        },
+        Some(unpack::ROLE) => unpack::main(arguments.iter().cloned()),
+        Some(remove_tree::ROLE) => remove_tree::main(arguments.iter().cloned()),
+        _ => {
+            eprintln!("coracle: {} is no role of this version", name.to_string_lossy());
+            125
+        }
     }
 }
 

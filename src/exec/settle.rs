@@ -3,9 +3,10 @@
 //! processes at once.
 
 use super::error::ExecError;
-use crate::outcome::{End, OUTCOME_VERSION, Outcome, Usage};
+use crate::outcome::{End, OUTCOME_VERSION, Outcome, Stopped, Usage};
 use crate::plan::{IdMappings, Plan};
 use crate::record::{Execution, Record, Status};
+use crate::remove_tree::remove_tree;
 use crate::runtime::state::LiveState;
 use crate::runtime::{cleanup, outcome_file};
 use crate::state_dir::{ExecutionDir, StateDir};
@@ -46,9 +47,20 @@ impl Settler<'_> {
         self.finalise(id, &self.state.execution(id), ended(end))
     }
 
+    /// Cancels an execution whose start its own front gave up.
+    ///
+    /// # Errors
+    /// As [`Settler::settle`].
+    pub fn abandon(&self, id: &str) -> Result<(), ExecError> {
+        let end = End::Cancelled { how: Stopped::BeforeStart };
+        self.finalise(id, &self.state.execution(id), ended(end))
+    }
+
     fn finalise(&self, id: &str, directory: &ExecutionDir, mut outcome: Outcome) -> Result<(), ExecError> {
         let mappings = plan_of(directory).and_then(|plan| plan.rootless);
-        let remove_tree = |path: &Path, mappings: &IdMappings| crate::image::remove_tree(self.binary, path, mappings);
+        let remove_tree = |path: &Path, mappings: &IdMappings| {
+            remove_tree(self.binary, path, Some(mappings)).map_err(std::io::Error::other)
+        };
         // First clean up, then record: nobody looks again at what is terminal.
         if let Err(error) = cleanup::remove_leftovers(directory, mappings.as_ref(), &remove_tree) {
             outcome.notes.push(format!("not everything could be removed from {}: {error}", directory.path().display()));

@@ -1,1 +1,47 @@
-//! Images: references, registries, layouts, the store of blobs and unpacked layers, and the unpacker role.
+//! Images: what a name refers to, where its content comes from, and the store of unpacked layers.
+//!
+//! [`ImageStore::resolve`] is the way in: an [`ImageName`] becomes an [`Image`], whose layers are
+//! directories ready for an overlay mount.
+//!
+//! # On disk
+//! ```text
+//! blobs/sha256/HEX              manifests, indexes and configs; verified at every read
+//! layers/sha256/HEX/            one layer, by its diff id; mode 0700
+//! layers/sha256/HEX/diff/       its root, whiteouts and opaque directories in overlayfs's own form
+//! layers/sha256-single-id/      the same, where users without subordinate ids keep theirs
+//! staging/                      see `staging`
+//! ```
+//! A layer is there whole or not at all: it is built in `staging/`, written to disk, and renamed after
+//! the size and digest of the blob, the digest of the tar and the unpacker's result are good.
+//!
+//! # Processes
+//! Whatever parses a layer's tar runs in the unpacker, a process of its own that has the layer's
+//! directory as its root and nothing else (see [`unpack`]). Decompression is the front's: it must
+//! hash what comes out.
+
+mod auth;
+mod blobs;
+mod decompress;
+mod digest;
+mod layer;
+mod layout;
+mod manifest;
+mod platform;
+mod pull;
+mod reference;
+mod registry;
+mod staging;
+mod store;
+pub mod unpack;
+
+pub use auth::AuthError;
+pub use blobs::BlobError;
+pub use digest::{Digest, DigestError};
+pub use layer::LayerError;
+pub use layout::{BlobProblem, LayoutError};
+pub use manifest::ManifestError;
+pub use platform::{Platform, PlatformError};
+pub use reference::{ImageName, ReferenceError, RegistryName};
+pub use registry::RegistryError;
+pub use staging::StagingError;
+pub use store::{Image, ImageError, ImageNote, ImageStore, PullPolicy};

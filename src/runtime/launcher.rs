@@ -164,6 +164,7 @@ fn second_half(directory: &ExecutionDir, index: usize, inherited: Inherited) -> 
         Some(path) => Some(std::fs::read(path).map_err(|error| ("read the seccomp filter", error.into()))?),
         None => None,
     };
+    drop_groups().map_err(|error| ("drop the caller's groups", error.into()))?;
     let Inherited { report, gate, lifeline, stdin, stdout, stderr, cgroups } = inherited;
     let hook = JobProcess::new(
         report.try_clone().map_err(|error| ("create the container", error.into()))?,
@@ -182,6 +183,15 @@ fn second_half(directory: &ExecutionDir, index: usize, inherited: Inherited) -> 
         return Ok(());
     }
     created.start().map_err(|error| ("start the container", error.into()))
+}
+
+/// libcontainer sets the job's groups only when it has some; the caller's must not stay instead.
+fn drop_groups() -> nix::Result<()> {
+    match nix::unistd::setgroups(&[]) {
+        // Where only one id is mapped, the kernel forbids it, and no group of the caller's is mapped.
+        Err(nix::errno::Errno::EPERM) => Ok(()),
+        other => other,
+    }
 }
 
 fn is_open(gate: OwnedFd) -> io::Result<bool> {

@@ -9,7 +9,6 @@ use std::io;
 /// <https://github.com/torvalds/linux/blob/master/include/uapi/linux/capability.h>
 pub const CHOWN: u32 = 0;
 pub const DAC_OVERRIDE: u32 = 1;
-pub const DAC_READ_SEARCH: u32 = 2;
 pub const FOWNER: u32 = 3;
 pub const FSETID: u32 = 4;
 pub const SYS_ADMIN: u32 = 21;

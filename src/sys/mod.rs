@@ -6,6 +6,7 @@ pub mod mount;
 pub mod network;
 pub mod process;
 pub mod readable;
+pub mod seccomp;
+pub mod sink;
 pub mod tree;
 pub mod userns;
-pub mod wait;

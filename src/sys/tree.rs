@@ -172,7 +172,7 @@ mod tests {
         // Names that the flattening itself would choose.
         fs::create_dir_all(tree.join(".coracle-removing-0/x/y")).unwrap();
         fs::write(tree.join(".coracle-removing-1"), "x").unwrap();
-        fs::set_permissions(tree.join("a/b"), Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(tree.join("a/b"), Permissions::from_mode(0o0)).unwrap();
         fs::set_permissions(tree.join("a"), Permissions::from_mode(0o555)).unwrap();
 
         remove(&tree).unwrap();

@@ -130,7 +130,10 @@ proptest! {
             faults.replace([*first, *second, *third].into());
             match step {
                 Step::Append { stream, process, length } => {
+                    let lost = writer.counts().lost_bytes;
                     writer.append(*stream, *process, now, &output(total, *length));
+                    let failed = [first, second, third].into_iter().any(|fault| matches!(fault, Fault::NoSpace));
+                    prop_assert!(failed || writer.counts().lost_bytes == lost, "lost without a failure");
                     total += *length as u64;
                 }
                 Step::Follow => {

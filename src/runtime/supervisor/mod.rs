@@ -16,7 +16,7 @@ use crate::outcome::{End, OUTCOME_VERSION, Outcome, Usage};
 use crate::plan::Plan;
 use crate::state_dir::{ExecutionDir, StateDir};
 use crate::sys::process::{self as sys_process, ProcessIdentity};
-use crate::sys::stdout::NonBlockingSink;
+use crate::sys::sink::NonBlockingSink;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use output::{Buffer, Caller};

@@ -1,7 +1,7 @@
 //! From the job's pipes to the ring and, for a foreground run, to the caller's own streams.
 
 use crate::log::{LogStream, RingWriter};
-use crate::sys::stdout::{NonBlockingSink, WriteOutcome};
+use crate::sys::sink::{NonBlockingSink, WriteOutcome};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::io;

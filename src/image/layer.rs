@@ -1,0 +1,339 @@
+//! From the bytes of a layer blob to a layer in the store, as one stream: count and hash what comes in,
+//! decompress, hash the tar, hand it to the unpacker. Nothing is kept whole, and nothing is visible
+//! before size, both digests and the unpacker's result are good.
+
+use super::decompress::decompress;
+use super::digest::Digest;
+use super::manifest::LayerRef;
+use super::registry::RegistryError;
+use super::staging::{LayerLock, Staging, StagingError};
+use super::unpack::{self, Report, UnpackError, UnpackStats};
+use bytes::{Buf, Bytes};
+use nix::fcntl::{FcntlArg, fcntl};
+use sha2::{Digest as _, Sha256};
+use std::fs::File;
+use std::io::{self, BufRead, Read, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::mpsc;
+
+/// The layer's root within its directory in the store. The directory itself is closed to others:
+/// a layer may hold set-user-ID programs, which nobody on the host is to run (CVE-2021-41091).
+pub const ROOT: &str = "diff";
+
+/// Bytes asked for at a time from the decompressor and from files.
+const PIECE: usize = 256 << 10;
+
+/// Capacity of the pipe to the unpacker; the largest that users without privileges may have
+/// (`/proc/sys/fs/pipe-max-size`).
+const PIPE: i32 = 1 << 20;
+
+/// A layer could not be made. Nothing of it is in the store.
+#[derive(Debug, thiserror::Error)]
+pub enum LayerError {
+    #[error("failed to read {}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error(
+        "failed to verify the layer: {found} bytes came instead of {expected}; it is cut off or was changed on the way"
+    )]
+    TooShort { expected: u64, found: u64 },
+    #[error("failed to verify the layer: more than the {expected} bytes that it has came")]
+    TooLong { expected: u64 },
+    #[error("failed to verify the layer: its digest is {found}; it was damaged or changed on the way")]
+    Digest { found: Digest },
+    #[error(
+        "failed to verify the layer: the diff id of what is in it is {found}, the image's config says {expected}; \
+         the image was built wrongly"
+    )]
+    DiffId { expected: Digest, found: Digest },
+    #[error("failed to decompress the layer; the image was built wrongly")]
+    Decompress { source: io::Error },
+    #[error("failed to unpack the layer: it holds more than {limit} bytes, the limit that is set")]
+    TooLarge { limit: u64 },
+    #[error(transparent)]
+    Unpack(UnpackError),
+    #[error("failed to unpack the layer: the disk that holds {} is full", store.display())]
+    OutOfSpace { store: PathBuf, source: UnpackError },
+    #[error("failed to run the unpacker {}", binary.display())]
+    Spawn { binary: PathBuf, source: io::Error },
+    #[error("failed to unpack the layer: the unpacker ended without a report ({status})")]
+    NoReport { status: String },
+    #[error("failed to write {} to disk", path.display())]
+    Sync { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Staging(#[from] StagingError),
+    #[error("failed to unpack the layer: cancelled")]
+    Cancelled,
+}
+
+/// Where a blob comes from.
+pub enum Source {
+    File(PathBuf),
+    /// Ends with [`Piece::End`]; a channel that closes without means that nobody wants the layer any more.
+    Stream(mpsc::Receiver<Piece>),
+}
+
+/// What a stream is made of.
+pub enum Piece {
+    Data(Bytes),
+    End,
+    Failed(RegistryError),
+}
+
+/// One layer to be made.
+pub struct Job {
+    pub layer: LayerRef,
+    pub source: Source,
+    pub staging: Staging,
+    /// Held until the layer is visible.
+    pub lock: LayerLock,
+    /// Where it will be.
+    pub target: PathBuf,
+    /// Bytes of tar.
+    pub largest: Option<u64>,
+    pub cancelled: Arc<AtomicBool>,
+}
+
+/// Makes the layer and publishes it. Blocks, and must run on a thread that lives until it returns: the
+/// unpacker dies with the thread.
+///
+/// # Errors
+/// See [`LayerError`].
+pub fn make(job: Job) -> Result<UnpackStats, LayerError> {
+    let Job { layer, source, staging, lock, target, largest, cancelled } = job;
+    let staged = staging.stage(&layer.diff_id, &lock)?;
+    let root = staged.path().join(ROOT);
+    let created = std::fs::DirBuilder::new().mode(0o755).create(&root);
+    created.map_err(|source| StagingError::Io { action: "create the directory", path: root.clone(), source })?;
+    let mut incoming = Incoming::open(source, layer.size, cancelled)?;
+    let unpacker = Unpacker::start(&staging, &root)?;
+    let stats = match transfer(&mut incoming, unpacker, largest) {
+        Ok((diff_id, report)) => {
+            incoming.verify(&layer)?;
+            if diff_id != layer.diff_id {
+                return Err(LayerError::DiffId { expected: layer.diff_id, found: diff_id });
+            }
+            report
+        }
+        // The blob's own state explains the rest.
+        Err(error) => return Err(incoming.explain(error, &layer, &staging)),
+    };
+    // Everything below must be on disk before the name is: after a crash of the host, a layer that is
+    // there is whole. The name itself may be lost; then so is the layer, and what staging held is swept.
+    let synced = File::open(&root).and_then(|directory| Ok(nix::unistd::syncfs(&directory)?));
+    synced.map_err(|source| LayerError::Sync { path: root, source })?;
+    staged.publish(&target)?;
+    drop(lock);
+    Ok(stats)
+}
+
+/// Moves the blob through decompressor and unpacker; the diff id and what the unpacker reports.
+fn transfer(
+    incoming: &mut Incoming,
+    mut unpacker: Unpacker,
+    largest: Option<u64>,
+) -> Result<(Digest, UnpackStats), LayerError> {
+    let mut hash = Sha256::new();
+    let mut left = largest;
+    let mut buffer = vec![0; PIECE];
+    let decompressed = |source| LayerError::Decompress { source };
+    {
+        let mut tar = decompress(&mut *incoming).map_err(decompressed)?;
+        loop {
+            let length = match tar.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(decompressed(error)),
+            };
+            if let (Some(left), Some(limit)) = (&mut left, largest) {
+                *left = left.checked_sub(length as u64).ok_or(LayerError::TooLarge { limit })?;
+            }
+            hash.update(&buffer[..length]);
+            if unpacker.write(&buffer[..length]).is_err() {
+                // It ended early, and its report says why.
+                break;
+            }
+        }
+    }
+    let stats = unpacker.finish()?;
+    Ok((Digest::from_hash(hash), stats))
+}
+
+/// A running unpacker; killed and reaped when dropped.
+struct Unpacker {
+    child: Child,
+}
+
+impl Unpacker {
+    fn start(staging: &Staging, root: &Path) -> Result<Unpacker, LayerError> {
+        let child = unpack::spawn(&staging.binary, root, staging.mappings.as_ref())
+            .map_err(|source| LayerError::Spawn { binary: staging.binary.clone(), source })?;
+        if let Some(stdin) = &child.stdin {
+            // A smaller pipe works as well, only slower.
+            let _ = fcntl(stdin, FcntlArg::F_SETPIPE_SZ(PIPE));
+        }
+        Ok(Unpacker { child })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.child.stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(bytes))
+    }
+
+    /// Lets it come to its end and reads what it says.
+    fn finish(mut self) -> Result<UnpackStats, LayerError> {
+        /// A report has one short line.
+        const LONGEST_REPORT: u64 = 1 << 20;
+        drop(self.child.stdin.take());
+        let mut text = String::new();
+        if let Some(stdout) = self.child.stdout.take() {
+            // What cannot be read is no report.
+            let _ = stdout.take(LONGEST_REPORT).read_to_string(&mut text);
+        }
+        let status = self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
+        match serde_json::from_str(&text) {
+            Ok(Report::Done(stats)) => Ok(stats),
+            Ok(Report::Failed(error)) => Err(LayerError::Unpack(error)),
+            Err(_) => Err(LayerError::NoReport { status }),
+        }
+    }
+}
+
+impl Drop for Unpacker {
+    fn drop(&mut self) {
+        // Both fail only when it has been waited for already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The blob as it comes, counted and hashed.
+struct Incoming {
+    source: Pieces,
+    current: Bytes,
+    hash: Sha256,
+    received: u64,
+    expected: u64,
+    cancelled: Arc<AtomicBool>,
+    ended: bool,
+    /// Why reading failed; the readers above see only an I/O error.
+    failure: Option<LayerError>,
+}
+
+enum Pieces {
+    File { file: File, path: PathBuf },
+    Stream(mpsc::Receiver<Piece>),
+}
+
+impl Incoming {
+    fn open(source: Source, expected: u64, cancelled: Arc<AtomicBool>) -> Result<Incoming, LayerError> {
+        let source = match source {
+            Source::Stream(receiver) => Pieces::Stream(receiver),
+            Source::File(path) => match File::open(&path) {
+                Ok(file) => Pieces::File { file, path },
+                Err(source) => return Err(LayerError::Read { path, source }),
+            },
+        };
+        let current = Bytes::new();
+        let hash = Sha256::new();
+        Ok(Incoming { source, current, hash, received: 0, expected, cancelled, ended: false, failure: None })
+    }
+
+    /// The next piece that is not empty; empty at the end.
+    fn next_piece(&mut self) -> Result<Bytes, LayerError> {
+        loop {
+            if self.ended {
+                return Ok(Bytes::new());
+            }
+            if self.cancelled.load(Ordering::Relaxed) {
+                return Err(LayerError::Cancelled);
+            }
+            let piece = match &mut self.source {
+                Pieces::Stream(receiver) => match receiver.blocking_recv() {
+                    Some(Piece::Data(piece)) if piece.is_empty() => continue,
+                    Some(Piece::Data(piece)) => piece,
+                    Some(Piece::End) => Bytes::new(),
+                    Some(Piece::Failed(error)) => return Err(error.into()),
+                    None => return Err(LayerError::Cancelled),
+                },
+                Pieces::File { file, path } => {
+                    let mut buffer = vec![0; PIECE];
+                    match file.read(&mut buffer) {
+                        Ok(length) => buffer.truncate(length),
+                        Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                        Err(source) => return Err(LayerError::Read { path: path.clone(), source }),
+                    }
+                    Bytes::from(buffer)
+                }
+            };
+            self.ended = piece.is_empty();
+            self.received += piece.len() as u64;
+            if self.received > self.expected {
+                return Err(LayerError::TooLong { expected: self.expected });
+            }
+            self.hash.update(&piece);
+            return Ok(piece);
+        }
+    }
+
+    /// Reads what is left and compares size and digest.
+    fn verify(&mut self, layer: &LayerRef) -> Result<(), LayerError> {
+        while !self.ended {
+            self.next_piece()?;
+        }
+        if self.received != layer.size {
+            return Err(LayerError::TooShort { expected: layer.size, found: self.received });
+        }
+        let found = Digest::from_hash(self.hash.clone());
+        if found == layer.blob { Ok(()) } else { Err(LayerError::Digest { found }) }
+    }
+
+    /// The reason behind `error`: what is wrong with the blob comes before what that led to.
+    fn explain(&mut self, error: LayerError, layer: &LayerRef, staging: &Staging) -> LayerError {
+        if let Some(failure) = self.failure.take() {
+            return failure;
+        }
+        match error {
+            LayerError::Unpack(source) if source.is_out_of_space() => {
+                LayerError::OutOfSpace { store: staging.directory.clone(), source }
+            }
+            LayerError::Unpack(
+                UnpackError::Truncated | UnpackError::Malformed { .. } | UnpackError::Refused { .. },
+            )
+            | LayerError::Decompress { .. } => self.verify(layer).err().unwrap_or(error),
+            error => error,
+        }
+    }
+}
+
+impl BufRead for Incoming {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.current.is_empty() {
+            match self.next_piece() {
+                Ok(piece) => self.current = piece,
+                Err(error) => {
+                    self.failure = Some(error);
+                    return Err(io::Error::other("the blob cannot be read"));
+                }
+            }
+        }
+        Ok(&self.current)
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.current.advance(length);
+    }
+}
+
+impl Read for Incoming {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.fill_buf()?.read(buffer)?;
+        self.consume(length);
+        Ok(length)
+    }
+}

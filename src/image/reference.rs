@@ -1,0 +1,327 @@
+//! Names of images as users write them.
+
+use super::digest::{Digest, DigestError};
+use std::fmt;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Where an image comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ImageName {
+    /// `oci:PATH[:TAG]`: an OCI layout directory.
+    /// <https://github.com/containers/image/blob/main/docs/containers-transports.5.md>
+    Layout { path: PathBuf, tag: Option<String> },
+    /// A reference as Docker reads it, with or without `docker://`.
+    Registry(RegistryName),
+}
+
+/// `REGISTRY/REPOSITORY[:TAG][@DIGEST]`, complete: at least one of tag and digest is there, and the
+/// digest decides when both are.
+/// <https://github.com/distribution/reference/blob/main/reference.go>
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RegistryName {
+    registry: String,
+    repository: String,
+    tag: Option<String>,
+    digest: Option<Digest>,
+}
+
+/// Text that names no image.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReferenceError {
+    #[error("failed to read the image name: it is empty")]
+    Empty,
+    #[error(
+        "failed to read {name:?}: the transport {transport}: is not supported yet; use oci:PATH[:TAG] or a registry"
+    )]
+    Transport { name: String, transport: &'static str },
+    #[error("failed to read {0:?}: oci: needs the path of a layout directory, as in oci:PATH or oci:PATH:TAG")]
+    LayoutPath(String),
+    #[error("failed to read {0:?}: names of repositories are in lower case")]
+    UpperCase(String),
+    #[error(
+        "failed to read {0:?}: this is not an image reference like debian:12 or registry.example/team/image@sha256:…"
+    )]
+    Form(String),
+    #[error("failed to read {0:?}: a tag has at most 128 letters, digits, dots, dashes and underscores")]
+    Tag(String),
+    #[error("failed to read {0:?}: the name is longer than {LONGEST_NAME} characters")]
+    TooLong(String),
+    #[error("failed to read {name:?}")]
+    Digest { name: String, source: DigestError },
+}
+
+/// As in Docker's reference package (`RepositoryNameTotalLengthMax`).
+const LONGEST_NAME: usize = 255;
+const LONGEST_TAG: usize = 128;
+const DOCKER_HUB: &str = "docker.io";
+
+/// The other transports of containers-transports(5).
+const OTHER_TRANSPORTS: [&str; 9] = [
+    "oci-archive",
+    "docker-archive",
+    "docker-daemon",
+    "dir",
+    "containers-storage",
+    "ostree",
+    "sif",
+    "tarball",
+    "atomic",
+];
+
+impl ImageName {
+    /// # Errors
+    /// See [`ReferenceError`].
+    pub fn parse(text: &str) -> Result<ImageName, ReferenceError> {
+        if text.is_empty() {
+            return Err(ReferenceError::Empty);
+        }
+        if let Some(rest) = text.strip_prefix("oci:") {
+            // The first colon ends the path, as in containers-transports(5).
+            let (path, tag) = rest.split_once(':').map_or((rest, None), |(path, tag)| (path, Some(tag)));
+            if path.is_empty() || tag == Some("") {
+                return Err(ReferenceError::LayoutPath(text.to_owned()));
+            }
+            return Ok(ImageName::Layout { path: path.into(), tag: tag.map(str::to_owned) });
+        }
+        for transport in OTHER_TRANSPORTS {
+            if text.strip_prefix(transport).is_some_and(|rest| rest.starts_with(':')) {
+                return Err(ReferenceError::Transport { name: text.to_owned(), transport });
+            }
+        }
+        let reference = text.strip_prefix("docker://").unwrap_or(text);
+        RegistryName::parse(reference).map(ImageName::Registry)
+    }
+}
+
+impl RegistryName {
+    fn parse(text: &str) -> Result<RegistryName, ReferenceError> {
+        let form = || ReferenceError::Form(text.to_owned());
+        let (name, digest) = match text.split_once('@') {
+            Some((name, digest)) => {
+                let digest = digest.parse();
+                let digest = digest.map_err(|source| ReferenceError::Digest { name: text.to_owned(), source })?;
+                (name, Some(digest))
+            }
+            None => (text, None),
+        };
+        // What is before the first slash is a registry if it looks like a host.
+        let (registry, path) = match name.split_once('/') {
+            Some((host, path)) if host.contains(['.', ':']) || host == "localhost" || host != host.to_lowercase() => {
+                (host, path)
+            }
+            _ => (DOCKER_HUB, name),
+        };
+        let (path, tag) = match path.rsplit_once(':') {
+            Some((path, tag)) => (path, Some(tag)),
+            None => (path, None),
+        };
+        if !is_host(registry) {
+            return Err(form());
+        }
+        if path.chars().any(|character| character.is_ascii_uppercase()) {
+            return Err(ReferenceError::UpperCase(text.to_owned()));
+        }
+        if !path.split('/').all(is_component) {
+            return Err(form());
+        }
+        if tag.is_some_and(|tag| !is_tag(tag)) {
+            return Err(ReferenceError::Tag(text.to_owned()));
+        }
+        let registry = if registry == "index.docker.io" { DOCKER_HUB } else { registry };
+        let repository =
+            if registry == DOCKER_HUB && !path.contains('/') { format!("library/{path}") } else { path.to_owned() };
+        if registry.len() + 1 + repository.len() > LONGEST_NAME {
+            return Err(ReferenceError::TooLong(text.to_owned()));
+        }
+        let tag = tag.or(if digest.is_none() { Some("latest") } else { None }).map(str::to_owned);
+        Ok(RegistryName { registry: registry.to_owned(), repository, tag, digest })
+    }
+
+    /// Host and port, `docker.io` for Docker Hub.
+    pub fn registry(&self) -> &str {
+        &self.registry
+    }
+
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
+    pub fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+
+    pub fn digest(&self) -> Option<&Digest> {
+        self.digest.as_ref()
+    }
+
+    /// True for a registry on this machine, which is spoken to without TLS.
+    pub fn is_loopback(&self) -> bool {
+        let host = host_of(&self.registry);
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+}
+
+/// The part before the port.
+fn host_of(registry: &str) -> &str {
+    match registry.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => registry,
+    }
+}
+
+fn is_host(registry: &str) -> bool {
+    let host = host_of(registry);
+    if let Some(address) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        return address.parse::<std::net::Ipv6Addr>().is_ok();
+    }
+    if registry.len() != host.len() && !matches!(registry.len() - host.len(), 2..=6) {
+        return false;
+    }
+    host.split('.').all(|label| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    })
+}
+
+/// Lower-case letters and digits, in groups joined by one dot, one or two underscores, or dashes.
+fn is_component(component: &str) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = component.as_bytes();
+    let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return false };
+    is_word(*first)
+        && is_word(*last)
+        && bytes.chunk_by(|left, right| is_word(*left) == is_word(*right)).all(|group| {
+            is_word(group[0]) || matches!(group, b"." | b"_" | b"__") || group.iter().all(|byte| *byte == b'-')
+        })
+}
+
+fn is_tag(tag: &str) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    !tag.is_empty()
+        && tag.len() <= LONGEST_TAG
+        && tag.bytes().enumerate().all(|(at, byte)| is_word(byte) || (at > 0 && matches!(byte, b'.' | b'-')))
+}
+
+impl fmt::Display for ImageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ImageName::Layout { path, tag: Some(tag) } => write!(f, "oci:{}:{tag}", path.display()),
+            ImageName::Layout { path, tag: None } => write!(f, "oci:{}", path.display()),
+            ImageName::Registry(name) => name.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for RegistryName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.registry, self.repository)?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for ImageName {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<ImageName, ReferenceError> {
+        ImageName::parse(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn full(text: &str) -> String {
+        ImageName::parse(text).unwrap().to_string()
+    }
+
+    #[test]
+    fn references_are_completed_as_docker_does() {
+        let digest = format!("sha256:{}", "f".repeat(64));
+        for (text, expected) in [
+            ("debian:12", "docker.io/library/debian:12".to_owned()),
+            ("debian", "docker.io/library/debian:latest".into()),
+            ("docker://debian:12", "docker.io/library/debian:12".into()),
+            ("foo/bar", "docker.io/foo/bar:latest".into()),
+            ("index.docker.io/debian", "docker.io/library/debian:latest".into()),
+            ("test.com:tag", "docker.io/library/test.com:tag".into()),
+            ("test.com:5000", "docker.io/library/test.com:5000".into()),
+            ("localhost/x", "localhost/x:latest".into()),
+            ("test:5000/a/b-c/d__e.f:T_a-g.1", "test:5000/a/b-c/d__e.f:T_a-g.1".into()),
+            ("[::1]:5000/x", "[::1]:5000/x:latest".into()),
+            (&format!("quay.io/a/b@{digest}"), format!("quay.io/a/b@{digest}")),
+            (&format!("quay.io/a/b:t@{digest}"), format!("quay.io/a/b:t@{digest}")),
+        ] {
+            assert_eq!(full(text), expected);
+            assert_eq!(full(&expected), expected, "a complete name stays as it is");
+        }
+    }
+
+    #[test]
+    fn layouts_are_paths_with_a_tag() {
+        let layout =
+            |path: &str, tag: Option<&str>| ImageName::Layout { path: path.into(), tag: tag.map(str::to_owned) };
+        assert_eq!(ImageName::parse("oci:a/b").unwrap(), layout("a/b", None));
+        assert_eq!(ImageName::parse("oci:/a:v1").unwrap(), layout("/a", Some("v1")));
+        assert_eq!(ImageName::parse("oci:/a:host/name:v1").unwrap(), layout("/a", Some("host/name:v1")));
+        for text in ["oci:", "oci::v1", "oci:/a:"] {
+            assert_eq!(ImageName::parse(text), Err(ReferenceError::LayoutPath(text.into())));
+        }
+    }
+
+    #[test]
+    fn what_is_no_image_is_refused_with_the_reason() {
+        assert_eq!(ImageName::parse(""), Err(ReferenceError::Empty));
+        assert!(matches!(
+            ImageName::parse("oci-archive:x.tar"),
+            Err(ReferenceError::Transport { transport: "oci-archive", .. })
+        ));
+        assert!(matches!(ImageName::parse("Debian"), Err(ReferenceError::UpperCase(_))));
+        assert!(matches!(ImageName::parse("debian:-x"), Err(ReferenceError::Tag(_))));
+        assert!(matches!(ImageName::parse(&"a".repeat(300)), Err(ReferenceError::TooLong(_))));
+        assert!(matches!(ImageName::parse("debian@sha256:12"), Err(ReferenceError::Digest { .. })));
+        assert!(matches!(ImageName::parse("debian@md5:12"), Err(ReferenceError::Digest { .. })));
+        for text in
+            ["/x", "x/", "a//b", "a..b", "a___b", "-a", "a b", "-h.com/x", "h.com:port/x", "a/../b", "[::g]:1/x"]
+        {
+            assert!(matches!(ImageName::parse(text), Err(ReferenceError::Form(_) | ReferenceError::Tag(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        let loopback = |text: &str| match ImageName::parse(text).unwrap() {
+            ImageName::Registry(name) => name.is_loopback(),
+            ImageName::Layout { .. } => panic!("{text}"),
+        };
+        for text in ["localhost/x", "localhost:5000/x", "127.0.0.1:5000/x", "127.9.9.9/x", "[::1]:5000/x", "[::1]/x"] {
+            assert!(loopback(text), "{text}");
+        }
+        for text in
+            ["debian", "example.com/x", "localhost.example.com/x", "128.0.0.1:5000/x", "127.0.0.1.example.com/x"]
+        {
+            assert!(!loopback(text), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_accepted_reads_back_the_same(text in "[a-z0-9A-Z./:@_\\[\\]-]{0,40}") {
+            if let Ok(name) = ImageName::parse(&text) {
+                prop_assert_eq!(ImageName::parse(&name.to_string()).unwrap(), name);
+            }
+        }
+    }
+}
