@@ -30,7 +30,7 @@ fn known(names: &[String]) -> String {
 pub struct ResolvedUser {
     pub uid: u32,
     pub gid: u32,
-    /// Supplementary groups, without duplicates, ascending.
+    /// Supplementary groups, `gid` among them, without duplicates, ascending.
     pub additional_gids: Vec<u32>,
     /// Home directory; `/` when the image does not say.
     pub home: String,
@@ -83,6 +83,8 @@ pub fn resolve(request: &UserRequest, passwd: &str, group: &str) -> Result<Resol
     for name in &request.extra_groups {
         additional_gids.push(find_group(name, &groups)?);
     }
+    // Or a set-group-id program could shed the group that a file denies access to (CVE-2022-36109).
+    additional_gids.push(gid);
     additional_gids.sort_unstable();
     additional_gids.dedup();
     let home = if home.is_empty() { "/" } else { home };
@@ -157,17 +159,17 @@ mod tests {
     #[test]
     fn names_numbers_and_groups() {
         let ok = |uid, gid, gids: &[u32], home: &str| Ok((uid, gid, gids.to_vec(), home.to_owned()));
-        assert_eq!(look("", &[]), ok(0, 0, &[], "/root"));
-        assert_eq!(look("ada", &[]), ok(1000, 100, &[29, 44], "/home/ada"));
-        assert_eq!(look("1000", &[]), ok(1000, 100, &[29, 44], "/home/ada"));
-        assert_eq!(look("ada:", &[]), ok(1000, 100, &[29, 44], "/home/ada"));
-        assert_eq!(look("ada:audio", &[]), ok(1000, 29, &[], "/home/ada"));
+        assert_eq!(look("", &[]), ok(0, 0, &[0], "/root"));
+        assert_eq!(look("ada", &[]), ok(1000, 100, &[29, 44, 100], "/home/ada"));
+        assert_eq!(look("1000", &[]), ok(1000, 100, &[29, 44, 100], "/home/ada"));
+        assert_eq!(look("ada:", &[]), ok(1000, 100, &[29, 44, 100], "/home/ada"));
+        assert_eq!(look("ada:audio", &[]), ok(1000, 29, &[29], "/home/ada"));
         assert_eq!(look("ada:29", &["video", "29", "44"]), ok(1000, 29, &[29, 44], "/home/ada"));
-        assert_eq!(look(":users", &[]), ok(0, 100, &[], "/root"));
-        assert_eq!(look("31337", &[]), ok(31337, 0, &[], "/"));
-        assert_eq!(look("31337:4", &[]), ok(31337, 4, &[], "/"));
-        assert_eq!(look("4242", &[]), ok(7, 7, &[], "/odd"), "a name made of digits comes first");
-        assert_eq!(look("nohome", &["short"]), ok(8, 8, &[50], "/"));
+        assert_eq!(look(":users", &[]), ok(0, 100, &[100], "/root"));
+        assert_eq!(look("31337", &[]), ok(31337, 0, &[0], "/"));
+        assert_eq!(look("31337:4", &[]), ok(31337, 4, &[4], "/"));
+        assert_eq!(look("4242", &[]), ok(7, 7, &[7], "/odd"), "a name made of digits comes first");
+        assert_eq!(look("nohome", &["short"]), ok(8, 8, &[8, 50], "/"));
     }
 
     #[test]

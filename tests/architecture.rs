@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// missing in `src`, fails the test.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["exec", "image", "init", "log", "outcome", "record", "runtime", "spec", "state_dir", "sys"]),
+    ("cli", &["exec", "log", "outcome", "spec", "state_dir", "sys"]),
     (
         "exec",
         &[
@@ -20,25 +20,29 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "outcome",
             "plan",
             "record",
+            "remove_tree",
             "runtime",
             "seccomp",
             "spec",
             "state_dir",
             "sys",
+            "user",
         ],
     ),
-    ("bundle", &["image", "plan", "spec"]),
-    ("runtime", &["log", "outcome", "plan", "seccomp", "state_dir", "sys", "user"]),
-    ("image", &["state_dir", "sys", "user"]),
+    ("bundle", &["image", "plan", "seccomp", "spec", "state_dir", "user"]),
+    ("runtime", &["log", "outcome", "plan", "remove_tree", "state_dir", "sys", "user"]),
+    ("image", &["plan", "remove_tree", "state_dir", "sys"]),
     ("record", &["outcome", "state_dir", "sys"]),
+    ("remove_tree", &["plan", "sys"]),
     ("log", &["state_dir", "sys"]),
-    ("seccomp", &[]),
+    ("seccomp", &["sys"]),
+    ("state_dir", &["sys"]),
+    ("user", &["plan"]),
+    // User namespaces map the ids that a plan names.
+    ("sys", &["plan"]),
     ("outcome", &[]),
     ("plan", &[]),
     ("spec", &[]),
-    ("state_dir", &["sys"]),
-    ("sys", &[]),
-    ("user", &[]),
 ];
 
 /// Crates that a part must not touch, by path prefix: the roles with one thread know no async code,
@@ -46,7 +50,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
 const FENCES: &[(&str, &[&str])] = &[
     ("runtime/", &["tokio", "rusqlite", "reqwest", "oci_distribution"]),
     ("bundle/", &["tokio", "rusqlite", "reqwest", "libcontainer"]),
-    ("spec/", &["tokio", "rusqlite", "reqwest", "libcontainer", "nix"]),
+    ("spec/", &["tokio", "rusqlite", "reqwest", "libcontainer"]),
     ("seccomp/", &["tokio", "rusqlite", "reqwest", "libcontainer"]),
     ("log/", &["rusqlite", "reqwest", "libcontainer"]),
     ("image/", &["rusqlite", "libcontainer"]),
@@ -65,7 +69,14 @@ const LONGEST: usize = 400;
 const LONGER: &[(&str, usize, &str)] = &[("seccomp/profile.rs", 1000, "a table of system calls")];
 
 /// Where a thread may sleep, each with its reason.
-const SLEEPS: &[(&str, &str)] = &[];
+const SLEEPS: &[(&str, &str)] = &[
+    ("cli/logs.rs", "an execution that waits has no log yet to watch"),
+    ("exec/executor.rs", "another process's pending row and first state file are no events"),
+    ("runtime/cgroup/mod.rs", "the kernel tells nobody when a dead group has become removable"),
+];
+
+/// Files with tests marked `ignore` because other tests run them, as processes of their own.
+const CHILD_TESTS: &[&str] = &["log/tests/concurrent.rs", "log/tests/disk.rs"];
 
 #[derive(Debug)]
 struct Source {
@@ -264,7 +275,7 @@ fn unfinished(source: &Source) -> Vec<String> {
             found.push(format!("{path}: {word}"));
         }
     }
-    if code.contains("#[ignore") {
+    if code.contains("#[ignore") && !CHILD_TESTS.contains(&path.as_str()) {
         found.push(format!("{path}: a test that does not run"));
     }
     let may_sleep = SLEEPS.iter().any(|(name, _)| name == path);
@@ -321,7 +332,7 @@ fn the_tests_are_finished_and_do_not_sleep() {
 #[test]
 fn exceptions_are_for_files_that_exist() {
     let sources = tree("src");
-    let names = LONGER.iter().map(|(name, ..)| name).chain(SLEEPS.iter().map(|(name, _)| name));
+    let names = LONGER.iter().map(|(name, ..)| name).chain(SLEEPS.iter().map(|(name, _)| name)).chain(CHILD_TESTS);
     let stale: Vec<_> = names.filter(|name| !sources.iter().any(|source| source.path == **name)).collect();
     assert!(stale.is_empty(), "{stale:?}");
 }

@@ -54,7 +54,7 @@ fn description(execution: &JobExecution) -> String {
     let notes = execution.notes.iter().map(|note| ("note", note.clone()));
     let mut text = String::new();
     for (name, value) in facts.into_iter().filter_map(|(name, value)| Some((name, value?))).chain(labels).chain(notes) {
-        writeln!(text, "{:13}{}", format!("{name}:"), output::printable(&value))
+        writeln!(text, "{:14}{}", format!("{name}:"), output::printable(&value))
             .expect("writing to a string cannot fail");
     }
     text

@@ -68,7 +68,7 @@ fn keeps_everything_from_insert_to_end() {
 
     assert!(record.activate(ID, "sha256:1", "container", &supervisor()).unwrap());
     let active = record.get(ID).unwrap().unwrap();
-    assert_eq!((active.status, active.owner), (Status::Active, None));
+    assert_eq!((active.status, active.owner), (Status::Active, Some(supervisor())));
     assert_eq!(active.image_digest.as_deref(), Some("sha256:1"));
     assert_eq!(active.container_id.as_deref(), Some("container"));
 

@@ -112,8 +112,9 @@ pub fn finish_spec(plan: &Plan, process: &ProcessPlan, first: bool) -> Result<Sp
         })?;
     }
     specified.user_mut().set_uid(user.uid).set_gid(user.gid);
-    // An empty list would make libcontainer keep what the launcher has; see `sys::userns::enter`.
-    specified.user_mut().set_additional_gids((!user.additional_gids.is_empty()).then_some(user.additional_gids));
+    // With a single id mapped the kernel lets nobody set groups, and the job has its own one alone.
+    let single = plan.rootless.as_ref().is_some_and(crate::plan::IdMappings::is_single);
+    specified.user_mut().set_additional_gids((!single).then_some(user.additional_gids));
     let mut environment = specified.env().clone().unwrap_or_default();
     if !environment.iter().any(|entry| entry.starts_with("HOME=")) {
         environment.push(format!("HOME={}", user.home));

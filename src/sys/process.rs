@@ -140,10 +140,18 @@ pub fn exit_now(code: i32) -> ! {
 
 /// Gives every signal its default action and unblocks all, as a freshly logged-in shell would have it.
 pub fn reset_signals() {
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL is no function of ours; the call fails harmlessly for SIGKILL, SIGSTOP and
-        // the numbers that the C library keeps for itself.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    /// The kernel's struct sigaction: handler, flags, restorer (on some architectures), mask. All zero
+    /// is SIG_DFL with nothing else.
+    const DEFAULT_ACTION: [u64; 4] = [0; 4];
+    /// Bytes of the kernel's signal set, which it checks.
+    const SET_SIZE: usize = 8;
+    for signal in 1..=64 {
+        // Past the C library, which hides 32 and 33 and has its posix_spawn ignore them.
+        // SAFETY: the kernel reads at most the four words; SIG_DFL is no function of ours. It refuses
+        // SIGKILL and SIGSTOP, which is harmless.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT_ACTION.as_ptr(), std::ptr::null::<u64>(), SET_SIZE)
+        };
     }
     // Emptying the mask of the calling thread cannot fail with valid arguments.
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();

@@ -1,0 +1,8 @@
+//! The built binary, for everything that needs no container: messages, exit codes, and what is left
+//! on disk.
+
+mod bad_roots;
+mod executions;
+mod harness;
+mod logs;
+mod usage;
