@@ -63,8 +63,10 @@ impl JobExecutor {
         let capabilities = bundle::bounding_capabilities(job, &host.facts)?;
         let place = Place {
             id: id.as_str(),
-            state: self.state(),
-            directory: directory.clone(),
+            rootfs: directory.rootfs(),
+            files: directory.files(),
+            named_volumes: self.state().volumes(),
+            anonymous_volumes: directory.volumes(),
             seccomp_filter: seccomp::cached(&self.state().cache(), &capabilities)?,
         };
         let bundle = bundle::build(job, &image.config, &host.facts, &place)?;
@@ -132,6 +134,7 @@ fn plan(
             volumes: bundle.volumes,
         },
         private_network: bundle.private_network,
+        network_sysctls: bundle.network_sysctls,
         processes: bundle.processes,
         limits: bundle.limits,
         deadline: job.deadline,
