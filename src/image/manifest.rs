@@ -68,7 +68,7 @@ pub enum ManifestError {
 #[derive(Debug)]
 pub enum Document {
     Manifest(Box<ImageManifest>),
-    Index(ImageIndex),
+    Index(Box<ImageIndex>),
 }
 
 /// One layer as manifest and config describe it together.
@@ -121,10 +121,10 @@ pub fn parse(bytes: &[u8]) -> Result<Document, ManifestError> {
             Err(ManifestError::MediaType(media_type.to_owned()))
         }
         Some(media_type) if is_index(media_type) => {
-            serde_json::from_slice(bytes).map(Document::Index).map_err(failed("index"))
+            serde_json::from_slice(bytes).map(|index| Document::Index(Box::new(index))).map_err(failed("index"))
         }
         None if versioned.manifests.is_some() => {
-            serde_json::from_slice(bytes).map(Document::Index).map_err(failed("index"))
+            serde_json::from_slice(bytes).map(|index| Document::Index(Box::new(index))).map_err(failed("index"))
         }
         _ => serde_json::from_slice(bytes)
             .map(|manifest| Document::Manifest(Box::new(manifest)))

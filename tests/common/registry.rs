@@ -9,11 +9,13 @@ pub const USER: &str = "ada";
 pub const PASSWORD: &str = "lovelace";
 const HTPASSWD: &str = "ada:$2y$05$1hQAIsA1h/HRn1cqrpLhAep/AOfwG35KMuTqbC2hq3Gkv1BMEvQDC\n";
 
+const AUTH_FILE: &str = "auth.json";
+
 /// A registry; ends when dropped.
 pub struct Registry {
     server: Child,
     address: String,
-    _storage: TempDir,
+    storage: TempDir,
 }
 
 impl Registry {
@@ -41,6 +43,8 @@ impl Registry {
             text += &format!("auth: {{ htpasswd: {{ realm: test, path: {} }} }}\n", file.display());
         }
         std::fs::write(&config, text).expect("the directory takes a file");
+        // What skopeo reads for credentials by default may not be readable to this user.
+        std::fs::write(storage.path().join(AUTH_FILE), "{}").expect("the directory takes a file");
         let mut server = Command::new("docker-registry")
             .arg("serve")
             .arg(&config)
@@ -62,7 +66,7 @@ impl Registry {
         };
         // The rest must be read, or the server stops when the pipe is full.
         std::thread::spawn(move || std::io::copy(&mut log.by_ref(), &mut std::io::sink()));
-        Registry { server, address, _storage: storage }
+        Registry { server, address, storage }
     }
 
     /// `127.0.0.1:PORT/NAME`
@@ -83,6 +87,7 @@ impl Registry {
             .args(options)
             .arg(image)
             .arg(format!("docker://{reference}"))
+            .env("REGISTRY_AUTH_FILE", self.storage.path().join(AUTH_FILE))
             .output()
             .expect("skopeo starts");
         assert!(output.status.success(), "{image}: {}", String::from_utf8_lossy(&output.stderr));

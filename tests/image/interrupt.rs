@@ -2,7 +2,7 @@
 
 use crate::layout::{Compression, Layer, LayoutBuilder, Tar};
 use crate::server::{Answer, Server, blob_path, digest_of};
-use crate::store::{Home, block_on, chain, home, homes};
+use crate::store::{Home, chain, home, homes};
 use coracle::image::{ImageName, PullPolicy};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,50 +48,36 @@ fn a_pull_that_is_dropped_leaves_nothing_half_made() {
     }
 }
 
-/// Not a test: what the one below starts and kills.
-#[test]
-#[ignore = "run by a_pull_that_is_killed_is_swept_by_the_next"]
-fn pull_in_a_process_of_its_own() {
-    let root = std::env::var("CORACLE_TEST_ROOT").unwrap();
-    let state = coracle::state_dir::StateDir::open(Some(root.as_ref())).unwrap();
-    let mappings = serde_json::from_str(&std::env::var("CORACLE_TEST_MAPPINGS").unwrap()).unwrap();
-    let store = coracle::image::ImageStore::open(&state, mappings, env!("CARGO_BIN_EXE_coracle").into());
-    let name = ImageName::parse(&std::env::var("CORACLE_TEST_IMAGE").unwrap()).unwrap();
-    block_on(store.resolve(&name, PullPolicy::IfNotPresent, None, None)).unwrap();
-}
-
 #[test]
 fn a_pull_that_is_killed_is_swept_by_the_next() {
-    for home in homes() {
-        let (layout, large, manifest) = large_image(&home);
-        let path = blob_path(&large.blob);
-        let (stalled, mut is_stalled) = tokio::sync::mpsc::unbounded_channel();
-        let is_healthy = Arc::new(AtomicBool::new(false));
-        let healthy = is_healthy.clone();
-        let server = Server::start(&layout, &manifest, move |request| {
-            let stalls = request.ends_with(&path) && !healthy.load(Ordering::Relaxed);
-            if stalls { Answer::Stall(stalled.clone()) } else { Answer::Normal }
-        });
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "interrupt::pull_in_a_process_of_its_own", "--ignored", "--nocapture"])
-            .env("CORACLE_TEST_ROOT", home.state.root())
-            .env("CORACLE_TEST_MAPPINGS", serde_json::to_string(&home.mappings).unwrap())
-            .env("CORACLE_TEST_IMAGE", server.reference())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        is_stalled.blocking_recv().unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(!home.staged().is_empty(), "it was killed too late to test anything");
-        assert!(!home.layers().iter().any(|layer| large.diff_id.ends_with(layer)));
+    let home = home();
+    let (layout, large, manifest) = large_image(&home);
+    let path = blob_path(&large.blob);
+    let (stalled, mut is_stalled) = tokio::sync::mpsc::unbounded_channel();
+    let is_healthy = Arc::new(AtomicBool::new(false));
+    let healthy = is_healthy.clone();
+    let server = Server::start(&layout, &manifest, move |request| {
+        let stalls = request.ends_with(&path) && !healthy.load(Ordering::Relaxed);
+        if stalls { Answer::Stall(stalled.clone()) } else { Answer::Normal }
+    });
+    let mut front = Command::new(env!("CARGO_BIN_EXE_coracle"))
+        .arg("--root")
+        .arg(home.state.root())
+        .args(["run", "--image", &server.reference(), "--", "/nothing"])
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    is_stalled.blocking_recv().unwrap();
+    front.kill().unwrap();
+    front.wait().unwrap();
+    assert!(!home.staged().is_empty(), "it was killed too late to test anything");
+    assert!(!home.layers().iter().any(|layer| large.diff_id.ends_with(layer)));
 
-        is_healthy.store(true, Ordering::Relaxed);
-        let image = home.resolve(&server.reference()).unwrap();
-        assert_eq!(image.layers.len(), 2);
-        assert_eq!(std::fs::metadata(image.layers[1].join("large")).unwrap().len(), 8 << 20);
-        assert_eq!(home.staged(), Vec::<String>::new());
-    }
+    is_healthy.store(true, Ordering::Relaxed);
+    let image = home.resolve(&server.reference()).unwrap();
+    assert_eq!(image.layers.len(), 2);
+    assert_eq!(std::fs::metadata(image.layers[1].join("large")).unwrap().len(), 8 << 20);
+    assert_eq!(home.staged(), Vec::<String>::new());
 }
 
 #[test]

@@ -4,7 +4,6 @@ use crate::common::host::{Feature, needs};
 use crate::common::registry::{PASSWORD, Registry, USER};
 use crate::layout::{Compression, Layer, LayoutBuilder, Tar};
 use crate::store::{chain, home, homes};
-use coracle::image::PullPolicy;
 use std::fs;
 use std::process::{Command, Stdio};
 
@@ -75,17 +74,6 @@ fn what_the_registry_does_not_have_is_named() {
     home.assert_empty();
 }
 
-/// Not a test: what the one below starts with an environment of its own.
-#[test]
-#[ignore = "run by a_login_comes_from_dockers_configuration"]
-fn pull_with_the_environment() {
-    let image = std::env::var("CORACLE_TEST_IMAGE").unwrap();
-    match home().resolve_with(&image, PullPolicy::Always) {
-        Ok(image) => println!("pulled {} layers", image.layers.len()),
-        Err(error) => println!("{}", chain(&error)),
-    }
-}
-
 #[test]
 fn a_login_comes_from_dockers_configuration() {
     if !needs(Feature::Registry) {
@@ -101,29 +89,33 @@ fn a_login_comes_from_dockers_configuration() {
     let configuration = home.path("docker");
     fs::create_dir(&configuration).unwrap();
     let pull = || {
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "registry::pull_with_the_environment", "--ignored", "--nocapture"])
+        let output = Command::new(env!("CARGO_BIN_EXE_coracle"))
+            .arg("--root")
+            .arg(home.state.root())
+            .args(["run", "--image", &reference, "--", "/nothing"])
             .env("DOCKER_CONFIG", &configuration)
-            .env("CORACLE_TEST_IMAGE", &reference)
-            .stderr(Stdio::inherit())
+            .stdin(Stdio::null())
             .output()
             .unwrap();
-        String::from_utf8(output.stdout).unwrap()
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
     let write = |user: &str, password: &str| {
         let host = reference.split('/').next().unwrap();
         let config = serde_json::json!({"auths": {host: {"username": user, "password": password}}});
         fs::write(configuration.join("config.json"), config.to_string()).unwrap();
     };
-    let said = pull();
-    assert!(said.contains("refused access without credentials"), "{said}");
+    let fails = |reasons: &[&str]| {
+        let (code, said) = pull();
+        assert!(code == Some(125) && reasons.iter().all(|reason| said.contains(reason)), "{code:?}: {said}");
+        home.assert_empty();
+    };
+    fails(&["refused access without credentials"]);
     write(USER, "wrong");
-    let said = pull();
-    assert!(said.contains("refused access with the credentials"), "{said}");
-    write(USER, PASSWORD);
-    let said = pull();
-    assert!(said.contains("pulled 3 layers"), "{said}");
+    fails(&["refused access with the credentials"]);
     fs::write(configuration.join("config.json"), "{").unwrap();
-    let said = pull();
-    assert!(said.contains("failed to get the credentials") && said.contains("config.json"), "{said}");
+    fails(&["failed to get the credentials", "config.json"]);
+    write(USER, PASSWORD);
+    let (code, said) = pull();
+    assert_eq!(code, Some(127), "the image is there, and has no program in it: {said}");
+    assert_eq!(home.layers().len(), 3);
 }
