@@ -16,7 +16,7 @@ use pathrs::error::ErrorKind;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// More than any real passwd(5) or group(5) file; a hostile image cannot make us read on.
 const MAX_USER_TABLE: u64 = 16 * 1024 * 1024;
@@ -99,6 +99,12 @@ pub fn finish_spec(plan: &Plan, process: &ProcessPlan, first: bool) -> Result<Sp
         check_mapped(mappings, &user)?;
     }
     let mut spec = (*process.spec).clone();
+    for mount in spec.mounts().iter().flatten() {
+        // Of a single file: `rbind` is for directories.
+        if mount.options().iter().flatten().any(|option| option == "bind") {
+            remove_dangling_link(&root, mount.destination())?;
+        }
+    }
     let specified =
         spec.process_mut().as_mut().ok_or_else(|| ContainerError::Library("the plan has no process".into()))?;
     let cwd = specified.cwd().clone();
@@ -124,6 +130,21 @@ pub fn finish_spec(plan: &Plan, process: &ProcessPlan, first: bool) -> Result<Sp
         specified.set_capabilities(process.user_capabilities.clone());
     }
     Ok(spec)
+}
+
+/// A symbolic link to nowhere in the place where a file will be mounted, as `/etc/resolv.conf` of an
+/// image that was made on a host with systemd-resolved: libcontainer can neither follow nor replace
+/// it. The job gets a file there instead, in its own writable layer.
+fn remove_dangling_link(root: &pathrs::Root, target: &Path) -> Result<(), ContainerError> {
+    let is_missing = |error: &pathrs::error::Error| matches!(error.kind(), ErrorKind::OsError(Some(libc::ENOENT)));
+    if !root.resolve(target).is_err_and(|error| is_missing(&error)) || root.readlink(target).is_err() {
+        return Ok(());
+    }
+    root.remove_file(target).map_err(|error| ContainerError::InRoot {
+        action: "replace the dangling link",
+        target: target.display().to_string(),
+        reason: error.to_string(),
+    })
 }
 
 fn resolve_user(root: &pathrs::Root, request: &UserRequest) -> Result<ResolvedUser, ContainerError> {
@@ -160,7 +181,9 @@ fn check_mapped(mappings: &crate::plan::IdMappings, user: &ResolvedUser) -> Resu
     if !mappings.has_uid(user.uid) {
         return Err(ContainerError::Unmapped { kind: "user", id: user.uid, limit: limit(&mappings.uids) });
     }
-    for gid in std::iter::once(&user.gid).chain(&user.additional_gids) {
+    // With a single id mapped, groups of the image's own tables are left out; see `finish_spec`.
+    let additional = if mappings.is_single() { &[] } else { user.additional_gids.as_slice() };
+    for gid in std::iter::once(&user.gid).chain(additional) {
         if !mappings.has_gid(*gid) {
             return Err(ContainerError::Unmapped { kind: "group", id: *gid, limit: limit(&mappings.gids) });
         }
@@ -241,5 +264,43 @@ impl Created {
     pub fn kill(&self) {
         // It may have been killed already, by the supervisor.
         let _ = kill(Pid::from_raw(self.pid()), Signal::SIGKILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{IdMap, IdMappings};
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn only_links_to_nowhere_give_way_to_a_mount() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        std::fs::write(path("file"), "kept").unwrap();
+        symlink("file", path("link")).unwrap();
+        symlink("/run/nothing/stub-resolv.conf", path("dangling")).unwrap();
+        // Outside of the root this one leads somewhere; inside it does not.
+        symlink("/proc/self/status", path("outside")).unwrap();
+        let root = pathrs::Root::open(directory.path()).unwrap();
+        for name in ["file", "link", "dangling", "outside", "missing"] {
+            remove_dangling_link(&root, &Path::new("/").join(name)).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path("link")).unwrap(), "kept");
+        assert!(path("dangling").symlink_metadata().is_err());
+        assert!(path("outside").symlink_metadata().is_err());
+    }
+
+    #[test]
+    fn groups_of_the_image_do_not_stop_a_job_with_a_single_id() {
+        let map = |count| vec![IdMap { container: 0, host: 1000, count }];
+        let mappings = |count| IdMappings { uids: map(count), gids: map(count) };
+        let user = |uid, gid, gids: &[u32]| ResolvedUser { uid, gid, additional_gids: gids.into(), home: "/".into() };
+        // Alpine's root is a member of seven groups.
+        assert!(check_mapped(&mappings(1), &user(0, 0, &[0, 1, 10])).is_ok());
+        assert!(check_mapped(&mappings(1), &user(0, 1, &[])).is_err());
+        assert!(check_mapped(&mappings(1), &user(1, 0, &[])).is_err());
+        assert!(check_mapped(&mappings(100), &user(5, 5, &[5, 99])).is_ok());
+        assert!(check_mapped(&mappings(100), &user(5, 5, &[100])).is_err());
     }
 }
