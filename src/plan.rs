@@ -7,6 +7,7 @@
 
 use oci_spec::runtime::{LinuxCapabilities, Spec};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ pub struct Plan {
     /// A network namespace with nothing but `lo`, shared by all processes of the job (the runtime
     /// specs ask for none); `false`: the host's network.
     pub private_network: bool,
+    /// `net.*` settings of that namespace, sysctl(8); empty for the host's network.
+    pub network_sysctls: BTreeMap<String, String>,
     /// Processes run one after the other on the same root file system. The last one is the main
     /// process; the others are init steps, each of which must succeed.
     pub processes: Vec<ProcessPlan>,

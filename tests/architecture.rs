@@ -29,7 +29,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "user",
         ],
     ),
-    ("bundle", &["image", "plan", "seccomp", "spec", "state_dir", "user"]),
+    ("bundle", &["plan", "spec"]),
     ("runtime", &["log", "outcome", "plan", "remove_tree", "state_dir", "sys", "user"]),
     ("image", &["plan", "remove_tree", "state_dir", "sys"]),
     ("record", &["outcome", "state_dir", "sys"]),

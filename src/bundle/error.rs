@@ -30,6 +30,16 @@ pub enum BundleError {
     NoDevice { path: PathBuf },
     #[error("devices: {} is asked for with {access}, but only rw can be given", path.display())]
     DeviceAccess { path: PathBuf, access: String },
+    #[error(
+        "user: {uid} has no id on the host, where only ids below {limit} are mapped for this user; \
+         give it more subordinate ids (subuid(5)) or use another user"
+    )]
+    UserNotMapped { uid: u32, limit: u32 },
+    #[error(
+        "extra_groups: a user without subordinate group ids (subgid(5)) cannot be in further groups; \
+         remove them, or give it such ids"
+    )]
+    GroupsForbidden,
     #[error("storage: {} does not exist on this host", path.display())]
     NoSource { path: PathBuf },
     #[error("failed to {action} {}", path.display())]

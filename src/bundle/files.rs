@@ -2,9 +2,8 @@
 
 use super::host::HostFacts;
 use crate::spec::{JobSpec, NetworkMode};
-use crate::state_dir::ExecutionDir;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A small file, and where the container sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,13 +14,8 @@ pub struct GeneratedFile {
 }
 
 /// hostname(5), hosts(5) and resolv.conf(5), as Docker makes them.
-pub(super) fn generate(
-    job: &JobSpec,
-    host: &HostFacts,
-    hostname: &str,
-    directory: &ExecutionDir,
-) -> Vec<GeneratedFile> {
-    let file = |name: &str, target, content| GeneratedFile { source: directory.files().join(name), target, content };
+pub(super) fn generate(job: &JobSpec, host: &HostFacts, hostname: &str, directory: &Path) -> Vec<GeneratedFile> {
+    let file = |name: &str, target, content| GeneratedFile { source: directory.join(name), target, content };
     vec![
         file("hostname", "/etc/hostname", format!("{hostname}\n")),
         file("hosts", "/etc/hosts", hosts(job, host, hostname)),

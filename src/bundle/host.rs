@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 pub struct HostFacts {
     /// `None` for root.
     pub rootless: Option<IdMappings>,
-    /// Numbers of the capabilities that may be handed on (`CapBnd` of proc_pid_status(5); in a user
-    /// namespace all of them).
+    /// Numbers of the capabilities that may be handed on: permitted and in the bounding set
+    /// (`CapPrm`, `CapBnd` of proc_pid_status(5)); in a user namespace all of them.
     pub capabilities: BTreeSet<u8>,
     /// May this process raise hard limits and lower its OOM score?
     pub has_sys_resource: bool,
@@ -77,7 +77,7 @@ impl HostFacts {
         };
         let last = read("/proc/sys/kernel/cap_last_cap")?.trim().parse().unwrap_or(0);
         let has = |mask: u64, capability: u8| mask & (1 << capability) != 0;
-        let bounding = if rootless.is_some() { u64::MAX } else { mask("CapBnd") };
+        let to_give = if rootless.is_some() { u64::MAX } else { mask("CapPrm") & mask("CapBnd") };
         let sources = job.storage.iter().filter_map(|storage| match storage {
             Storage::Bind { source, .. } => Some(source),
             _ => None,
@@ -87,7 +87,7 @@ impl HostFacts {
             devices.insert(device.source.clone(), probe_device(&device.source)?);
         }
         Ok(HostFacts {
-            capabilities: (0..=last).filter(|capability| has(bounding, *capability)).collect(),
+            capabilities: (0..=last).filter(|capability| has(to_give, *capability)).collect(),
             has_sys_resource: rootless.is_none() && has(mask("CapEff"), CAP_SYS_RESOURCE),
             oom_score_adj: read("/proc/self/oom_score_adj")?.trim().parse().unwrap_or(0),
             hard_limits: hard_limits(),

@@ -10,6 +10,7 @@ mod command;
 mod error;
 mod files;
 mod host;
+mod identity;
 mod mounts;
 mod process;
 #[cfg(test)]
@@ -21,9 +22,8 @@ pub use host::{DeviceFacts, HostFacts};
 
 use crate::plan::{Limits, ProcessPlan, Volume};
 use crate::spec::{JobSpec, NetworkMode, Resources, Seccomp};
-use crate::state_dir::{ExecutionDir, StateDir};
 use oci_spec::image::ImageConfiguration;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// SIGTERM, when neither job nor image names a stop signal (`docker run --stop-signal`).
@@ -32,9 +32,16 @@ const DEFAULT_STOP_SIGNAL: i32 = libc::SIGTERM;
 /// Where things are and what they are called.
 #[derive(Debug, Clone)]
 pub struct Place<'a> {
+    /// The execution's id.
     pub id: &'a str,
-    pub state: &'a StateDir,
-    pub directory: ExecutionDir,
+    /// Where the root file system will be mounted.
+    pub rootfs: PathBuf,
+    /// Directory for [`GeneratedFile`]s.
+    pub files: PathBuf,
+    /// Directory that holds one directory per named volume.
+    pub named_volumes: PathBuf,
+    /// Directory for the volumes of this execution alone.
+    pub anonymous_volumes: PathBuf,
     /// Compiled filter; used unless the job is unconfined.
     pub seccomp_filter: PathBuf,
 }
@@ -47,6 +54,7 @@ pub struct Bundle {
     pub limits: Limits,
     pub volumes: Vec<Volume>,
     pub private_network: bool,
+    pub network_sysctls: BTreeMap<String, String>,
     pub files: Vec<GeneratedFile>,
     pub stop_signal: i32,
     /// For the user's eyes.
@@ -72,9 +80,10 @@ pub fn build(
     host: &HostFacts,
     place: &Place<'_>,
 ) -> Result<Bundle, BundleError> {
+    identity::check(job, host)?;
     let (bounding, mut notes) = capabilities::bounding(&job.security, host)?;
     let hostname = hostname(job, place.id);
-    let files = files::generate(job, host, &hostname, &place.directory);
+    let files = files::generate(job, host, &hostname, &place.files);
     let mut volumes = Vec::new();
     let mounts = mounts::mounts(job, host, place, &files, &mut volumes)?;
     let container = process::Container { job, host, place, hostname: &hostname, bounding: &bounding, mounts: &mounts };
@@ -92,10 +101,18 @@ pub fn build(
         limits: limits(&job.resources),
         volumes,
         private_network: job.network.mode == NetworkMode::None,
+        network_sysctls: sysctls(job, true),
         files,
         stop_signal: stop_signal(job, image)?,
         notes,
     })
+}
+
+/// Those of the job's network namespace, which the launcher makes and sets, or all others, which
+/// libcontainer sets: it refuses the former when it has not made the namespace itself.
+fn sysctls(job: &JobSpec, of_network: bool) -> BTreeMap<String, String> {
+    let wanted = |(name, _): &(&String, &String)| name.starts_with("net.") == of_network;
+    job.process.sysctls.iter().filter(wanted).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// What cgroups have to enforce for a job.

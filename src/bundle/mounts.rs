@@ -4,7 +4,7 @@ use super::error::BundleError;
 use super::files::GeneratedFile;
 use super::host::HostFacts;
 use super::{Place, Volume};
-use crate::spec::{JobSpec, NetworkMode, Storage};
+use crate::spec::{Device, JobSpec, NetworkMode, Storage};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -26,13 +26,12 @@ pub(super) fn mounts(
     let mut mounts = system(job, host);
     let taken = |target: &str| job.storage.iter().any(|storage| storage.target() == target);
     for file in files.iter().filter(|file| !taken(file.target)) {
-        mounts.push(bind(&file.source, file.target, &["bind", "rprivate", "nosuid", "nodev", "noexec"]));
+        let mut options = vec!["bind", "rprivate", "nosuid", "nodev", "noexec"];
+        options.extend(job.security.read_only_root_fs.then_some("ro"));
+        mounts.push(bind(&file.source, file.target, &options));
     }
-    if host.rootless.is_some() {
-        // Device nodes cannot be made in a user namespace; the host's own can be shown.
-        for device in &job.security.devices {
-            mounts.push(bind(&device.source, &device.target, &["bind", "rprivate", "nosuid", "noexec"]));
-        }
+    for device in job.security.devices.iter().filter(|device| is_mounted(device, host)) {
+        mounts.push(bind(&device.source, &device.target, &["bind", "rprivate", "nosuid", "noexec"]));
     }
     // A mount below another one has to come after it.
     let mut storage: Vec<&Storage> = job.storage.iter().collect();
@@ -43,6 +42,17 @@ pub(super) fn mounts(
     Ok(mounts)
 }
 
+/// Whether the host's own node is shown. Otherwise one is made, which a user namespace forbids and
+/// libcontainer does below `/dev` only.
+pub(super) fn is_mounted(device: &Device, host: &HostFacts) -> bool {
+    host.rootless.is_some() || !device.target.starts_with("/dev/")
+}
+
+/// Whether sysfs can be mounted: by the owner of the network namespace only.
+pub(super) fn owns_network(job: &JobSpec, host: &HostFacts) -> bool {
+    host.rootless.is_none() || job.network.mode == NetworkMode::None
+}
+
 fn system(job: &JobSpec, host: &HostFacts) -> Vec<Value> {
     let mount = |target: &str, kind: &str, source: &str, options: &[&str]| json!({"destination": target, "type": kind, "source": source, "options": options});
     let tty_group = format!("gid={TTY_GROUP}");
@@ -50,12 +60,11 @@ fn system(job: &JobSpec, host: &HostFacts) -> Vec<Value> {
     if host.rootless.as_ref().is_none_or(|mappings| mappings.has_gid(TTY_GROUP)) {
         pts.push(&tty_group);
     }
-    let owns_network = host.rootless.is_none() || job.network.mode == NetworkMode::None;
-    let sys = if owns_network {
+    let sys = if owns_network(job, host) {
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"])
     } else {
-        // Only who owns the network namespace may mount sysfs; the host's, read-only all the way down.
-        mount("/sys", "bind", "/sys", &["rbind", "rprivate", "nosuid", "noexec", "nodev", "rro"])
+        // The host's, and what is mounted below it.
+        mount("/sys", "bind", "/sys", &["rbind", "rprivate", "rnosuid", "rnoexec", "rnodev", "rro"])
     };
     vec![
         mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"]),
@@ -78,9 +87,10 @@ fn storage_mount(
     place: &Place<'_>,
     volumes: &mut Vec<Volume>,
 ) -> Result<Value, BundleError> {
-    // podman's defaults for volumes: nosuid and nodev, changes of mounts stay where they are.
+    // podman's defaults for volumes, but for all that is mounted below them too: a device node that
+    // comes with a bind of `/` must not open a device of the host, which no device cgroup guards.
     let directory = |readonly: bool| {
-        let mut options = vec!["rbind", "rprivate", "nosuid", "nodev"];
+        let mut options = vec!["rbind", "rprivate", "rnosuid", "rnodev"];
         options.extend(readonly.then_some("rro"));
         options
     };
@@ -90,12 +100,12 @@ fn storage_mount(
         }
         Storage::Bind { source, target, readonly } => bind(source, target, &directory(*readonly)),
         Storage::Named { name, target, readonly } => {
-            let source = place.state.volumes().join(name);
+            let source = place.named_volumes.join(name);
             volumes.push(Volume { source: source.clone(), target: target.clone() });
             bind(&source, target, &directory(*readonly))
         }
         Storage::Anonymous { target } => {
-            let source = place.directory.volumes().join(index.to_string());
+            let source = place.anonymous_volumes.join(index.to_string());
             volumes.push(Volume { source: source.clone(), target: target.clone() });
             bind(&source, target, &directory(false))
         }

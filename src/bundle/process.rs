@@ -4,7 +4,8 @@
 use super::command::Command;
 use super::error::BundleError;
 use super::host::{HostFacts, ULIMITS};
-use super::{Place, capabilities};
+use super::mounts::{is_mounted, owns_network};
+use super::{Place, capabilities, sysctls};
 use crate::plan::ProcessPlan;
 use crate::spec::{JobSpec, Seccomp};
 use oci_spec::runtime::{LinuxCapabilities, Spec};
@@ -32,6 +33,13 @@ const MASKED: [&str; 14] = [
     "/sys/firmware",
     "/sys/fs/selinux",
 ];
+
+/// Hidden too where `/sys` is the host's own with everything mounted in it: as podman does without
+/// privileges, and the caller's cgroups, of which an own sysfs shows none.
+const MASKED_IN_SHARED_SYS: [&str; 2] = ["/sys/fs/cgroup", "/sys/kernel"];
+
+/// podman's and Docker's, whatever the caller's is.
+const UMASK: u32 = 0o022;
 
 /// Visible but not to be written: podman's list.
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
@@ -65,8 +73,8 @@ impl Container<'_> {
     fn runtime_spec(&self, command: &Command, index: usize) -> Result<Value, BundleError> {
         let mut process = json!({
             "terminal": false,
-            // Replaced at the start by what the image's own tables say.
-            "user": {"uid": 0, "gid": 0},
+            // Ids are replaced at the start by what the image's own tables say.
+            "user": {"uid": 0, "gid": 0, "umask": UMASK},
             "args": command.args,
             "env": command.env,
             "cwd": command.workdir,
@@ -88,19 +96,24 @@ impl Container<'_> {
         Ok(json!({
             "ociVersion": OCI_VERSION,
             "process": process,
-            "root": {"path": self.place.directory.rootfs(), "readonly": self.job.security.read_only_root_fs},
+            "root": {"path": self.place.rootfs, "readonly": self.job.security.read_only_root_fs},
             "hostname": self.hostname,
             "mounts": self.mounts,
             "linux": {
                 "namespaces": namespaces,
                 // libcontainer wants an absolute one; the launcher shows it a host without cgroups.
                 "cgroupsPath": format!("/coracle/{}-{index}", self.place.id),
-                "maskedPaths": MASKED,
+                "maskedPaths": self.masked(),
                 "readonlyPaths": READ_ONLY,
-                "sysctl": self.job.process.sysctls,
+                "sysctl": sysctls(self.job, false),
                 "devices": self.devices()?,
             },
         }))
+    }
+
+    fn masked(&self) -> Vec<&'static str> {
+        let shared = (!owns_network(self.job, self.host)).then_some(MASKED_IN_SHARED_SYS);
+        MASKED.into_iter().chain(shared.into_iter().flatten()).collect()
     }
 
     fn user_capabilities(&self) -> Result<LinuxCapabilities, BundleError> {
@@ -139,7 +152,7 @@ impl Container<'_> {
         }
     }
 
-    /// Nodes to make in `/dev`; without privileges they are mounts instead.
+    /// Nodes to make in `/dev`; the others are mounts.
     fn devices(&self) -> Result<Vec<Value>, BundleError> {
         let mut nodes = Vec::new();
         for device in &self.job.security.devices {
@@ -153,7 +166,7 @@ impl Container<'_> {
                 .devices
                 .get(&device.source)
                 .ok_or_else(|| BundleError::NoDevice { path: device.source.clone() })?;
-            if self.host.rootless.is_none() {
+            if !is_mounted(device, self.host) {
                 nodes.push(json!({
                     "path": device.target,
                     "type": if facts.is_block { "b" } else { "c" },

@@ -2,10 +2,11 @@
 
 use super::error::ExecError;
 use super::model::{JobExecution, JobExecutionId, JobTrigger, ListQuery};
-use super::prepare::Host;
+use super::prepare::{Host, own_mappings};
 use super::roles;
 use super::settle::Settler;
 use super::started::{Notice, Started, Stdio};
+use crate::image::ImageStore;
 use crate::log;
 use crate::record::{Execution, NewExecution, Query, Record, Status};
 use crate::runtime::state::LiveState;
@@ -65,7 +66,23 @@ impl JobExecutor {
         let record = Record::open(&state)?;
         let executor = JobExecutor(Arc::new(Inner { state, record, binary }));
         executor.settler().reconcile()?;
+        executor.sweep_staging();
         Ok(executor)
+    }
+
+    /// Removes what pulls that were killed have left. Nothing depends on it, so a failure is left to
+    /// the next one who opens the store.
+    fn sweep_staging(&self) {
+        let is_empty = |path: &Path| std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+        if is_empty(&self.0.state.staging()) {
+            return;
+        }
+        let swept = own_mappings()
+            .map_err(ExecError::from)
+            .and_then(|(mappings, _)| Ok(ImageStore::open(&self.0.state, mappings, self.0.binary.clone()).sweep()?));
+        if let Err(error) = swept {
+            tracing::warn!(%error, "unfinished pulls are left in the store");
+        }
     }
 
     pub(super) fn settler(&self) -> Settler<'_> {

@@ -12,7 +12,7 @@ use crate::seccomp;
 use crate::spec::{JobSpec, PullPolicy};
 use crate::state_dir::ExecutionDir;
 use crate::sys::file::write_atomic_volatile;
-use crate::sys::userns;
+use crate::sys::userns::{self, UserNsError};
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -30,16 +30,19 @@ impl Host {
     /// A limit that cannot be enforced, a file of the job that is not there, …
     pub fn probe(job: &JobSpec) -> Result<Host, ExecError> {
         cgroup::check(&bundle::limits(&job.resources))?;
-        let mut notices = Vec::new();
-        let rootless = if nix::unistd::geteuid().is_root() {
-            None
-        } else {
-            let (mappings, note) = userns::host_mappings()?;
-            notices.extend(note.map(|note| Notice(note.to_string())));
-            Some(mappings)
-        };
+        let (rootless, note) = own_mappings()?;
+        let notices = note.map(|note| Notice(note.to_string())).into_iter().collect();
         Ok(Host { facts: HostFacts::probe(job, rootless)?, notices })
     }
+}
+
+/// The ids that containers of this user have; `None` for root, whose are the host's.
+pub(super) fn own_mappings() -> Result<(Option<IdMappings>, Option<userns::Note>), UserNsError> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok((None, None));
+    }
+    let (mappings, note) = userns::host_mappings()?;
+    Ok((Some(mappings), note))
 }
 
 impl JobExecutor {
@@ -60,8 +63,10 @@ impl JobExecutor {
         let capabilities = bundle::bounding_capabilities(job, &host.facts)?;
         let place = Place {
             id: id.as_str(),
-            state: self.state(),
-            directory: directory.clone(),
+            rootfs: directory.rootfs(),
+            files: directory.files(),
+            named_volumes: self.state().volumes(),
+            anonymous_volumes: directory.volumes(),
             seccomp_filter: seccomp::cached(&self.state().cache(), &capabilities)?,
         };
         let bundle = bundle::build(job, &image.config, &host.facts, &place)?;
@@ -129,6 +134,7 @@ fn plan(
             volumes: bundle.volumes,
         },
         private_network: bundle.private_network,
+        network_sysctls: bundle.network_sysctls,
         processes: bundle.processes,
         limits: bundle.limits,
         deadline: job.deadline,

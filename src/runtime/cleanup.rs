@@ -19,11 +19,6 @@ fn job_trees(directory: &ExecutionDir) -> [PathBuf; 4] {
     [directory.upper(), directory.work(), directory.rootfs(), directory.volumes()]
 }
 
-/// Files of ours that are of no use after the end.
-fn own_files(directory: &ExecutionDir) -> [PathBuf; 5] {
-    [directory.plan(), directory.files(), directory.runtime(), directory.cancel_request(), directory.state()]
-}
-
 /// For the supervisor, with the namespaces of its job (user first when rootless): removes the job's trees.
 ///
 /// # Errors
@@ -73,6 +68,18 @@ pub fn remove_leftovers(
         first = first.and(removed);
     }
     first.and(remove_all(&own_files(directory)))
+}
+
+/// Everything of ours that is of no use after the end, temporary files included. The log stays, and
+/// what tells of the end until that is recorded.
+fn own_files(directory: &ExecutionDir) -> Vec<PathBuf> {
+    let kept = [directory.log(), directory.state(), directory.outcome()];
+    // A directory that cannot be listed has nothing to remove, or fails with the execution itself.
+    let entries = std::fs::read_dir(directory.path()).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| !kept.contains(path) && !job_trees(directory).contains(path))
+        .collect()
 }
 
 fn remove_all(paths: &[PathBuf]) -> io::Result<()> {

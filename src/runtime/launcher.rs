@@ -8,6 +8,7 @@
 
 use super::pid1::JobProcess;
 use super::report::{self, Report};
+use super::rlimit::Rlimits;
 use super::rootfs::{self, RootfsError};
 use super::{container, role};
 use crate::plan::Plan;
@@ -158,8 +159,10 @@ fn parse(arguments: &[std::ffi::OsString]) -> Option<(ExecutionDir, usize, Inher
 fn second_half(directory: &ExecutionDir, index: usize, inherited: Inherited) -> Result<(), Failure> {
     let plan = container::read_plan(directory).map_err(|error| ("read the plan", error.into()))?;
     let process = plan.processes.get(index).ok_or_else(|| ("read the plan", "no such process".into()))?;
-    let spec =
+    let mut spec =
         container::finish_spec(&plan, process, index == 0).map_err(|error| ("prepare the process", error.into()))?;
+    let rlimits = Rlimits::take(&mut spec);
+    rlimits.make_room().map_err(|error| ("raise the resource limits", error.into()))?;
     let filter = match &process.seccomp_filter {
         Some(path) => Some(std::fs::read(path).map_err(|error| ("read the seccomp filter", error.into()))?),
         None => None,
@@ -171,6 +174,7 @@ fn second_half(directory: &ExecutionDir, index: usize, inherited: Inherited) -> 
         lifeline,
         cgroups,
         filter,
+        rlimits,
         process.init,
     );
     let mut created =

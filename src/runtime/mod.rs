@@ -19,6 +19,7 @@ pub mod launcher;
 pub mod outcome_file;
 mod pid1;
 mod report;
+mod rlimit;
 pub mod role;
 mod rootfs;
 pub mod state;

@@ -6,6 +6,7 @@
 //! parent-death signal, as a job may. When it ends, the kernel kills all else in the container.
 
 use super::report::{self, Report};
+use super::rlimit::Rlimits;
 use crate::sys::process::{self, ChildUsage};
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
@@ -41,6 +42,7 @@ struct Inner {
     cgroups: Vec<OwnedFd>,
     /// Compiled seccomp program.
     seccomp: Option<Vec<u8>>,
+    rlimits: Rlimits,
     /// Whether to stay as pid 1 or to become the job's program.
     init: bool,
 }
@@ -51,9 +53,10 @@ impl JobProcess {
         lifeline: OwnedFd,
         cgroups: Vec<OwnedFd>,
         seccomp: Option<Vec<u8>>,
+        rlimits: Rlimits,
         init: bool,
     ) -> JobProcess {
-        JobProcess(Rc::new(Inner { report, lifeline, cgroups, seccomp, init }))
+        JobProcess(Rc::new(Inner { report, lifeline, cgroups, seccomp, rlimits, init }))
     }
 }
 
@@ -97,6 +100,7 @@ fn run(inner: &Inner, spec: &Spec) -> Result<std::convert::Infallible, Failure> 
             .map_err(|error| ("start a process group", io::Error::from(error)))?;
     }
     process::reset_signals();
+    inner.rlimits.apply().map_err(|error| ("set the resource limits", error.into()))?;
     if let Some(filter) = &inner.seccomp {
         crate::sys::seccomp::load(filter).map_err(|error| ("load the seccomp filter", error))?;
     }

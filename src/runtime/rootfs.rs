@@ -10,7 +10,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -32,6 +32,8 @@ pub enum RootfsError {
     Open { path: PathBuf, source: io::Error },
     #[error("failed to bring up the loopback interface: {0}")]
     Loopback(io::Error),
+    #[error("failed to set the sysctl {name} to {value:?}: {source}")]
+    Sysctl { name: String, value: String, source: io::Error },
     #[error("the image has {layers} layers; this kernel's mount(2) takes about {} of them", MAX_OPTIONS / 20)]
     TooManyLayers { layers: usize },
 }
@@ -57,6 +59,13 @@ pub fn prepare(plan: &Plan) -> Result<Vec<OwnedFd>, RootfsError> {
     }
     if plan.private_network {
         crate::sys::network::bring_up_loopback().map_err(RootfsError::Loopback)?;
+        for (name, value) in &plan.network_sysctls {
+            set_sysctl(name, value).map_err(|source| RootfsError::Sysctl {
+                name: name.clone(),
+                value: value.clone(),
+                source,
+            })?;
+        }
     }
     // Unmounts on the host reach us, so that we never pin what the host gives up; nothing goes back.
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SLAVE, NONE).map_err(failed("slave propagation of /"))?;
@@ -72,6 +81,12 @@ pub fn prepare(plan: &Plan) -> Result<Vec<OwnedFd>, RootfsError> {
             }
         })
         .collect()
+}
+
+/// `/proc/sys/net` shows the network namespace of whoever opens it (proc_sys_net(5)).
+fn set_sysctl(name: &str, value: &str) -> io::Result<()> {
+    let path = Path::new("/proc/sys").join(name.replace('.', "/"));
+    File::options().write(true).open(path)?.write_all(value.as_bytes())
 }
 
 fn failed(what: impl Into<String>) -> impl FnOnce(Errno) -> RootfsError {

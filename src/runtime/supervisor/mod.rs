@@ -42,7 +42,8 @@ struct Supervisor {
     front: Option<OwnedFd>,
     /// Whether the front has said that the record is durable.
     released: bool,
-    stdin: OwnedFd,
+    /// For the main process, which takes it along: its writer notices when the job closes it.
+    stdin: Option<OwnedFd>,
     callers: [Caller; 2],
     ring: Option<RingWriter>,
     buffer: Buffer,
@@ -119,7 +120,7 @@ fn supervise(directory: &ExecutionDir, started: Instant) -> io::Result<Option<Ow
         signals,
         front: Some(streams.front),
         released: false,
-        stdin,
+        stdin: Some(stdin),
         callers: streams.callers,
         ring,
         buffer: Buffer::new(),

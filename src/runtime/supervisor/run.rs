@@ -96,10 +96,10 @@ impl Supervisor {
             Some(cgroup) => cgroup.open_joins().map_err(io::Error::other)?,
             None => Vec::new(),
         };
-        let stdin = match self.plan.processes[index].step {
-            // Only the main process reads what the caller gives.
-            Some(_) => std::fs::File::open("/dev/null")?.into(),
-            None => self.stdin.try_clone()?,
+        // Only the main process reads what the caller gives.
+        let stdin = match self.stdin.take_if(|_| self.plan.processes[index].step.is_none()) {
+            Some(stdin) => stdin,
+            None => std::fs::File::open("/dev/null")?.into(),
         };
         let mut running = Running::start(&self.directory, &self.plan, index, stdin, cgroups, &self.namespaces)?;
         let began = Instant::now();

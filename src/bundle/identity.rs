@@ -1,0 +1,31 @@
+//! Users and groups that are known to fail before the image has been looked at. Names are resolved
+//! in the image right before the start, and checked there.
+
+use super::error::BundleError;
+use super::host::HostFacts;
+use crate::spec::{InitAction, JobSpec};
+
+/// The job's own choices against the ids that it will have.
+pub(super) fn check(job: &JobSpec, host: &HostFacts) -> Result<(), BundleError> {
+    let Some(mappings) = &host.rootless else { return Ok(()) };
+    if mappings.is_single() && !job.process.extra_groups.is_empty() {
+        // setgroups(2) is forbidden where an unprivileged process wrote the map (user_namespaces(7)).
+        return Err(BundleError::GroupsForbidden);
+    }
+    let of_steps = job.init_steps.iter().map(|step| {
+        let InitAction::Run { user, .. } = &step.action;
+        user
+    });
+    for user in of_steps.chain([&job.process.user]).flatten() {
+        let name = user.split_once(':').map_or(user.as_str(), |(name, _)| name);
+        match name.parse() {
+            Ok(uid) if !mappings.has_uid(uid) => {
+                let limit = mappings.uids.iter().map(|map| map.container.saturating_add(map.count)).max();
+                return Err(BundleError::UserNotMapped { uid, limit: limit.unwrap_or(0) });
+            }
+            // A name, or an id that is mapped.
+            _ => {}
+        }
+    }
+    Ok(())
+}
