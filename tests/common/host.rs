@@ -2,7 +2,7 @@
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 /// Something that a test needs and not every host has.
@@ -86,15 +86,7 @@ impl Process {
 
     /// True when it ended within `limit`.
     pub fn ends_within(&self, limit: Duration) -> bool {
-        let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
-        let timeout = PollTimeout::try_from(limit).expect("a limit of less than 24 days");
-        loop {
-            match poll(&mut fds, timeout) {
-                Ok(count) => return count > 0,
-                Err(nix::errno::Errno::EINTR) => {}
-                Err(error) => panic!("poll: {error}"),
-            }
-        }
+        readable_within(self.fd.as_fd(), limit)
     }
 
     pub fn signal(&self, signal: nix::sys::signal::Signal) {
@@ -109,5 +101,18 @@ impl Process {
             )
         };
         assert_eq!(result, 0, "signal {signal} to {}: {}", self.pid, std::io::Error::last_os_error());
+    }
+}
+
+/// True when `fd` has something to read, or its end, within `limit`.
+pub fn readable_within(fd: BorrowedFd<'_>, limit: Duration) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
+    let timeout = PollTimeout::try_from(limit).expect("a limit of less than 24 days");
+    loop {
+        match poll(&mut fds, timeout) {
+            Ok(count) => return count > 0,
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => panic!("poll: {error}"),
+        }
     }
 }
