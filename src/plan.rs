@@ -162,8 +162,7 @@ pub struct Limits {
     pub cpuset: Option<String>,
     /// Number of processes and threads.
     pub pids: Option<u64>,
-    /// Whether `pids` was asked for by the user, or is our default that a host without the means
-    /// may leave out with a note.
+    /// Whether `pids` is our default, which a host without the means may leave out, and not asked for.
     pub pids_is_default: bool,
 }
 

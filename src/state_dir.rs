@@ -104,12 +104,12 @@ impl StateDir {
             let path = path.to_owned();
             move |source| StateDirError::Io { action, path, source }
         };
-        // 0711 on the root: a container's mapped root must be able to walk to its layers and no one
-        // else may list them. The parts that hold data are 0700.
+        // Nobody else may walk in: layers and containers hold set-user-ID programs (CVE-2021-41091). The
+        // job itself reaches its files through mounts, not along these paths.
         let create = |path: &Path, mode: u32| {
             std::fs::DirBuilder::new().recursive(true).mode(mode).create(path).map_err(io("create the directory", path))
         };
-        create(&self.root, 0o711)?;
+        create(&self.root, 0o700)?;
         let owner = std::fs::metadata(&self.root).map_err(io("look at", &self.root))?.uid();
         let user = nix::unistd::geteuid().as_raw();
         if owner != user {
@@ -126,12 +126,12 @@ impl StateDir {
             },
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 for (directory, mode) in [
-                    ("executions", 0o711),
-                    ("blobs/sha256", 0o711),
-                    ("layers/sha256", 0o711),
-                    ("staging", 0o711),
-                    ("volumes", 0o711),
-                    ("cache", 0o711),
+                    ("executions", 0o700),
+                    ("blobs/sha256", 0o700),
+                    ("layers/sha256", 0o700),
+                    ("staging", 0o700),
+                    ("volumes", 0o700),
+                    ("cache", 0o700),
                 ] {
                     create(&self.root.join(directory), mode)?;
                 }
@@ -140,7 +140,7 @@ impl StateDir {
             }
             Err(error) => return Err(io("read", &version_file)(error)),
         }
-        create(&self.runtime, 0o711)
+        create(&self.runtime, 0o700)
     }
 
     pub fn root(&self) -> &Path {

@@ -144,16 +144,16 @@ fn plan(
     }
 }
 
-/// The directory may be walked through by the ids of a container, but is read by its owner alone.
+/// For nobody but the owner: the job reaches its files through mounts, not along these paths.
 fn make_directories(directory: &ExecutionDir) -> Result<(), ExecError> {
     let make = |path: PathBuf, mode: u32| {
         DirBuilder::new().mode(mode).create(&path).map_err(ExecError::io("create the directory", path))
     };
-    make(directory.path().to_owned(), 0o711)?;
+    make(directory.path().to_owned(), 0o700)?;
     // What the container's root directory looks like comes from the upper one.
     make(directory.upper(), 0o755)?;
     for path in [directory.work(), directory.rootfs(), directory.files(), directory.volumes(), directory.runtime()] {
-        make(path, 0o711)?;
+        make(path, 0o700)?;
     }
     Ok(())
 }

@@ -108,7 +108,7 @@ pub fn finish_spec(plan: &Plan, process: &ProcessPlan, first: bool) -> Result<Sp
     let specified =
         spec.process_mut().as_mut().ok_or_else(|| ContainerError::Library("the plan has no process".into()))?;
     let cwd = specified.cwd().clone();
-    if cwd != Path::new("/") {
+    if cwd.as_path() != Path::new("/") {
         // Docker makes a missing working directory with these permissions.
         use std::os::unix::fs::PermissionsExt;
         root.mkdir_all(&cwd, &std::fs::Permissions::from_mode(0o755)).map_err(|error| ContainerError::InRoot {

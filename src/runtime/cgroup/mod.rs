@@ -187,10 +187,11 @@ impl JobCgroup {
             let optional = limit.is_none() || (controller == Controller::Pids && limits.pids_is_default);
             match parent_of(controller, limit.unwrap_or("accounting"), hierarchies) {
                 Ok((parent, version)) => self.make(controller, parent.join(id), version)?,
+                // Our own default, or accounting alone: a host without the means does without.
                 Err(error) if optional => {
-                    if limit.is_some() {
+                    tracing::debug!(%error, "no cgroup for {}", controller.name());
+                    if controller == Controller::Pids {
                         limits.pids = None;
-                        notes.push(format!("no default limit on processes: {error}"));
                     }
                 }
                 Err(error) => return Err(error),
