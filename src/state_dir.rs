@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// ROOT/layers/sha256/HEX/          one directory per unpacked layer, named by its diff id
 /// ROOT/staging/                    layers being unpacked; whatever no live process owns is garbage
 /// ROOT/volumes/NAME/               named volumes
-/// ROOT/cache/seccomp-HASH.bpf      compiled seccomp filters
+/// ROOT/cache/seccomp-KEY-HASH.bpf  compiled seccomp filters
 /// RUNTIME/                         runtime files (tmpfs where the host has one)
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]

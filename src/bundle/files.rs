@@ -2,7 +2,6 @@
 
 use super::host::HostFacts;
 use crate::spec::{JobSpec, NetworkMode};
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 /// A small file, and where the container sees it.
@@ -24,19 +23,18 @@ pub(super) fn generate(job: &JobSpec, host: &HostFacts, hostname: &str, director
 }
 
 fn hosts(job: &JobSpec, host: &HostFacts, hostname: &str) -> String {
-    let mut text = match job.network.mode {
-        NetworkMode::Host => host.hosts.clone(),
-        NetworkMode::None => "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n".to_owned(),
+    let host_text = match job.network.mode {
+        NetworkMode::Host => host.hosts.trim_end(),
+        NetworkMode::None => "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback",
     };
-    if !text.is_empty() && !text.ends_with('\n') {
+    // A resolver takes the first line that has the name: the job's own come first, as with podman.
+    let mut text: String =
+        job.network.extra_hosts.iter().map(|(name, address)| format!("{address}\t{name}\n")).collect();
+    for line in host_text.lines() {
+        text.push_str(line);
         text.push('\n');
     }
-    // Writing into a String cannot fail.
-    let _ = writeln!(text, "127.0.0.1\t{hostname}");
-    for (name, address) in &job.network.extra_hosts {
-        let _ = writeln!(text, "{address}\t{name}");
-    }
-    text
+    text + &format!("127.0.0.1\t{hostname}\n")
 }
 
 fn resolv_conf(job: &JobSpec, host: &HostFacts) -> String {

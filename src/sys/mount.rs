@@ -26,12 +26,32 @@ struct MountAttr {
 
 /// This process's own binary, opened such that no one can write to it through the descriptor or
 /// through the `exe` link of a process started from it: on a detached read-only mount that is in no
-/// mount table and ends with its last user, or, where the kernel cannot do that, a sealed copy in memory.
+/// mount table and ends with its last user, or, where that cannot be had, a sealed copy in memory.
+///
+/// For a process with CAP_SYS_ADMIN over its mount namespace.
 ///
 /// # Errors
 /// The kernel's, of the copy.
 pub fn own_binary_read_only() -> io::Result<OwnedFd> {
-    read_only_clone(c"/proc/self/exe").or_else(|_| sealed_copy())
+    read_only_view().or_else(|error| {
+        tracing::debug!(%error, "the binary is copied, which takes longer");
+        sealed_copy()
+    })
+}
+
+/// By path, for the link `/proc/self/exe` itself leads into the mount namespace in which this process
+/// was started, and mounts of another namespace cannot be cloned. A file that has taken the
+/// binary's place meanwhile, as by an upgrade, is not it.
+fn read_only_view() -> io::Result<OwnedFd> {
+    use std::os::unix::ffi::OsStringExt;
+    use std::os::unix::fs::MetadataExt;
+    let path = std::fs::read_link("/proc/self/exe")?;
+    let view = read_only_clone(&CString::new(path.into_os_string().into_vec())?)?;
+    let (view_file, own) = (nix::sys::stat::fstat(&view)?, std::fs::metadata("/proc/self/exe")?);
+    if (view_file.st_dev, view_file.st_ino) != (own.dev(), own.ino()) {
+        return Err(io::Error::other("the binary was replaced"));
+    }
+    Ok(view)
 }
 
 fn read_only_clone(path: &CStr) -> io::Result<OwnedFd> {

@@ -150,3 +150,30 @@ fn a_sysctl_of_its_own_namespaces_can_be_set() {
     let spec = coracle.job("sysctls: { kernel.msgmax: \"4096\" }\ncommand: [cat, /proc/sys/kernel/msgmax]");
     coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(0).expect_stdout("4096\n");
 }
+
+#[test]
+fn a_sysctl_of_its_own_network_can_be_set() {
+    let coracle = Coracle::new();
+    let spec = coracle.job(
+        "network_mode: none\nsysctls: { net.ipv4.ip_forward: \"1\" }\ncommand: [cat, /proc/sys/net/ipv4/ip_forward]",
+    );
+    coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(0).expect_stdout("1\n");
+}
+
+/// Fewer files than making a container takes.
+#[test]
+fn a_very_small_limit_of_open_files_holds_for_the_job_alone() {
+    let coracle = Coracle::new();
+    let spec = coracle.job("ulimits: { nofile: { soft: 5, hard: 6 } }\ncommand: [cat, /proc/self/limits]");
+    let output = coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(0);
+    let line = output.lines().into_iter().find(|line| line.starts_with("Max open files")).unwrap_or_default();
+    assert_eq!(line.split_whitespace().skip(3).take(2).collect::<Vec<_>>(), ["5", "6"], "{output}");
+}
+
+/// Nothing limits device access but the mount: a disk of the host would be as open as this one.
+#[test]
+fn device_nodes_that_come_with_a_bind_cannot_be_opened() {
+    let coracle = Coracle::new();
+    let read = "head -c 1 /host/dev/zero >/dev/null && echo open || echo closed";
+    coracle.shell(&["--mount", "type=bind,src=/,dst=/host,ro"], read).expect_code(0).expect_stdout("closed\n");
+}
