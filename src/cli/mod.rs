@@ -45,6 +45,7 @@ const LOG_VARIABLE: &str = "CORACLE_LOG";
 /// Runs the command that this process's arguments ask for. Nothing else runs yet: no thread, no
 /// runtime.
 pub fn main() -> ExitCode {
+    crate::sys::process::ignore_write_signals();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(usage(&error)),

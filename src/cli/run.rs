@@ -149,15 +149,12 @@ async fn attend(mut started: Started, interrupts: &mut Interrupts) -> Result<Job
             ended = started.wait() => return Ok(ended?),
             _ = interrupts.next() => {
                 // It may have ended at this very moment; then `wait` says so next.
-                let result = if cancelled {
+                if cancelled {
                     output::message("note", "killing the job");
-                    started.kill()
+                    started.kill();
                 } else {
                     output::message("note", "cancelling the job; press Ctrl-C again to kill it");
-                    started.cancel()
-                };
-                if let Err(error) = result {
-                    output::message("warning", &super::error::chain(&error));
+                    started.cancel();
                 }
                 cancelled = true;
             }

@@ -296,8 +296,8 @@ impl JobExecutor {
                 return Ok(());
             }
             let directory = self.execution_dir(id);
-            let told = cancel::request(&directory, cancel::Request::Gracefully(grace))
-                .map_err(ExecError::io("cancel the job of", directory.path()))?;
+            let told =
+                cancel::request(&directory, grace).map_err(ExecError::io("cancel the job of", directory.path()))?;
             if told {
                 return Ok(());
             }

@@ -13,8 +13,8 @@ use crate::spec::{JobSpec, PullPolicy};
 use crate::state_dir::ExecutionDir;
 use crate::sys::file::write_atomic_volatile;
 use crate::sys::userns::{self, UserNsError};
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::{DirBuilder, Permissions};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The host, found fit for the job.
@@ -74,6 +74,7 @@ impl JobExecutor {
         make_directories(&directory)?;
         for file in &bundle.files {
             write(&file.source, file.content.as_bytes())?;
+            set_mode(&file.source, 0o644)?;
         }
         let plan = plan(id, job, bundle, host.facts.rootless, image.layers, &directory);
         let bytes =
@@ -152,6 +153,7 @@ fn make_directories(directory: &ExecutionDir) -> Result<(), ExecError> {
     make(directory.path().to_owned(), 0o700)?;
     // What the container's root directory looks like comes from the upper one.
     make(directory.upper(), 0o755)?;
+    set_mode(&directory.upper(), 0o755)?;
     for path in [directory.work(), directory.rootfs(), directory.files(), directory.volumes(), directory.runtime()] {
         make(path, 0o700)?;
     }
@@ -160,4 +162,9 @@ fn make_directories(directory: &ExecutionDir) -> Result<(), ExecError> {
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), ExecError> {
     write_atomic_volatile(path, bytes).map_err(ExecError::io("write", path))
+}
+
+/// What the job sees must not depend on the umask of whoever started it.
+fn set_mode(path: &Path, mode: u32) -> Result<(), ExecError> {
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(ExecError::io("set the permissions of", path))
 }

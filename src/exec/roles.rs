@@ -6,6 +6,7 @@ use crate::record::Record;
 use crate::remove_tree;
 use crate::runtime::{launcher, role, supervisor};
 use crate::state_dir::StateDir;
+use crate::sys::process as sys_process;
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,6 +18,7 @@ static INITIALISED: AtomicBool = AtomicBool::new(false);
 ///
 /// Call it before any thread is started and before anything is printed. It costs nothing otherwise.
 pub fn init() {
+    sys_process::make_children_waitable();
     let mut arguments = std::env::args_os().skip(1);
     if let Some(first) = arguments.next()
         && first.as_encoded_bytes().starts_with(b"--role=")

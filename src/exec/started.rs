@@ -3,7 +3,7 @@
 use super::error::ExecError;
 use super::executor::JobExecutor;
 use super::model::{JobExecution, JobExecutionId};
-use crate::runtime::{cancel, control};
+use crate::runtime::control;
 use std::fmt;
 use std::os::fd::AsFd;
 use tokio::net::UnixStream;
@@ -79,25 +79,20 @@ impl Started {
         }
     }
 
-    /// Sends the stop signal, and SIGKILL after the job's grace period.
-    ///
-    /// # Errors
-    /// When the supervisor cannot be told. That it has ended is none.
-    pub fn cancel(&self) -> Result<(), ExecError> {
-        self.stop(cancel::Request::Gracefully(None))
+    /// Sends the stop signal, and SIGKILL after the job's grace period. Not through its state file,
+    /// which a supervisor that has only just begun has not written yet.
+    pub fn cancel(&self) {
+        self.tell(control::CANCEL);
     }
 
     /// Kills the job at once.
-    ///
-    /// # Errors
-    /// As [`Started::cancel`].
-    pub fn kill(&self) -> Result<(), ExecError> {
-        self.stop(cancel::Request::Kill)
+    pub fn kill(&self) {
+        self.tell(control::KILL);
     }
 
-    fn stop(&self, request: cancel::Request) -> Result<(), ExecError> {
-        let directory = self.executor.execution_dir(&self.id);
-        cancel::request(&directory, request).map(drop).map_err(ExecError::io("stop the job of", directory.path()))
+    fn tell(&self, byte: u8) {
+        // A supervisor that is gone has nothing left to stop; the wait says so.
+        let _ = control::send(self.control.as_fd(), byte, None);
     }
 
     /// Leaves the job to its supervisor.

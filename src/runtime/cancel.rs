@@ -8,31 +8,18 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// How to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Request {
-    /// The stop signal, then SIGKILL after this grace period; `None`: the job's own.
-    Gracefully(Option<Duration>),
-    /// SIGKILL at once.
-    Kill,
-}
-
-/// Tells the supervisor; false when it is gone.
+/// Tells the supervisor to send the stop signal and, after `grace` (`None`: the job's own), SIGKILL.
+/// False when it is gone.
 ///
 /// # Errors
 /// The file system's, and `EPERM` for another user's.
-pub fn request(directory: &ExecutionDir, request: Request) -> io::Result<bool> {
+pub fn request(directory: &ExecutionDir, grace: Option<Duration>) -> io::Result<bool> {
     let Some(state) = LiveState::read(&directory.state())? else { return Ok(false) };
     let Some(pidfd) = state.supervisor.open()? else { return Ok(false) };
-    let signal = match request {
-        Request::Gracefully(Some(grace)) => {
-            write_atomic_volatile(&directory.cancel_request(), grace.as_millis().to_string().as_bytes())?;
-            libc::SIGTERM
-        }
-        Request::Gracefully(None) => libc::SIGTERM,
-        Request::Kill => libc::SIGQUIT,
-    };
-    match pidfd_send_signal(pidfd.as_fd(), signal) {
+    if let Some(grace) = grace {
+        write_atomic_volatile(&directory.cancel_request(), grace.as_millis().to_string().as_bytes())?;
+    }
+    match pidfd_send_signal(pidfd.as_fd(), libc::SIGTERM) {
         Ok(()) => Ok(true),
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(false),
         Err(error) => Err(error),

@@ -14,6 +14,10 @@ pub const HELLO: u8 = b'h';
 pub const GO: u8 = b'g';
 pub const ENDED: u8 = b'e';
 pub const SETTLED: u8 = b's';
+/// From a front at any time: stop the job with its own grace period.
+pub const CANCEL: u8 = b'c';
+/// From a front at any time: kill the job.
+pub const KILL: u8 = b'k';
 
 /// Sends one byte, with a descriptor or none.
 ///

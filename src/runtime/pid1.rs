@@ -89,6 +89,8 @@ fn run(inner: &Inner, spec: &Spec) -> Result<std::convert::Infallible, Failure> 
         let mut file = File::from(cgroup.try_clone().map_err(|error| ("join the job's cgroups", error))?);
         file.write_all(b"0").map_err(|error| ("join the job's cgroups", error))?;
     }
+    // Owned by the job's user, so after the change of credentials.
+    crate::sys::keyring::join_new_session().map_err(|error| ("make a session keyring", error))?;
     let program = Program::new(spec).map_err(|error| ("read the runtime spec", error))?;
     if inner.init {
         conceal().map_err(|error| ("protect pid 1", error))?;

@@ -1,7 +1,8 @@
-//! Files that are whole or absent.
+//! Files that are whole or absent, and readable for their owner alone, whatever the umask.
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Replaces `path` by a file with these bytes that survives a crash of the host: a temporary file
@@ -24,7 +25,7 @@ pub fn write_atomic_volatile(path: &Path, bytes: &[u8]) -> io::Result<()> {
 fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
     let temporary = temporary_beside(path)?;
     let result = (|| {
-        let mut file = File::options().write(true).create_new(true).open(&temporary)?;
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
         file.write_all(bytes)?;
         if durable {
             file.sync_all()?;

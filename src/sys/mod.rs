@@ -2,6 +2,7 @@
 
 pub mod capabilities;
 pub mod file;
+pub mod keyring;
 pub mod mount;
 pub mod network;
 pub mod process;

@@ -157,10 +157,20 @@ pub fn reset_signals() {
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();
 }
 
-/// Ignores SIGPIPE, so that writing to a closed pipe is an error and not the end.
-pub fn ignore_sigpipe() {
-    // SAFETY: SIG_IGN is no function of ours.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+/// Ignores SIGPIPE and SIGXFSZ, so that writing to a closed pipe or beyond the file size limit is an
+/// error and not the end.
+pub fn ignore_write_signals() {
+    for signal in [libc::SIGPIPE, libc::SIGXFSZ] {
+        // SAFETY: SIG_IGN is no function of ours.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+}
+
+/// Gives SIGCHLD its default action. Ignored, as a caller may have left it, the kernel reaps children
+/// by itself and nobody learns how they ended (wait(2), Notes).
+pub fn make_children_waitable() {
+    // SAFETY: SIG_DFL is no function of ours.
+    unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
 }
 
 /// A number that kill(2) and our plans may carry: also those of real-time signals.
@@ -195,6 +205,32 @@ pub fn reap_any() -> io::Result<Option<Reaped>> {
         }
         Err(Errno::EINTR) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Kills and reaps every child of the calling process, which has one thread.
+///
+/// # Errors
+/// A kernel without `/proc/PID/task/TID/children` (`CONFIG_PROC_CHILDREN`), when there is any child.
+pub fn end_children() -> io::Result<()> {
+    loop {
+        match nix::sys::wait::waitpid(None, Some(nix::sys::wait::WaitPidFlag::WNOHANG)) {
+            Err(Errno::ECHILD) => return Ok(()),
+            Err(Errno::EINTR) => continue,
+            Err(error) => return Err(error.into()),
+            Ok(nix::sys::wait::WaitStatus::StillAlive) => {}
+            Ok(_) => continue,
+        }
+        let own = std::process::id();
+        let children = std::fs::read_to_string(format!("/proc/self/task/{own}/children"))?;
+        for pid in children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()) {
+            // An unreaped child of ours, so the pid is still its own.
+            kill(Pid::from_raw(pid), libc::SIGKILL)?;
+            match nix::sys::wait::waitpid(Pid::from_raw(pid), None) {
+                Ok(_) | Err(Errno::EINTR | Errno::ECHILD) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 

@@ -17,6 +17,8 @@ use crate::plan::Plan;
 use crate::state_dir::{ExecutionDir, StateDir};
 use crate::sys::process::{self as sys_process, ProcessIdentity};
 use crate::sys::sink::NonBlockingSink;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use output::{Buffer, Caller};
@@ -31,6 +33,9 @@ use stop::Stop;
 /// Signals that the supervisor reads from its signalfd. SIGTERM and SIGINT cancel with the grace
 /// period, SIGQUIT kills at once.
 const SIGNALS: [Signal; 5] = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP];
+
+/// How long a front has for recording the outcome; far above what syncing a slow disk takes.
+const FRONT_PATIENCE_MILLIS: u16 = 5_000;
 
 /// Everything that lives as long as the execution.
 struct Supervisor {
@@ -69,9 +74,9 @@ pub fn main(arguments: &[OsString]) -> i32 {
         Ok(Some(front)) if wait_until_settled(&front) => 0,
         Ok(_) => settle(root, runtime, id),
         Err(error) => {
-            // Not even an outcome: whoever next opens the store finds this execution lost.
+            // Not even an outcome, so it is settled as lost.
             tracing::error!(%error, "the supervisor failed");
-            1
+            settle(root, runtime, id)
         }
     }
 }
@@ -97,6 +102,12 @@ fn supervise(directory: &ExecutionDir, started: Instant) -> io::Result<Option<Ow
         init_pid: None,
         cgroups: Vec::new(),
     };
+    // Without it nobody could find or cancel the job; that later stages are missing is no harm.
+    if let Err(error) = state.write(&directory.state()) {
+        let end = End::NotCreated { stage: "write the live state".into(), message: error.to_string() };
+        reserved.write(&outcome(end, started, Usage::default(), Vec::new(), None))?;
+        return Ok(tell_ended(Some(streams.front)));
+    }
     let mut notes = Vec::new();
     let plan = match container::read_plan(directory) {
         Ok(plan) => plan,
@@ -138,7 +149,6 @@ fn supervise(directory: &ExecutionDir, started: Instant) -> io::Result<Option<Ow
 
 impl Supervisor {
     fn execute(&mut self) -> End {
-        self.write_state();
         match JobCgroup::create(&self.plan.execution_id, &self.plan.limits) {
             Ok(made) => {
                 self.cgroup = made.cgroup;
@@ -154,6 +164,14 @@ impl Supervisor {
     /// The end of all processes is known: collect, write, clean up, tell.
     fn finish(mut self, end: End, reserved: OutcomeFile) -> io::Result<Option<OwnedFd>> {
         self.set_stage(Stage::Ending);
+        if let Err(error) = sys_process::end_children() {
+            tracing::warn!(%error, "a child that was not known goes on");
+        }
+        for (name, caller) in ["stdout", "stderr"].into_iter().zip(&self.callers) {
+            if let Some(error) = caller.error() {
+                self.notes.push(format!("{name} is incomplete, the log has the rest: writing to it failed: {error}"));
+            }
+        }
         if let Some(cgroup) = &self.cgroup {
             cgroup.read_usage(&mut self.usage);
         }
@@ -225,7 +243,9 @@ struct Streams {
 fn detach_from_caller() -> io::Result<Streams> {
     // Fails only for the leader of a process group, which has what it wants already.
     let _ = nix::unistd::setsid();
-    sys_process::ignore_sigpipe();
+    // Whatever the caller ignored or blocked.
+    sys_process::reset_signals();
+    sys_process::ignore_write_signals();
     std::env::set_current_dir("/")?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     let null = File::options().read(true).write(true).open("/dev/null")?;
@@ -257,9 +277,17 @@ fn tell_ended(front: Option<OwnedFd>) -> Option<OwnedFd> {
     front.filter(|front| control::send(front.as_fd(), control::ENDED, None).is_ok())
 }
 
-/// True when the front says that it has recorded the outcome, false when it is gone.
+/// True when the front says that it has recorded the outcome; false when it is gone, or does not do it:
+/// one that is stopped, as by Ctrl-Z, must not keep everybody else waiting. Both may record it.
 fn wait_until_settled(front: &OwnedFd) -> bool {
+    let patience = PollTimeout::from(FRONT_PATIENCE_MILLIS);
     loop {
+        let mut fds = [PollFd::new(front.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, patience) {
+            Err(Errno::EINTR) => continue,
+            Ok(0) | Err(_) => return false,
+            Ok(_) => {}
+        }
         match control::receive(front.as_fd()) {
             Ok(Some((control::SETTLED, _))) => return true,
             Ok(Some(_)) => {}

@@ -15,11 +15,17 @@ pub struct Caller {
     sink: Option<NonBlockingSink>,
     pending: Vec<u8>,
     sent: usize,
+    error: Option<io::Error>,
 }
 
 impl Caller {
     pub fn new(sink: Option<NonBlockingSink>) -> Caller {
-        Caller { sink, pending: Vec::new(), sent: 0 }
+        Caller { sink, pending: Vec::new(), sent: 0, error: None }
+    }
+
+    /// Why bytes were lost on the way to the caller; that it closed its end is no reason to complain.
+    pub fn error(&self) -> Option<&io::Error> {
+        self.error.as_ref()
     }
 
     /// True while bytes wait for the caller to read.
@@ -39,8 +45,12 @@ impl Caller {
             match sink.try_write(&self.pending[self.sent..]) {
                 Ok(WriteOutcome::Wrote(count)) => self.sent += count,
                 Ok(WriteOutcome::WouldBlock) => return,
-                // An I/O error of the caller's file is the caller's; the ring goes on.
-                Ok(WriteOutcome::Closed) | Err(_) => self.sink = None,
+                Ok(WriteOutcome::Closed) => self.sink = None,
+                // A full disk of the caller's is not the job's concern; the ring goes on.
+                Err(error) => {
+                    self.sink = None;
+                    self.error = Some(error);
+                }
             }
         }
         self.pending.clear();

@@ -38,6 +38,8 @@ pub struct Running {
     /// Write end; dropping it unopened means "do not start".
     gate: Option<OwnedFd>,
     gate_opened: bool,
+    /// The supervisor itself has killed it.
+    killed: bool,
     /// Write end that pid 1 watches; held for as long as this value lives.
     _lifeline: OwnedFd,
     pub pipes: [JobPipe; 2],
@@ -95,6 +97,7 @@ impl Running {
             report: Some(report),
             gate: Some(gate),
             gate_opened: false,
+            killed: false,
             _lifeline: lifeline,
             pipes: [stdout_pipe, stderr_pipe],
             reported: None,
@@ -171,6 +174,7 @@ impl Running {
 
     /// Ends everything in the container at once, and a launcher that has not finished.
     pub fn kill(&mut self) {
+        self.killed = true;
         self.gate = None;
         self.kill_init();
         if let Some(launcher) = self.launcher {
@@ -191,9 +195,8 @@ impl Running {
         if self.launcher == Some(child.pid) {
             self.launcher = None;
             self.gate = None;
-            if let Some(signal) = child.status.signalled()
-                && !self.gate_opened
-            {
+            // Whatever it had done by then: an init that was not told to start would wait for ever.
+            if let Some(signal) = child.status.signalled().filter(|_| !self.killed) {
                 self.fail(
                     "start the container",
                     &format!("its launcher was killed by {}", crate::outcome::signal_name(signal)),

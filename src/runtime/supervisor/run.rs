@@ -250,6 +250,8 @@ impl Supervisor {
         }
         match control::receive(front.as_fd()) {
             Ok(Some((control::GO, _))) => self.released = true,
+            Ok(Some((control::CANCEL, _))) => self.cancel(self.plan.stop_grace_period),
+            Ok(Some((control::KILL, _))) => self.kill(),
             Ok(Some(_)) => {}
             Ok(None) | Err(_) => {
                 self.front = None;
@@ -261,18 +263,22 @@ impl Supervisor {
         Ok(())
     }
 
+    fn cancel(&mut self, grace: Duration) {
+        self.stop.request(Cause::Cancelled, Instant::now(), grace);
+    }
+
+    fn kill(&mut self) {
+        self.cancel(Duration::ZERO);
+        self.callers.iter_mut().for_each(super::Caller::abandon);
+    }
+
     fn read_signals(&mut self) {
         while let Ok(Some(signal)) = self.signals.read_signal() {
-            let now = Instant::now();
             match signal.ssi_signo.cast_signed() {
                 libc::SIGTERM | libc::SIGINT => {
-                    let grace = cancel::requested_grace(&self.directory).unwrap_or(self.plan.stop_grace_period);
-                    self.stop.request(Cause::Cancelled, now, grace);
+                    self.cancel(cancel::requested_grace(&self.directory).unwrap_or(self.plan.stop_grace_period));
                 }
-                libc::SIGQUIT => {
-                    self.stop.request(Cause::Cancelled, now, Duration::ZERO);
-                    self.callers.iter_mut().for_each(super::Caller::abandon);
-                }
+                libc::SIGQUIT => self.kill(),
                 // SIGCHLD only wakes; SIGHUP, when a terminal closes, must not end a job.
                 _ => {}
             }
