@@ -22,3 +22,26 @@ pub fn join_new_session() -> io::Result<()> {
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `KEYCTL_GET_KEYRING_ID` of `KEY_SPEC_SESSION_KEYRING`.
+    fn session() -> libc::c_long {
+        // SAFETY: integers only.
+        unsafe { libc::syscall(libc::SYS_keyctl, 0, -3, 0) }
+    }
+
+    #[test]
+    fn the_session_keyring_is_another_one() {
+        // A keyring belongs to a thread's credentials, so the other tests keep theirs.
+        let ids = std::thread::spawn(|| {
+            let before = session();
+            join_new_session().unwrap();
+            (before, session())
+        });
+        let (before, after) = ids.join().unwrap();
+        assert!(before != after || after == -1, "{before} {after}");
+    }
+}

@@ -8,6 +8,7 @@
 mod common;
 
 mod bad_input;
+mod caller;
 mod container;
 mod crash;
 mod debian;

@@ -196,7 +196,13 @@ impl Running {
             self.launcher = None;
             self.gate = None;
             // Whatever it had done by then: an init that was not told to start would wait for ever.
-            if let Some(signal) = child.status.signalled().filter(|_| !self.killed) {
+            let signal = child.status.signalled();
+            if signal.is_some() && self.init.is_none() {
+                // It may have made one that it could not report, and that holds the job's pipes. When
+                // that cannot be ended now, it is tried once more at the end.
+                let _ = crate::sys::process::end_children();
+            }
+            if let Some(signal) = signal.filter(|_| !self.killed) {
                 self.fail(
                     "start the container",
                     &format!("its launcher was killed by {}", crate::outcome::signal_name(signal)),
