@@ -63,7 +63,14 @@ impl StateDir {
             std::env::var_os(name).map(PathBuf::from)
         })?;
         dir.prepare()?;
-        Ok(dir)
+        dir.resolved()
+    }
+
+    /// The same with no symbolic link in its paths: SQLite refuses those.
+    fn resolved(self) -> Result<StateDir, StateDirError> {
+        let resolve =
+            |path: PathBuf| path.canonicalize().map_err(|source| StateDirError::Io { action: "resolve", path, source });
+        Ok(StateDir { root: resolve(self.root)?, runtime: resolve(self.runtime)? })
     }
 
     /// The pure part of [`StateDir::open`]: `variable` looks up the environment.

@@ -10,8 +10,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// Longest message; error texts are cut to fit well below it.
 const MAX_MESSAGE: usize = 16 * 1024;
-/// Longest error text in a message.
-const MAX_TEXT: usize = 8 * 1024;
+/// Longest text in a message: JSON writes a control character as six bytes.
+const MAX_TEXT: usize = 2 * 1024;
 /// Namespaces that one message can carry: user, mount, cgroup.
 const MAX_DESCRIPTORS: usize = 4;
 
@@ -48,8 +48,8 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// `EPIPE` when the supervisor is gone.
 pub fn send(socket: BorrowedFd<'_>, report: &Report, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut report = report.clone();
-    if let Report::Failed { message, .. } = &mut report {
-        truncate(message);
+    if let Report::Failed { message: text, .. } | Report::NotExecutable { command: text, .. } = &mut report {
+        truncate(text);
     }
     let bytes = serde_json::to_vec(&report)?;
     let raw: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();

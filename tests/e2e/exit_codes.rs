@@ -64,3 +64,10 @@ fn a_failure_of_coracle_gives_125() {
     coracle.run(["run", "--no-such-flag"]).expect_code(125);
     coracle.run(["inspect", "0123"]).expect_error(125, &["0123"]);
 }
+
+#[test]
+fn a_command_too_long_to_report_is_still_one_that_cannot_be_executed() {
+    let coracle = Coracle::new();
+    let name = format!("/{}", "\u{1}".repeat(100_000));
+    coracle.toolbox(&["--entrypoint", ""], &[&name]).expect_error(126, &["failed to execute"]);
+}

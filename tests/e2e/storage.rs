@@ -108,3 +108,15 @@ fn the_state_root_is_closed_to_other_users() {
         assert_eq!(mode & !allowed, 0, "{} has mode {mode:o}", path.display());
     }
 }
+
+#[test]
+fn a_state_root_behind_a_symbolic_link_works() {
+    let coracle = Coracle::new();
+    let link = coracle.scratch().join("a link, with: odd \\ names");
+    std::fs::create_dir(coracle.root()).expect("a new directory");
+    std::os::unix::fs::symlink(coracle.root(), &link).expect("a new link");
+    let mut command = coracle.toolbox_command(&[], &["exit", "7"]);
+    command.env("CORACLE_ROOT", &link);
+    coracle.finish(command).expect_code(7);
+    assert_eq!(coracle.only_execution()["exit_code"], 7);
+}
