@@ -13,11 +13,12 @@ use crate::runtime::state::LiveState;
 use crate::runtime::{cancel, control, role};
 use crate::spec::JobSpec;
 use crate::state_dir::{ExecutionDir, StateDir};
+use crate::sys::mount::read_only_view;
 use crate::sys::process::ProcessIdentity;
 use crate::sys::readable;
 use crate::sys::tree;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -59,7 +60,7 @@ impl JobExecutor {
     pub async fn open(config: JobExecutorConfig) -> Result<JobExecutor, ExecError> {
         let binary = match config.binary {
             Some(binary) => binary,
-            None if roles::is_initialised() => PathBuf::from("/proc/self/exe"),
+            None if roles::is_initialised() => PathBuf::from(roles::OWN_BINARY),
             None => return Err(ExecError::NotInitialised),
         };
         let state = StateDir::open(config.root.as_deref())?;
@@ -188,7 +189,13 @@ impl JobExecutor {
             Stdio::Attached { .. } => Stream::inherit(),
             Stdio::Detached => Stream::null(),
         };
-        Command::new(&self.0.binary)
+        let view = self.read_only_binary();
+        let program = match &view {
+            Some(view) => PathBuf::from(format!("/proc/self/fd/{}", view.as_raw_fd())),
+            None => self.0.binary.clone(),
+        };
+        Command::new(program)
+            .arg0("coracle")
             .arg(role::SUPERVISE)
             .args([self.0.state.root(), self.0.state.runtime()])
             .arg(id.as_str())
@@ -198,6 +205,13 @@ impl JobExecutor {
             .stderr(stream())
             .spawn()
             .map_err(|source| ExecError::Spawn { binary: self.0.binary.clone(), source })
+    }
+
+    /// The binary on a read-only mount, where this process may make one: supervisor and pid 1 then run
+    /// from it. Where it may not, the launcher sees to that.
+    fn read_only_binary(&self) -> Option<OwnedFd> {
+        let is_own = self.0.binary == Path::new(roles::OWN_BINARY);
+        (is_own && nix::unistd::geteuid().is_root()).then(read_only_view)?.ok()
     }
 
     /// The execution whose id begins with `prefix`.

@@ -10,6 +10,9 @@ use crate::sys::process as sys_process;
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+/// The running binary, also after its file was replaced by an upgrade.
+pub(super) const OWN_BINARY: &str = "/proc/self/exe";
+
 /// Whether [`init`] has run, so that this program may start itself as a supervisor.
 static INITIALISED: AtomicBool = AtomicBool::new(false);
 
@@ -63,7 +66,7 @@ fn settle(arguments: &[OsString]) -> i32 {
     let state = StateDir::from_parts(root.into(), runtime.into());
     let settled = id.to_str().map(|id| {
         let record = Record::open(&state)?;
-        let settler = Settler { state: &state, record: &record, binary: "/proc/self/exe".as_ref() };
+        let settler = Settler { state: &state, record: &record, binary: OWN_BINARY.as_ref() };
         settler.settle(id)
     });
     match settled {

@@ -1,10 +1,13 @@
 //! The launcher: a short-lived child of the supervisor, one for each process of the job.
 //!
-//! Its first half is a fork of the supervisor that makes (or enters) the job's namespaces. It then
-//! replaces itself by the same binary seen through a read-only mount ([`own_binary_read_only`]), so
-//! that nothing in the container can ever reach a writable way to it, and its second half lets
-//! libcontainer create the container, whose init becomes the supervisor's child, and start it when
-//! the supervisor opens the gate.
+//! Its first half is a fork of the supervisor that makes (or enters) the job's namespaces. Its second
+//! half lets libcontainer create the container, whose init becomes the supervisor's child, and start
+//! it when the supervisor opens the gate.
+//!
+//! Nothing in the container may reach a writable way to our binary. With privileges the front has
+//! started the supervisor from a read-only mount of it. Without, such a mount can only be made in a
+//! user namespace: between its halves the launcher replaces itself by the same binary seen through one
+//! ([`own_binary_read_only`]).
 
 use super::pid1::JobProcess;
 use super::report::{self, Report};
@@ -49,23 +52,35 @@ pub fn spawn(
 ) -> io::Result<Pid> {
     match process::fork()? {
         ForkResult::Parent { child } => Ok(child),
-        ForkResult::Child => {
-            let Err((stage, error)) = first_half(directory, plan, index, &inherited, namespaces);
-            report::send_failure(&inherited.report, stage, &error);
-            process::exit_now(1);
-        }
+        ForkResult::Child => launch(directory, plan, index, inherited, namespaces),
     }
 }
 
 type Failure = (&'static str, Box<dyn std::error::Error>);
 
-fn first_half(
-    directory: &ExecutionDir,
-    plan: &Plan,
-    index: usize,
-    inherited: &Inherited,
-    namespaces: &[OwnedFd],
-) -> Result<Infallible, Failure> {
+/// In the child of the supervisor, which must not return into the parent's frames.
+fn launch(directory: &ExecutionDir, plan: &Plan, index: usize, inherited: Inherited, namespaces: &[OwnedFd]) -> ! {
+    let prepared = first_half(plan, &inherited, namespaces).and_then(|()| {
+        if is_binary_read_only() {
+            return Ok(());
+        }
+        let Err(failure) = replace_binary(directory, index, &inherited);
+        Err(failure)
+    });
+    if let Err((stage, error)) = prepared {
+        report::send_failure(&inherited.report, stage, &error);
+        process::exit_now(1);
+    }
+    // What the supervisor holds open for itself, above all its end of the lifeline, is not for here.
+    if let Err(error) = process::close_all_except(&inherited.all()) {
+        report::send_failure(&inherited.report, "close the supervisor's descriptors", &error);
+        process::exit_now(1);
+    }
+    process::exit_now(run_second_half(directory, Some(plan), index, inherited));
+}
+
+/// Makes or enters the job's namespaces.
+fn first_half(plan: &Plan, inherited: &Inherited, namespaces: &[OwnedFd]) -> Result<(), Failure> {
     if namespaces.is_empty() {
         let made =
             rootfs::prepare(plan).map_err(|error: RootfsError| ("prepare the root file system", error.into()))?;
@@ -77,7 +92,17 @@ fn first_half(
         }
     }
     // After the changes of credentials above. A supervisor that died before is seen at the gate.
-    process::set_parent_death_signal(Signal::SIGKILL).map_err(|error| ("watch the supervisor", error.into()))?;
+    process::set_parent_death_signal(Signal::SIGKILL).map_err(|error| ("watch the supervisor", error.into()))
+}
+
+/// True when the front could start the supervisor from a read-only mount, which takes privileges.
+fn is_binary_read_only() -> bool {
+    nix::sys::statvfs::statvfs("/proc/self/exe")
+        .is_ok_and(|status| status.flags().contains(nix::sys::statvfs::FsFlags::ST_RDONLY))
+}
+
+/// Goes on as the same binary on a read-only mount of this launcher's own mount namespace.
+fn replace_binary(directory: &ExecutionDir, index: usize, inherited: &Inherited) -> Result<Infallible, Failure> {
     let binary = own_binary_read_only().map_err(|error| ("protect the binary of pid 1", error.into()))?;
     let arguments = Arguments::of(directory, index, inherited);
     for fd in inherited.all() {
@@ -125,17 +150,22 @@ pub fn main(arguments: &[std::ffi::OsString]) -> i32 {
         eprintln!("coracle: this role is started by a supervisor only");
         return 2;
     };
-    let report = match inherited.report.try_clone() {
-        Ok(report) => report,
-        Err(_) => return 1, // no descriptor left to say so on
+    run_second_half(&directory, None, index, inherited)
+}
+
+/// Returns the exit code; the supervisor learns what failed from a report.
+fn run_second_half(directory: &ExecutionDir, plan: Option<&Plan>, index: usize, inherited: Inherited) -> i32 {
+    let Ok(report) = inherited.report.try_clone() else { return 1 }; // no descriptor left to say so on
+    let result = match plan {
+        Some(plan) => second_half(directory, plan, index, inherited),
+        None => match container::read_plan(directory) {
+            Ok(plan) => second_half(directory, &plan, index, inherited),
+            Err(error) => Err(("read the plan", error.into())),
+        },
     };
-    match second_half(&directory, index, inherited) {
-        Ok(()) => 0,
-        Err((stage, error)) => {
-            report::send_failure(&report, stage, &error);
-            1
-        }
-    }
+    let Err((stage, error)) = result else { return 0 };
+    report::send_failure(&report, stage, &error);
+    1
 }
 
 fn parse(arguments: &[std::ffi::OsString]) -> Option<(ExecutionDir, usize, Inherited)> {
@@ -156,11 +186,10 @@ fn parse(arguments: &[std::ffi::OsString]) -> Option<(ExecutionDir, usize, Inher
     Some((ExecutionDir::from_path(directory.into()), index, inherited))
 }
 
-fn second_half(directory: &ExecutionDir, index: usize, inherited: Inherited) -> Result<(), Failure> {
-    let plan = container::read_plan(directory).map_err(|error| ("read the plan", error.into()))?;
+fn second_half(directory: &ExecutionDir, plan: &Plan, index: usize, inherited: Inherited) -> Result<(), Failure> {
     let process = plan.processes.get(index).ok_or_else(|| ("read the plan", "no such process".into()))?;
     let mut spec =
-        container::finish_spec(&plan, process, index == 0).map_err(|error| ("prepare the process", error.into()))?;
+        container::finish_spec(plan, process, index == 0).map_err(|error| ("prepare the process", error.into()))?;
     let rlimits = Rlimits::take(&mut spec);
     rlimits.make_room().map_err(|error| ("raise the resource limits", error.into()))?;
     let filter = match &process.seccomp_filter {
@@ -178,7 +207,7 @@ fn second_half(directory: &ExecutionDir, index: usize, inherited: Inherited) -> 
         process.init,
     );
     let mut created =
-        container::create(directory, &plan, index, &spec, hook, container::Stdio { stdin, stdout, stderr })
+        container::create(directory, plan, index, &spec, hook, container::Stdio { stdin, stdout, stderr })
             .map_err(|error| ("create the container", error.into()))?;
     report::send(report.as_fd(), &Report::Created { pid: created.pid() }, &[])
         .map_err(|error| ("report the container", error.into()))?;

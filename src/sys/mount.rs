@@ -39,10 +39,15 @@ pub fn own_binary_read_only() -> io::Result<OwnedFd> {
     })
 }
 
+/// This process's own binary on a detached read-only mount.
+///
 /// By path, for the link `/proc/self/exe` itself leads into the mount namespace in which this process
 /// was started, and mounts of another namespace cannot be cloned. A file that has taken the
 /// binary's place meanwhile, as by an upgrade, is not it.
-fn read_only_view() -> io::Result<OwnedFd> {
+///
+/// # Errors
+/// The kernel's: `EPERM` without CAP_SYS_ADMIN, `ENOSYS` before Linux 5.12; a binary that was replaced.
+pub fn read_only_view() -> io::Result<OwnedFd> {
     use std::os::unix::ffi::OsStringExt;
     use std::os::unix::fs::MetadataExt;
     let path = std::fs::read_link("/proc/self/exe")?;

@@ -246,6 +246,8 @@ fn detach_from_caller() -> io::Result<Streams> {
     // Whatever the caller ignored or blocked.
     sys_process::reset_signals();
     sys_process::ignore_write_signals();
+    // Started through a descriptor, it would be named by a number.
+    nix::sys::prctl::set_name(c"coracle")?;
     std::env::set_current_dir("/")?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     let null = File::options().read(true).write(true).open("/dev/null")?;
