@@ -107,10 +107,12 @@ fn a_killed_pid_1_ends_the_job() {
     let coracle = Coracle::new();
     let id = coracle.detach_toolbox(&[], &["sleep", "1000"]);
     until_running(&coracle, &id);
-    // Of the supervisor's children, the container's first process is the one in another pid namespace.
-    for process in job_processes(&coracle, &id) {
-        process.signal(Signal::SIGKILL);
-    }
+    // Only pid 1: the others end with it, perhaps before they could be signalled.
+    let pid_1 = job_processes(&coracle, &id).into_iter().find(|process| {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap_or_default();
+        status.lines().any(|line| line.starts_with("NSpid:") && line.ends_with("\t1"))
+    });
+    pid_1.expect("a running container has one").signal(Signal::SIGKILL);
     coracle.run(["wait", &id]).expect_code(137);
     assert_eq!(coracle.inspect(&id)["status"], "failed");
 }
