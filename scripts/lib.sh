@@ -20,12 +20,14 @@ die() {
 have() { command -v "$1" >/dev/null 2>&1; }
 is_root() { [ "$(id -u)" -eq 0 ]; }
 
-# processes_of USER: pids of the processes that run as USER.
+# processes_of USER: pids of the processes that run as USER; one that ended and waits for its parent to
+# notice does not run.
 processes_of() {
   local directory id
   id=$(id -u "$1")
   for directory in /proc/[0-9]*; do
-    [ "$(stat -c %u "$directory" 2>/dev/null)" = "$id" ] && printf '%s\n' "${directory#/proc/}"
+    [ "$(stat -c %u "$directory" 2>/dev/null)" = "$id" ] || continue
+    grep -qs '^State:.Z' "$directory/status" || printf '%s\n' "${directory#/proc/}"
   done
   return 0
 }

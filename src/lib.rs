@@ -17,6 +17,7 @@
 //! ```
 
 #![deny(unsafe_code)]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests write files and start programs"))]
 
 pub mod bundle;
 pub mod cli;

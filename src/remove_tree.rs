@@ -31,6 +31,7 @@ pub enum RemoveTreeError {
 ///
 /// # Errors
 /// See [`RemoveTreeError`]. Calling it again goes on where it stopped.
+#[expect(clippy::disallowed_methods, reason = "a role of ours")]
 pub fn remove_tree(binary: &Path, path: &Path, mappings: Option<&IdMappings>) -> Result<(), RemoveTreeError> {
     let mappings = match (sys::tree::remove(path), mappings) {
         (Ok(()), _) => return Ok(()),

@@ -1,6 +1,8 @@
 //! The default seccomp filter in a real kernel. Each check runs in a process of its own, because a
 //! filter cannot be taken off: the test starts its own binary again with [`ROLE`] set.
 
+#![expect(clippy::disallowed_methods, reason = "tests write files and start programs")]
+
 use coracle::seccomp::{Architecture, compile};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;

@@ -93,6 +93,7 @@ fn run(inner: &Inner, spec: &Spec) -> Result<std::convert::Infallible, Failure> 
     crate::sys::keyring::join_new_session().map_err(|error| ("make a session keyring", error))?;
     let program = Program::new(spec).map_err(|error| ("read the runtime spec", error))?;
     if inner.init {
+        conceal().map_err(|error| ("protect pid 1", error))?;
         match process::fork().map_err(|error| ("fork the job's process", error))? {
             ForkResult::Parent { child } => stay(inner, child),
             ForkResult::Child => {}
@@ -125,6 +126,15 @@ fn die_with_supervisor(inner: &Inner) -> io::Result<()> {
     Ok(())
 }
 
+/// The container cannot look into this process: not at its memory, descriptors, binary or command
+/// line. Before there is a job that could: its own process takes all this over until its execve.
+fn conceal() -> io::Result<()> {
+    nix::sys::prctl::set_dumpable(false)?;
+    process::overwrite_command_line(COMMAND_LINE)?;
+    nix::sys::prctl::set_name(c"coracle-init")?;
+    Ok(())
+}
+
 /// Pid 1: until the job's main process ends.
 fn stay(inner: &Inner, job: Pid) -> ! {
     if let Err((stage, error)) = serve(inner, job) {
@@ -134,10 +144,6 @@ fn stay(inner: &Inner, job: Pid) -> ! {
 }
 
 fn serve(inner: &Inner, job: Pid) -> Result<(), Failure> {
-    // The container cannot look into this process: not at its memory, descriptors or binary.
-    nix::sys::prctl::set_dumpable(false).map_err(|error| ("protect pid 1", error.into()))?;
-    process::overwrite_command_line(COMMAND_LINE).map_err(|error| ("protect pid 1", error))?;
-    nix::sys::prctl::set_name(c"coracle-init").map_err(|error| ("protect pid 1", error.into()))?;
     process::close_all_except(&[inner.report.as_fd(), inner.lifeline.as_fd()])
         .map_err(|error| ("close what pid 1 does not need", error))?;
     process::close_standard_streams();

@@ -284,8 +284,8 @@ fn pipe() -> io::Result<(File, File)> {
     Ok((reader.into(), writer.into()))
 }
 
+#[expect(clippy::disallowed_methods, reason = "a file of the kernel: the map must come in one write")]
 fn write_map(path: &'static str, text: &str) -> Result<(), UserNsError> {
-    // The kernel wants a map in one write, which this is for so few bytes.
     std::fs::write(path, text).map_err(|source| UserNsError::WriteMap { path, source })
 }
 

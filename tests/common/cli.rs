@@ -167,6 +167,16 @@ impl Coracle {
         self.inspect(all.remove(0)["id"].as_str().expect("an id"))
     }
 
+    /// The directories of unpacked layers.
+    pub fn layers(&self) -> Vec<PathBuf> {
+        let below = |directory: PathBuf| {
+            let entries = std::fs::read_dir(directory).into_iter().flatten();
+            entries.map(|entry| entry.expect("an entry").path()).collect::<Vec<_>>()
+        };
+        // One directory per kind of layer: those with one owner for all files are kept apart.
+        below(self.root().join("layers")).into_iter().flat_map(below).collect()
+    }
+
     /// The supervisor of a live execution.
     pub fn supervisor(&self, id: &str) -> Process {
         let record = self.inspect(id);

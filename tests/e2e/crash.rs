@@ -19,9 +19,7 @@ fn the_job_goes_on_when_its_front_is_killed() {
     front.process.signal(Signal::SIGKILL);
     assert!(front.process.ends_within(WITHIN_A_SECOND));
     assert_eq!(coracle.inspect(&id)["status"], "running");
-    for process in job_processes(&coracle, &id) {
-        process.signal(Signal::SIGUSR1);
-    }
+    job_processes(&coracle, &id).last().expect("the job").signal(Signal::SIGUSR1);
     coracle.run(["wait", &id]).expect_code(6);
     coracle.run(["logs", &id]).expect_code(0).expect_stdout("ready\ngot 10\n");
     // The pipe of the dead front stays open until the supervisor is gone.
@@ -107,28 +105,24 @@ fn a_killed_pid_1_ends_the_job() {
     let coracle = Coracle::new();
     let id = coracle.detach_toolbox(&[], &["sleep", "1000"]);
     until_running(&coracle, &id);
-    // Only pid 1: the others end with it, perhaps before they could be signalled.
-    let pid_1 = job_processes(&coracle, &id).into_iter().find(|process| {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid)).unwrap_or_default();
-        status.lines().any(|line| line.starts_with("NSpid:") && line.ends_with("\t1"))
-    });
-    pid_1.expect("a running container has one").signal(Signal::SIGKILL);
+    job_processes(&coracle, &id).first().expect("pid 1").signal(Signal::SIGKILL);
     coracle.run(["wait", &id]).expect_code(137);
     assert_eq!(coracle.inspect(&id)["status"], "failed");
 }
 
-/// The processes in the container of an execution.
+/// The processes in the container of an execution, in the order of their pids there: pid 1 first.
 fn job_processes(coracle: &Coracle, id: &str) -> Vec<Process> {
-    let supervisor = coracle.supervisor(id).pid;
-    let namespace = |pid: i32| {
+    // A process's pid in each pid namespace from ours inwards.
+    let pids = |pid: i32| -> Vec<i32> {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        // Its pids in each pid namespace from ours inwards: more than one inside a container.
-        status.lines().find_map(|line| line.strip_prefix("NSpid:")).map_or(0, |pids| pids.split_whitespace().count())
+        let line = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
+        line.split_whitespace().map(|pid| pid.parse().expect("a number")).collect()
     };
-    let outside = namespace(supervisor);
-    leftovers::processes(&coracle.root())
+    let depth = pids(coracle.supervisor(id).pid).len();
+    let mut inside: Vec<(i32, Process)> = leftovers::processes(&coracle.root())
         .into_iter()
-        .map(|related| related.handle)
-        .filter(|process| namespace(process.pid) > outside)
-        .collect()
+        .filter_map(|related| Some((*pids(related.handle.pid).get(depth)?, related.handle)))
+        .collect();
+    inside.sort_by_key(|(pid, _)| *pid);
+    inside.into_iter().map(|(_, process)| process).collect()
 }

@@ -2,6 +2,8 @@
 //! own and, at its end, checks that nothing of it is left on the host (`common::cli::Coracle`).
 //! Root and unprivileged users run the same tests.
 
+#![expect(clippy::disallowed_methods, reason = "tests write files and start programs")]
+
 #[path = "../common/mod.rs"]
 mod common;
 

@@ -62,7 +62,7 @@ fn a_gigabyte_through_a_small_ring_leaves_the_supervisor_small() {
     let coracle = Coracle::new();
     let image = fixture::busybox();
     // After the flood it waits for a signal, so that the supervisor is still there to be looked at.
-    let script = "dd if=/dev/zero bs=1048576 count=1024 2>/dev/null | tr '\\0' 'x' | fold -w 1023; \
+    let script = "yes $(printf %01022d 7) | head -c 1073741824; \
                   echo; echo flooded; trap 'exit 0' TERM; while :; do sleep 1000 & wait; done";
     let id = coracle.detach(&["--image", &image, "--", "sh", "-c", script]);
     until_line(&coracle, &id, "flooded");

@@ -1,6 +1,8 @@
 //! Images through the library's public API, with the built binary as unpacker: layouts built in code, a
 //! real registry, and one that misbehaves. Root runs everything twice, as itself and in a user namespace.
 
+#![expect(clippy::disallowed_methods, reason = "tests write files and start programs")]
+
 #[path = "../common/mod.rs"]
 mod common;
 

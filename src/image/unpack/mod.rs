@@ -45,6 +45,7 @@ pub enum Report {
 ///
 /// # Errors
 /// When the process cannot be started.
+#[expect(clippy::disallowed_methods, reason = "the unpacker is a role of ours")]
 pub fn spawn(binary: &Path, directory: &Path, mappings: Option<&IdMappings>) -> io::Result<Child> {
     Command::new(binary)
         .arg(ROLE)

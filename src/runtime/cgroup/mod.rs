@@ -4,6 +4,8 @@
 //! Without, limits need a cgroup that the host has given to the user: on version 2 the parent of
 //! the caller's own one, as under `systemd-run --user`; on version 1 the caller's own one.
 
+#![expect(clippy::disallowed_methods, reason = "files of the kernel: each write is whole")]
+
 mod hierarchy;
 mod settings;
 

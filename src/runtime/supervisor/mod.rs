@@ -239,6 +239,7 @@ struct Streams {
 
 /// A session of its own, nothing of the caller's but the streams it asked for, and those not under
 /// the standard numbers, where a library could write to them.
+#[expect(clippy::disallowed_methods, reason = "the supervisor has one thread and must hold no directory")]
 fn detach_from_caller() -> io::Result<Streams> {
     // Fails only for the leader of a process group, which has what it wants already.
     let _ = nix::unistd::setsid();
@@ -296,6 +297,7 @@ fn wait_until_settled(front: &OwnedFd) -> bool {
 }
 
 /// Becomes the settler.
+#[expect(clippy::disallowed_methods, reason = "the settler is a role of ours")]
 fn settle(root: &OsString, runtime: &OsString, id: &str) -> i32 {
     use std::os::unix::process::CommandExt;
     // Blocked signals and ignored SIGPIPE would be inherited.
