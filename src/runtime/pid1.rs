@@ -92,6 +92,10 @@ fn run(inner: &Inner, spec: &Spec) -> Result<std::convert::Infallible, Failure> 
     // Owned by the job's user, so after the change of credentials.
     crate::sys::keyring::join_new_session().map_err(|error| ("make a session keyring", error))?;
     let program = Program::new(spec).map_err(|error| ("read the runtime spec", error))?;
+    // Before the fork: what a job with CAP_SYS_PTRACE may do to pid 1 is then filtered like the job.
+    if let Some(filter) = &inner.seccomp {
+        crate::sys::seccomp::load(filter).map_err(|error| ("load the seccomp filter", error))?;
+    }
     if inner.init {
         conceal().map_err(|error| ("protect pid 1", error))?;
         match process::fork().map_err(|error| ("fork the job's process", error))? {
@@ -104,9 +108,6 @@ fn run(inner: &Inner, spec: &Spec) -> Result<std::convert::Infallible, Failure> 
     }
     process::reset_signals();
     inner.rlimits.apply().map_err(|error| ("set the resource limits", error.into()))?;
-    if let Some(filter) = &inner.seccomp {
-        crate::sys::seccomp::load(filter).map_err(|error| ("load the seccomp filter", error))?;
-    }
     let errno = program.execute();
     let report = Report::NotExecutable { command: program.name, errno };
     // The supervisor is gone when this fails, and with it the need to know.
