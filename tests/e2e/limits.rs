@@ -53,12 +53,12 @@ fn cpu_time_is_limited() {
         return;
     }
     let coracle = Coracle::new();
-    // A quarter of a CPU: a second of the wall clock holds a quarter of CPU time, give or take a few
-    // periods of 100 ms.
-    coracle.toolbox(&["--cpu", "0.25"], &["spin", "1"]).expect_code(0);
+    // Half a second of CPU time, of which each period of 100 ms allows 25 ms: twenty periods, however
+    // busy the host is.
+    coracle.toolbox(&["--cpu", "0.25"], &["spin", "0.5"]).expect_code(0);
     let record = coracle.only_execution();
-    let used = seconds(&record, "/usage/cpu_user_seconds") + seconds(&record, "/usage/cpu_system_seconds");
-    assert!((0.1..0.6).contains(&used), "{used} s: {record:#}");
+    let took = seconds(&record, "/duration_seconds");
+    assert!(took > 1.5, "{took} s: {record:#}");
 }
 
 #[test]
