@@ -30,6 +30,11 @@ pub enum LayoutError {
     Read { path: PathBuf, source: io::Error },
     #[error("failed to open {}: it is not an OCI layout directory (no index.json)", path.display())]
     NotALayout { path: PathBuf },
+    #[error(
+        "failed to open {}: there is no such directory; `oci:` takes the path of an OCI layout, relative to the \
+         current directory", path.display()
+    )]
+    NoDirectory { path: PathBuf },
     #[error("failed to parse {}", path.display())]
     Parse { path: PathBuf, source: serde_json::Error },
     #[error("failed to find the tag {tag} in {}: {}", path.display(), list(tags))]
@@ -67,6 +72,9 @@ impl Layout {
         let bytes = match read_bounded(&file, LARGEST_DOCUMENT) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_dir() => {
                 return Err(LayoutError::NotALayout { path: path.to_owned() });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(LayoutError::NoDirectory { path: path.to_owned() });
             }
             result => result.map_err(|source| LayoutError::Read { path: file.clone(), source })?,
         };
