@@ -19,29 +19,23 @@
 //! directory as its root and nothing else (see [`unpack`]). Decompression is the front's: it must
 //! hash what comes out.
 
-mod auth;
-mod blobs;
-mod decompress;
+mod config;
 mod digest;
-mod layer;
-mod layout;
 mod manifest;
 mod platform;
-mod pull;
+mod progress;
 mod reference;
 mod registry;
-mod staging;
+mod source;
 mod store;
 pub mod unpack;
 
-pub use auth::AuthError;
-pub use blobs::BlobError;
+pub use config::{AuthError, HostConfig};
 pub use digest::{Digest, DigestError};
-pub use layer::LayerError;
-pub use layout::{BlobProblem, LayoutError};
 pub use manifest::ManifestError;
 pub use platform::{Platform, PlatformError};
+pub use progress::{LayerProgress, Observer, PullEvent};
 pub use reference::{ImageName, ReferenceError, RegistryName};
 pub use registry::RegistryError;
-pub use staging::StagingError;
-pub use store::{Image, ImageError, ImageNote, ImageStore, PullPolicy};
+pub use source::layout::{BlobProblem, LayoutError};
+pub use store::{BlobError, Image, ImageError, ImageNote, ImageStore, LayerError, PullPolicy, StagingError};

@@ -1,109 +1,17 @@
-//! The store: what is resolved from what is there, and pulling the rest.
+//! From a name to an image: what is here, what the policy says, and where the rest comes from.
 
-use super::blobs::{BlobError, Blobs, Stored};
-use super::digest::Digest;
-use super::layer::{LayerError, ROOT};
-use super::layout::{Layout, LayoutError};
-use super::manifest::{self, Document, LayerRef, ManifestError};
-use super::platform::{self, Platform};
+use super::blobs::Stored;
 use super::pull::{self, BlobSource};
-use super::reference::{ImageName, RegistryName};
-use super::registry::{Registry, RegistryError};
-use super::staging::{Staging, StagingError};
-use super::unpack::{OPAQUE_ROOTFUL, OPAQUE_ROOTLESS, UnpackStats};
-use crate::plan::IdMappings;
-use crate::state_dir::StateDir;
-use oci_spec::image::{ImageConfiguration, ImageManifest};
-use std::collections::HashSet;
-use std::fmt;
+use super::{Candidate, Image, ImageError, ImageNote, ImageStore, PullPolicy};
+use crate::image::config::HostConfig;
+use crate::image::digest::Digest;
+use crate::image::manifest::{self, Document, ManifestError};
+use crate::image::platform::{self, Platform};
+use crate::image::reference::{ImageName, RegistryName};
+use crate::image::registry::Registry;
+use crate::image::source::layout::Layout;
+use oci_spec::image::ImageManifest;
 use std::path::{Path, PathBuf};
-
-/// When to ask the registry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PullPolicy {
-    /// Every time; the registry must answer. Layers that are here are not fetched again.
-    Always,
-    /// Every time; when the registry cannot be reached, what is here serves, with a note.
-    Newer,
-    /// When the image is not here.
-    IfNotPresent,
-    /// Not at all.
-    Never,
-}
-
-/// An image that is ready to be run.
-#[derive(Debug, Clone)]
-pub struct Image {
-    /// Of the image's own manifest, not of an index that led to it. For a registry reference the
-    /// caller records it and passes it as `known` the next time.
-    pub manifest_digest: Digest,
-    pub config: ImageConfiguration,
-    /// Root directories of the layers, lowest (base) first, none twice: ready for an overlay mount.
-    /// Empty for an image without content.
-    pub layers: Vec<PathBuf>,
-    /// True when something was fetched or unpacked for it.
-    pub pulled: bool,
-    /// What the user should know.
-    pub notes: Vec<ImageNote>,
-}
-
-/// Something that went otherwise than one may expect. For the user's eyes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ImageNote {
-    /// The registry was not reached and the image that was here is used.
-    Offline { name: String, reason: String },
-    /// The image is not made for this host, and no platform was asked for.
-    OtherPlatform { wanted: Platform, found: Platform },
-    /// A damaged file of the store, got again.
-    Replaced { path: PathBuf },
-    /// Parts of a layer that were left out or changed.
-    Unpacked { diff_id: Digest, stats: UnpackStats },
-}
-
-/// An image could not be resolved. Nothing half-made is in the store.
-#[derive(Debug, thiserror::Error)]
-pub enum ImageError {
-    #[error(transparent)]
-    Layout(#[from] LayoutError),
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
-    #[error("failed to use the image {name}")]
-    Manifest { name: String, source: ManifestError },
-    #[error("failed to get the layer {digest} of {name}")]
-    Layer { name: String, digest: Digest, source: Box<LayerError> },
-    #[error("failed to find {name} in the store, and the pull policy is never; pull it first or choose another policy")]
-    NotPresent { name: String },
-    #[error("failed to use {name}: {} is damaged, and the pull policy is never; choose another policy to get it again", path.display())]
-    Damaged { name: String, path: PathBuf },
-    #[error(transparent)]
-    Store(#[from] BlobError),
-    #[error(transparent)]
-    Staging(#[from] StagingError),
-    #[error("failed to complete the work on {name}: a worker thread ended early")]
-    Worker { name: String },
-}
-
-/// Images on this machine. Cheap to open and to clone; any number of processes may use one state root
-/// at once.
-#[derive(Debug, Clone)]
-pub struct ImageStore {
-    pub(super) blobs: Blobs,
-    /// Parent of the layers' directories.
-    pub(super) layers: PathBuf,
-    pub(super) staging: Staging,
-    pub(super) largest_layer: Option<u64>,
-}
-
-/// Manifest and config of one image, verified, and where its layers are to be found.
-pub(super) struct Candidate {
-    pub name: String,
-    pub manifest_digest: Digest,
-    pub manifest: Vec<u8>,
-    pub config_bytes: Vec<u8>,
-    pub config: ImageConfiguration,
-    pub layers: Vec<LayerRef>,
-    pub notes: Vec<ImageNote>,
-}
 
 /// What the store has for a digest.
 enum Found {
@@ -114,66 +22,13 @@ enum Found {
 
 /// The platform to look for, and whether the user named it.
 #[derive(Clone, Copy)]
-struct Wanted<'a> {
-    platform: &'a Platform,
-    is_explicit: bool,
+pub(super) struct Wanted<'a> {
+    pub platform: &'a Platform,
+    pub is_explicit: bool,
 }
 
 impl ImageStore {
-    /// `binary` is a `coracle` program for the roles, `mappings` what containers run under: `None` for
-    /// root's.
-    pub fn open(state: &StateDir, mappings: Option<IdMappings>, binary: PathBuf) -> ImageStore {
-        // With a single mapping all owners become one. Such layers are of no use once there are more
-        // ids, so they have a place of their own.
-        let is_single = mappings.as_ref().is_some_and(IdMappings::is_single);
-        ImageStore {
-            blobs: Blobs::new(state.blobs()),
-            layers: state.layers().join(if is_single { "sha256-single-id" } else { "sha256" }),
-            staging: Staging { directory: state.staging(), binary, mappings },
-            largest_layer: None,
-        }
-    }
-
-    /// Refuses layers of more than `bytes` unpacked. No limit by default.
-    #[must_use]
-    pub fn with_largest_layer(mut self, bytes: u64) -> ImageStore {
-        self.largest_layer = Some(bytes);
-        self
-    }
-
-    /// Makes the image of `name` for `platform` (default: the host's) available and returns it.
-    ///
-    /// `known` is the manifest digest that this registry reference had when it was last resolved. What
-    /// is here already takes a few file reads and no network. A layer that several images or processes
-    /// want at once is fetched once. Dropping the future stops the work; what is half made is removed
-    /// by the threads that made it.
-    ///
-    /// # Errors
-    /// See [`ImageError`].
-    pub async fn resolve(
-        &self,
-        name: &ImageName,
-        policy: PullPolicy,
-        platform: Option<&Platform>,
-        known: Option<&Digest>,
-    ) -> Result<Image, ImageError> {
-        let host = Platform::host();
-        let wanted = Wanted { platform: platform.unwrap_or(&host), is_explicit: platform.is_some() };
-        match name {
-            ImageName::Layout { path, tag } => self.resolve_layout(name, path, tag.as_deref(), policy, wanted).await,
-            ImageName::Registry(reference) => self.resolve_registry(reference, policy, wanted, known).await,
-        }
-    }
-
-    /// Removes what pulls that were killed have left. Blocks.
-    ///
-    /// # Errors
-    /// [`ImageError::Staging`]; everything that could be removed is.
-    pub fn sweep(&self) -> Result<(), ImageError> {
-        Ok(self.staging.sweep()?)
-    }
-
-    async fn resolve_layout(
+    pub(super) async fn resolve_layout(
         &self,
         name: &ImageName,
         path: &Path,
@@ -197,7 +52,7 @@ impl ImageStore {
         pull::complete(self, candidate, BlobSource::Layout(Box::new(layout))).await
     }
 
-    async fn resolve_registry(
+    pub(super) async fn resolve_registry(
         &self,
         name: &RegistryName,
         policy: PullPolicy,
@@ -330,42 +185,6 @@ impl ImageStore {
         }
         Err(failed(ManifestError::TooDeep(MOST_NESTED)))
     }
-
-    /// The directory of a layer, there or not.
-    pub(super) fn layer(&self, diff_id: &Digest) -> PathBuf {
-        self.layers.join(diff_id.hex())
-    }
-
-    /// The image, if all its layers are there.
-    pub(super) fn image(&self, candidate: &Candidate, pulled: bool) -> Option<Image> {
-        let opaque = if self.staging.mappings.is_some() { OPAQUE_ROOTLESS } else { OPAQUE_ROOTFUL };
-        if !candidate.layers.iter().all(|layer| self.layer(&layer.diff_id).is_dir()) {
-            return None;
-        }
-        let mut layers = Vec::with_capacity(candidate.layers.len());
-        let mut seen = HashSet::new();
-        for layer in candidate.layers.iter().rev() {
-            // Overlayfs refuses a directory that is there twice. The upper one covers the lower whole.
-            if !seen.insert(&layer.diff_id) {
-                continue;
-            }
-            let root = self.layer(&layer.diff_id).join(ROOT);
-            // Overlayfs does not look at this mark on the root of a layer.
-            let hides_the_rest = xattr::get(&root, opaque).is_ok_and(|value| value.as_deref() == Some(b"y"));
-            layers.push(root);
-            if hides_the_rest {
-                break;
-            }
-        }
-        layers.reverse();
-        Some(Image {
-            manifest_digest: candidate.manifest_digest.clone(),
-            config: candidate.config.clone(),
-            layers,
-            pulled,
-            notes: candidate.notes.clone(),
-        })
-    }
 }
 
 /// How many indexes may lead to a manifest.
@@ -401,33 +220,6 @@ fn candidate(
 async fn open_registry(name: &RegistryName) -> Result<Registry, ImageError> {
     let text = name.to_string();
     let name = name.clone();
-    let opened = tokio::task::spawn_blocking(move || Registry::open(&name)).await;
+    let opened = tokio::task::spawn_blocking(move || Registry::open(&name, &HostConfig::load()?)).await;
     Ok(opened.map_err(|_| ImageError::Worker { name: text })??)
-}
-
-impl fmt::Display for ImageNote {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ImageNote::Offline { name, reason } => write!(f, "using the {name} that is here: {reason}"),
-            ImageNote::OtherPlatform { wanted, found } => {
-                write!(f, "the image is made for {found}, this host is {wanted}")
-            }
-            ImageNote::Replaced { path } => write!(f, "{} was damaged and has been got again", path.display()),
-            ImageNote::Unpacked { diff_id, stats } => {
-                write!(f, "layer {diff_id}:")?;
-                let mut separator = " ";
-                for (count, what) in [
-                    (stats.squashed_owners, "entries have no owner of their own for want of subordinate ids"),
-                    (stats.skipped_devices, "device nodes were left out, which only root can make"),
-                    (stats.skipped_xattrs, "extended attributes were left out"),
-                ] {
-                    if count > 0 {
-                        write!(f, "{separator}{count} {what}")?;
-                        separator = "; ";
-                    }
-                }
-                Ok(())
-            }
-        }
-    }
 }

@@ -1,13 +1,13 @@
 //! Makes the layers of an image that are not there yet, several at a time.
 
-use super::digest::Digest;
 use super::layer::{self, Job, LayerError, Piece, Source};
-use super::layout::Layout;
-use super::manifest::LayerRef;
-use super::registry::Registry;
 use super::staging::{LayerLock, Staging, StagingError};
-use super::store::{Candidate, Image, ImageError, ImageNote, ImageStore};
-use super::unpack::UnpackStats;
+use super::{Candidate, Image, ImageError, ImageNote, ImageStore};
+use crate::image::digest::Digest;
+use crate::image::manifest::LayerRef;
+use crate::image::registry::Registry;
+use crate::image::source::layout::Layout;
+use crate::image::unpack::UnpackStats;
 use futures_util::StreamExt;
 use std::collections::HashSet;
 use std::io;

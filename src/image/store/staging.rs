@@ -8,7 +8,7 @@
 //! The kernel drops a lock with its holder, however that ends, so what lies in the directory while
 //! nobody holds the lock is garbage, after a crash of a process or of the host alike.
 
-use super::digest::Digest;
+use crate::image::digest::Digest;
 use crate::plan::IdMappings;
 use crate::remove_tree::{RemoveTreeError, remove_tree};
 use nix::errno::Errno;

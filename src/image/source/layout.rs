@@ -1,9 +1,9 @@
 //! OCI layout directories.
 //! <https://github.com/opencontainers/image-spec/blob/main/image-layout.md>
 
-use super::digest::Digest;
-use super::manifest::{self, Document, LARGEST_DOCUMENT, ManifestError};
-use super::platform::Platform;
+use crate::image::digest::Digest;
+use crate::image::manifest::{self, Document, LARGEST_DOCUMENT, ManifestError};
+use crate::image::platform::Platform;
 use oci_spec::image::{Descriptor, ImageIndex, ImageManifest};
 use std::fs::File;
 use std::io::{self, Read};
@@ -104,7 +104,7 @@ impl Layout {
             match manifest::parse(&bytes).map_err(failed)? {
                 Document::Manifest(manifest) => return Ok((digest, bytes, *manifest)),
                 Document::Index(index) => {
-                    let chosen = super::platform::choose(index.manifests(), platform);
+                    let chosen = crate::image::platform::choose(index.manifests(), platform);
                     let wanted = Box::new(platform.clone());
                     descriptor =
                         chosen.map_err(|offered| failed(ManifestError::NoPlatform { wanted, offered }))?.clone();
@@ -170,10 +170,12 @@ impl Layout {
         }
         match named.as_slice() {
             [only] => Ok(only.clone()),
-            several => super::platform::choose(several, platform).cloned().map_err(|offered| LayoutError::Manifest {
-                path: self.path.join("index.json"),
-                source: ManifestError::NoPlatform { wanted: Box::new(platform.clone()), offered },
-            }),
+            several => {
+                crate::image::platform::choose(several, platform).cloned().map_err(|offered| LayoutError::Manifest {
+                    path: self.path.join("index.json"),
+                    source: ManifestError::NoPlatform { wanted: Box::new(platform.clone()), offered },
+                })
+            }
         }
     }
 }

@@ -1,9 +1,8 @@
 //! Credentials for registries, from the configuration that Docker keeps.
 //! <https://docs.docker.com/reference/cli/docker/login/#credential-stores>
 
-use super::reference::RegistryName;
 use docker_credential::{CredentialRetrievalError, DockerCredential};
-use oci_distribution::secrets::RegistryAuth;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::PathBuf;
@@ -25,30 +24,52 @@ pub enum AuthError {
     IdentityToken { registry: String, path: PathBuf },
 }
 
-/// What to present to the registry of `name`; anonymous when nothing is configured for it. May run a
+/// What to present to a registry.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Credentials {
+    Anonymous,
+    Basic {
+        user: String,
+        password: String,
+    },
+    /// An OAuth 2 refresh token, to be exchanged for access tokens.
+    /// <https://distribution.github.io/distribution/spec/auth/oauth/>
+    IdentityToken(String),
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Credentials::Anonymous => f.write_str("Anonymous"),
+            Credentials::Basic { user, .. } => write!(f, "Basic({user}, …)"),
+            Credentials::IdentityToken(_) => f.write_str("IdentityToken(…)"),
+        }
+    }
+}
+
+/// What to present to `registry`; anonymous when nothing is configured for it. May run a
 /// credential helper, so it blocks.
 ///
 /// # Errors
 /// See [`AuthError`]: what is configured wrongly is not passed over.
-pub fn credentials(name: &RegistryName) -> Result<RegistryAuth, AuthError> {
-    let Some(path) = config_path() else { return Ok(RegistryAuth::Anonymous) };
+pub(super) fn find(registry: &str, _repository: &str) -> Result<Credentials, AuthError> {
+    let Some(path) = config_path() else { return Ok(Credentials::Anonymous) };
     let file = match File::open(&path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(RegistryAuth::Anonymous),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Credentials::Anonymous),
         Err(source) => return Err(AuthError::Open { path, source }),
     };
-    let registry = name.registry();
     let key = if registry == "docker.io" { DOCKER_HUB_KEY } else { registry };
     match docker_credential::get_credential_from_reader(BufReader::new(file), key) {
-        Ok(DockerCredential::UsernamePassword(user, password)) => Ok(RegistryAuth::Basic(user, password)),
+        Ok(DockerCredential::UsernamePassword(user, password)) => Ok(Credentials::Basic { user, password }),
         Ok(DockerCredential::IdentityToken(_)) => Err(AuthError::IdentityToken { registry: registry.to_owned(), path }),
-        Err(CredentialRetrievalError::NoCredentialConfigured) => Ok(RegistryAuth::Anonymous),
+        Err(CredentialRetrievalError::NoCredentialConfigured) => Ok(Credentials::Anonymous),
         Err(source) => Err(AuthError::Retrieve { registry: registry.to_owned(), path, source }),
     }
 }
 
 /// `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`.
-pub fn config_path() -> Option<PathBuf> {
+fn config_path() -> Option<PathBuf> {
     let directory = std::env::var_os("DOCKER_CONFIG").map(PathBuf::from);
     let directory = directory.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker")));
     directory.map(|directory| directory.join("config.json"))

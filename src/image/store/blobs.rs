@@ -1,7 +1,7 @@
 //! The store's own copies of manifests, indexes and configs: `blobs/sha256/HEX`.
 
-use super::digest::Digest;
-use super::manifest::LARGEST_DOCUMENT;
+use crate::image::digest::Digest;
+use crate::image::manifest::LARGEST_DOCUMENT;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;

@@ -1,10 +1,10 @@
 //! Registries, over the distribution protocol.
 //! <https://github.com/opencontainers/distribution-spec/blob/main/spec.md>
 
-use super::auth::{self, AuthError};
-use super::digest::Digest;
-use super::manifest::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
-use super::reference::RegistryName;
+use crate::image::config::{AuthError, ConfigError, Credentials, HostConfig};
+use crate::image::digest::Digest;
+use crate::image::manifest::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
+use crate::image::reference::RegistryName;
 use futures_util::{Stream, StreamExt};
 use oci_distribution::Reference;
 use oci_distribution::client::{Client, ClientConfig, ClientProtocol};
@@ -30,6 +30,8 @@ pub struct Registry {
 /// A registry did not give what was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error(transparent)]
     Auth(#[from] AuthError),
     #[error("failed to set up the connection to {registry}")]
@@ -73,8 +75,14 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError::Auth`], [`RegistryError::SetUp`].
-    pub fn open(name: &RegistryName) -> Result<Registry, RegistryError> {
-        let auth = auth::credentials(name)?;
+    pub fn open(name: &RegistryName, config: &HostConfig) -> Result<Registry, RegistryError> {
+        let endpoints = config.endpoints(name)?;
+        let endpoint = endpoints.last().expect("the registry itself is always among its endpoints");
+        let auth = match config.credentials(endpoint)? {
+            Credentials::Anonymous => RegistryAuth::Anonymous,
+            Credentials::Basic { user, password } => RegistryAuth::Basic(user, password),
+            Credentials::IdentityToken(token) => RegistryAuth::Bearer(token),
+        };
         // Fails when a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let config = |without_certificates| ClientConfig {

@@ -3,11 +3,11 @@
 //! before size, both digests and the unpacker's result are good.
 
 use super::decompress::decompress;
-use super::digest::Digest;
-use super::manifest::LayerRef;
-use super::registry::RegistryError;
 use super::staging::{LayerLock, Staging, StagingError};
-use super::unpack::{self, Report, UnpackError, UnpackStats};
+use crate::image::digest::Digest;
+use crate::image::manifest::LayerRef;
+use crate::image::registry::RegistryError;
+use crate::image::unpack::{self, Report, UnpackError, UnpackStats};
 use bytes::{Buf, Bytes};
 use nix::fcntl::{FcntlArg, fcntl};
 use sha2::{Digest as _, Sha256};

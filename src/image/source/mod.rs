@@ -1,0 +1,3 @@
+//! Images that lie in files on this machine.
+
+pub mod layout;
