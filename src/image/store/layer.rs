@@ -6,6 +6,7 @@ use super::decompress::decompress;
 use super::staging::{LayerLock, Staging, StagingError};
 use crate::image::digest::Digest;
 use crate::image::manifest::LayerRef;
+use crate::image::progress::Meter;
 use crate::image::registry::RegistryError;
 use crate::image::unpack::{self, Report, UnpackError, UnpackStats};
 use bytes::{Buf, Bytes};
@@ -97,6 +98,7 @@ pub struct Job {
     /// Bytes of tar.
     pub largest: Option<u64>,
     pub cancelled: Arc<AtomicBool>,
+    pub meter: Meter,
 }
 
 /// Makes the layer and publishes it. Blocks, and must run on a thread that lives until it returns: the
@@ -105,12 +107,12 @@ pub struct Job {
 /// # Errors
 /// See [`LayerError`].
 pub fn make(job: Job) -> Result<UnpackStats, LayerError> {
-    let Job { layer, source, staging, lock, target, largest, cancelled } = job;
+    let Job { layer, source, staging, lock, target, largest, cancelled, meter } = job;
     let staged = staging.stage(&layer.diff_id, &lock)?;
     let root = staged.path().join(ROOT);
     let created = std::fs::DirBuilder::new().mode(0o755).create(&root);
     created.map_err(|source| StagingError::Io { action: "create the directory", path: root.clone(), source })?;
-    let mut incoming = Incoming::open(source, layer.size, cancelled)?;
+    let mut incoming = Incoming::open(source, layer.size, cancelled, meter)?;
     let unpacker = Unpacker::start(&staging, &root)?;
     let stats = match transfer(&mut incoming, unpacker, largest) {
         Ok((diff_id, report)) => {
@@ -222,6 +224,7 @@ struct Incoming {
     received: u64,
     expected: u64,
     cancelled: Arc<AtomicBool>,
+    meter: Meter,
     ended: bool,
     /// Why reading failed; the readers above see only an I/O error.
     failure: Option<LayerError>,
@@ -233,7 +236,7 @@ enum Pieces {
 }
 
 impl Incoming {
-    fn open(source: Source, expected: u64, cancelled: Arc<AtomicBool>) -> Result<Incoming, LayerError> {
+    fn open(source: Source, expected: u64, cancelled: Arc<AtomicBool>, meter: Meter) -> Result<Incoming, LayerError> {
         let source = match source {
             Source::Stream(receiver) => Pieces::Stream(receiver),
             Source::File(path) => match File::open(&path) {
@@ -243,7 +246,7 @@ impl Incoming {
         };
         let current = Bytes::new();
         let hash = Sha256::new();
-        Ok(Incoming { source, current, hash, received: 0, expected, cancelled, ended: false, failure: None })
+        Ok(Incoming { source, current, hash, received: 0, expected, cancelled, meter, ended: false, failure: None })
     }
 
     /// The next piece that is not empty; empty at the end.
@@ -279,6 +282,7 @@ impl Incoming {
                 return Err(LayerError::TooLong { expected: self.expected });
             }
             self.hash.update(&piece);
+            self.meter.advance(self.received);
             return Ok(piece);
         }
     }

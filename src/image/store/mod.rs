@@ -16,6 +16,7 @@ pub use staging::StagingError;
 use crate::image::digest::Digest;
 use crate::image::manifest::{LayerRef, ManifestError};
 use crate::image::platform::Platform;
+use crate::image::progress::{Observer, Reporter};
 use crate::image::reference::ImageName;
 use crate::image::registry::RegistryError;
 use crate::image::source::layout::LayoutError;
@@ -91,6 +92,7 @@ pub struct ImageStore {
     pub(super) layers: PathBuf,
     pub(super) staging: Staging,
     pub(super) largest_layer: Option<u64>,
+    pub(super) reporter: Reporter,
 }
 
 /// Manifest and config of one image, verified, and where its layers are to be found.
@@ -116,7 +118,15 @@ impl ImageStore {
             layers: state.layers().join(if is_single { "sha256-single-id" } else { "sha256" }),
             staging: Staging { directory: state.staging(), binary, mappings },
             largest_layer: None,
+            reporter: Reporter::default(),
         }
+    }
+
+    /// Tells `observer` what pulls do. By default nobody is told, which costs nothing.
+    #[must_use]
+    pub fn with_observer(mut self, observer: Observer) -> ImageStore {
+        self.reporter = Reporter::new(observer);
+        self
     }
 
     /// Refuses layers of more than `bytes` unpacked. No limit by default.

@@ -1,10 +1,11 @@
 //! Makes the layers of an image that are not there yet, several at a time.
 
 use super::layer::{self, Job, LayerError, Piece, Source};
-use super::staging::{LayerLock, Staging, StagingError};
+use super::staging::{LayerLock, StagingError};
 use super::{Candidate, Image, ImageError, ImageNote, ImageStore};
 use crate::image::digest::Digest;
 use crate::image::manifest::LayerRef;
+use crate::image::progress::{LayerProgress, PullEvent};
 use crate::image::registry::Registry;
 use crate::image::source::layout::Layout;
 use crate::image::unpack::UnpackStats;
@@ -42,6 +43,7 @@ pub async fn complete(store: &ImageStore, candidate: Candidate, source: BlobSour
     if let Err(error) = tokio::task::spawn_blocking(move || sweeper.sweep()).await.map_err(worker)? {
         tracing::warn!(%error, "staging area not swept");
     }
+    store.reporter.tell(|| started(store, &candidate));
     let mut seen = HashSet::new();
     let missing = candidate.layers.iter().filter(|layer| seen.insert(&layer.diff_id));
     let mut missing = missing.filter(|layer| !store.layer(&layer.diff_id).is_dir()).cloned();
@@ -75,7 +77,21 @@ pub async fn complete(store: &ImageStore, candidate: Candidate, source: BlobSour
     store.blobs.write(&candidate.manifest)?;
     let mut image = store.image(&candidate, true).ok_or_else(|| ImageError::NotPresent { name: name.clone() })?;
     image.notes.extend(notes);
+    let digest = &image.manifest_digest;
+    store.reporter.tell(|| PullEvent::Finished { image: name.clone(), digest: digest.clone() });
     Ok(image)
+}
+
+fn started(store: &ImageStore, candidate: &Candidate) -> PullEvent {
+    let mut seen = HashSet::new();
+    let layers = candidate.layers.iter().filter(|layer| seen.insert(&layer.diff_id));
+    let layers = layers.map(|layer| LayerProgress {
+        layer: layer.blob.clone(),
+        size: layer.size,
+        present: store.layer(&layer.diff_id).is_dir(),
+    });
+    let digest = candidate.manifest_digest.clone();
+    PullEvent::Started { image: candidate.name.clone(), digest, layers: layers.collect() }
 }
 
 fn note(diff_id: Digest, stats: UnpackStats) -> Option<ImageNote> {
@@ -91,6 +107,9 @@ async fn one(
     mut cancelled: watch::Receiver<bool>,
 ) -> (LayerRef, Result<Option<UnpackStats>, LayerError>) {
     let made = make(&store, &source, &layer, &mut cancelled).await;
+    if made.is_ok() {
+        store.reporter.tell(|| PullEvent::Done { layer: layer.blob.clone() });
+    }
     (layer, made)
 }
 
@@ -101,7 +120,7 @@ async fn make(
     cancelled: &mut watch::Receiver<bool>,
 ) -> Result<Option<UnpackStats>, LayerError> {
     let lock = tokio::select! {
-        lock = lock(&store.staging, &layer.diff_id) => lock?,
+        lock = lock(store, layer) => lock?,
         () = called_off(cancelled) => return Err(LayerError::Cancelled),
     };
     let target = store.layer(&layer.diff_id);
@@ -109,6 +128,7 @@ async fn make(
         return Ok(None);
     }
     create_parent(&target)?;
+    let meter = store.reporter.begin(&layer.blob);
     let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
     let job = |source| Job {
         layer: layer.clone(),
@@ -118,6 +138,7 @@ async fn make(
         target,
         largest: store.largest_layer,
         cancelled: stop.0.clone(),
+        meter,
     };
     let ended = |_| LayerError::Cancelled;
     match source {
@@ -171,11 +192,13 @@ async fn called_off(cancelled: &mut watch::Receiver<bool>) {
 
 /// Takes the lock of a layer, waiting on a thread of its own while another has it: that thread is in
 /// nobody's way when the wait is given up.
-async fn lock(staging: &Staging, diff_id: &Digest) -> Result<LayerLock, StagingError> {
+async fn lock(store: &ImageStore, layer: &LayerRef) -> Result<LayerLock, StagingError> {
+    let (staging, diff_id) = (&store.staging, &layer.diff_id);
     if let Some(lock) = staging.try_lock(diff_id)? {
         return Ok(lock);
     }
     tracing::debug!(%diff_id, "waiting for another process to make this layer");
+    store.reporter.tell(|| PullEvent::Waiting { layer: layer.blob.clone() });
     let (sender, receiver) = oneshot::channel();
     let (waiting, diff_id) = (staging.clone(), diff_id.clone());
     std::thread::spawn(move || {
