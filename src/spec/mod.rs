@@ -100,5 +100,5 @@ pub use quantity::{parse_bytes, parse_cpu_millis};
 pub use reader::Lookup;
 pub use resources::{DEFAULT_PIDS_LIMIT, MIN_MEMORY, UNLIMITED};
 pub use security::CAPABILITIES;
-pub use service::DEFAULT_LOG_SIZE;
+pub use service::{DEFAULT_LOG_SIZE, parse_platform};
 pub use value_error::ValueError;
