@@ -6,7 +6,7 @@ use super::prepare::{Host, own_mappings};
 use super::roles;
 use super::settle::Settler;
 use super::started::{Notice, Started, Stdio};
-use crate::image::ImageStore;
+use crate::image::{GcPolicy, ImageStore, Observer};
 use crate::log;
 use crate::record::{Execution, NewExecution, Query, Record, Status};
 use crate::runtime::state::LiveState;
@@ -17,6 +17,7 @@ use crate::sys::mount::read_only_view;
 use crate::sys::process::ProcessIdentity;
 use crate::sys::readable;
 use crate::sys::tree;
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -39,11 +40,28 @@ pub struct JobExecutorConfig {
     pub root: Option<PathBuf>,
     /// A coracle binary; `None`: this program, which then has to call [`init`](super::init).
     pub binary: Option<PathBuf>,
+    pub images: ImageConfig,
+}
+
+/// How images are pulled and kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageConfig {
+    /// What is removed by itself after a pull; by default nothing is.
+    pub gc: GcPolicy,
+    /// Most bytes that one layer may hold unpacked; `None`: the store's own limit.
+    pub max_layer_bytes: Option<u64>,
+    /// How many times larger than its blob a layer may be; `None`: the store's own limit.
+    pub max_ratio: Option<u32>,
+    /// Layers worked on at once; `None`: the store's own number.
+    pub parallel_layers: Option<usize>,
 }
 
 /// The executor on one state root. Clones share it.
-#[derive(Debug, Clone)]
-pub struct JobExecutor(Arc<Inner>);
+#[derive(Clone)]
+pub struct JobExecutor {
+    inner: Arc<Inner>,
+    observer: Option<Observer>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -65,45 +83,52 @@ impl JobExecutor {
         };
         let state = StateDir::open(config.root.as_deref())?;
         let record = Record::open(&state)?;
-        let executor = JobExecutor(Arc::new(Inner { state, record, binary }));
+        let executor = JobExecutor { inner: Arc::new(Inner { state, record, binary }), observer: None };
         executor.settler().reconcile()?;
         executor.sweep_staging();
         Ok(executor)
+    }
+
+    /// The same executor, whose pulls, loads and starts tell `observer` how they get on.
+    #[must_use]
+    pub fn with_observer(mut self, observer: Observer) -> JobExecutor {
+        self.observer = Some(observer);
+        self
     }
 
     /// Removes what pulls that were killed have left. Nothing depends on it, so a failure is left to
     /// the next one who opens the store.
     fn sweep_staging(&self) {
         let is_empty = |path: &Path| std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
-        if is_empty(&self.0.state.staging()) {
+        if is_empty(&self.inner.state.staging()) {
             return;
         }
-        let swept = own_mappings()
-            .map_err(ExecError::from)
-            .and_then(|(mappings, _)| Ok(ImageStore::open(&self.0.state, mappings, self.0.binary.clone()).sweep()?));
+        let swept = own_mappings().map_err(ExecError::from).and_then(|(mappings, _)| {
+            Ok(ImageStore::open(&self.inner.state, mappings, self.inner.binary.clone()).sweep()?)
+        });
         if let Err(error) = swept {
             tracing::warn!(%error, "unfinished pulls are left in the store");
         }
     }
 
     pub(super) fn settler(&self) -> Settler<'_> {
-        Settler { state: &self.0.state, record: &self.0.record, binary: &self.0.binary }
+        Settler { state: &self.inner.state, record: &self.inner.record, binary: &self.inner.binary }
     }
 
     pub(super) fn execution_dir(&self, id: &JobExecutionId) -> ExecutionDir {
-        self.0.state.execution(id.as_str())
+        self.inner.state.execution(id.as_str())
     }
 
     pub(super) fn state(&self) -> &StateDir {
-        &self.0.state
+        &self.inner.state
     }
 
     pub(super) fn record(&self) -> &Record {
-        &self.0.record
+        &self.inner.record
     }
 
     pub(super) fn binary(&self) -> &Path {
-        &self.0.binary
+        &self.inner.binary
     }
 
     /// Starts an execution of `job`. Returns when its record is durable and its supervisor may run
@@ -121,7 +146,7 @@ impl JobExecutor {
     ) -> Result<Started, ExecError> {
         let host = Host::probe(job)?;
         let id = JobExecutionId::new();
-        self.0.record.insert(&NewExecution {
+        self.inner.record.insert(&NewExecution {
             id: id.0.clone(),
             job_name: job.name.clone(),
             deployment: job.deployment.clone(),
@@ -136,7 +161,7 @@ impl JobExecutor {
         let mut pending = Pending { executor: self, id: Some(&id) };
         // The sync goes on while the container is made; nothing runs before it is done.
         let this = self.clone();
-        let durable = tokio::task::spawn_blocking(move || this.0.record.make_durable());
+        let durable = tokio::task::spawn_blocking(move || this.inner.record.make_durable());
         let started = self.launch(&id, job, host, stdio, durable, notice).await;
         pending.id = None;
         if let Err(error) = &started
@@ -171,7 +196,7 @@ impl JobExecutor {
         if let Ok(synced) = durable.await {
             synced?;
         }
-        if !self.0.record.activate(id.as_str(), &digest, &format!("{id}-{}", job.init_steps.len()), &identity)? {
+        if !self.inner.record.activate(id.as_str(), &digest, &format!("{id}-{}", job.init_steps.len()), &identity)? {
             return Err(ExecError::CancelledBeforeStart { id: id.clone() });
         }
         // A supervisor that is gone by now is found out by whoever waits for it.
@@ -192,25 +217,25 @@ impl JobExecutor {
         let view = self.read_only_binary();
         let program = match &view {
             Some(view) => PathBuf::from(format!("/proc/self/fd/{}", view.as_raw_fd())),
-            None => self.0.binary.clone(),
+            None => self.inner.binary.clone(),
         };
         Command::new(program)
             .arg0("coracle")
             .arg(role::SUPERVISE)
-            .args([self.0.state.root(), self.0.state.runtime()])
+            .args([self.inner.state.root(), self.inner.state.runtime()])
             .arg(id.as_str())
             .env_clear()
             .stdin(control)
             .stdout(stream())
             .stderr(stream())
             .spawn()
-            .map_err(|source| ExecError::Spawn { binary: self.0.binary.clone(), source })
+            .map_err(|source| ExecError::Spawn { binary: self.inner.binary.clone(), source })
     }
 
     /// The binary on a read-only mount, where this process may make one: supervisor and pid 1 then run
     /// from it. Where it may not, the launcher sees to that.
     fn read_only_binary(&self) -> Option<OwnedFd> {
-        let is_own = self.0.binary == Path::new(roles::OWN_BINARY);
+        let is_own = self.inner.binary == Path::new(roles::OWN_BINARY);
         (is_own && nix::unistd::geteuid().is_root()).then(read_only_view)?.ok()
     }
 
@@ -219,7 +244,7 @@ impl JobExecutor {
     /// # Errors
     /// None or several do.
     pub async fn resolve(&self, prefix: &str) -> Result<JobExecutionId, ExecError> {
-        let mut ids = self.0.record.find_prefix(prefix)?;
+        let mut ids = self.inner.record.find_prefix(prefix)?;
         match ids.len() {
             0 => Err(ExecError::NotFound { prefix: prefix.to_owned() }),
             1 => Ok(JobExecutionId(ids.remove(0))),
@@ -228,13 +253,13 @@ impl JobExecutor {
     }
 
     fn row(&self, id: &JobExecutionId) -> Result<Execution, ExecError> {
-        self.0.record.get(id.as_str())?.ok_or_else(|| ExecError::NotFound { prefix: id.to_string() })
+        self.inner.record.get(id.as_str())?.ok_or_else(|| ExecError::NotFound { prefix: id.to_string() })
     }
 
     fn with_live_state(&self, row: Execution) -> JobExecution {
         // Between two supervisors' writes or after a crash there is none to show.
         let live = (row.status == Status::Active)
-            .then(|| LiveState::read(&self.0.state.execution(&row.id).state()).ok().flatten())
+            .then(|| LiveState::read(&self.inner.state.execution(&row.id).state()).ok().flatten())
             .flatten();
         JobExecution::new(row, live)
     }
@@ -259,7 +284,7 @@ impl JobExecutor {
             // The record does not know the two live stages apart, so their limit is applied below.
             limit: query.limit.filter(|_| query.statuses.is_empty()),
         };
-        let rows = self.0.record.list(&recorded)?;
+        let rows = self.inner.record.list(&recorded)?;
         let mut found: Vec<JobExecution> = rows.into_iter().map(|row| self.with_live_state(row)).collect();
         if !query.statuses.is_empty() {
             found.retain(|execution| query.statuses.contains(&execution.status.filter()));
@@ -306,7 +331,7 @@ impl JobExecutor {
             if row.status.is_terminal() {
                 return Err(ended(self.with_live_state(row).status.to_string()));
             }
-            if self.0.record.cancel_pending(id.as_str(), jiff::Timestamp::now())? {
+            if self.inner.record.cancel_pending(id.as_str(), jiff::Timestamp::now())? {
                 return Ok(());
             }
             let directory = self.execution_dir(id);
@@ -337,7 +362,7 @@ impl JobExecutor {
         let directory = self.execution_dir(id);
         // First the files: a crash in between leaves a record that can be removed again.
         tree::remove(directory.path()).map_err(ExecError::io("remove", directory.path()))?;
-        Ok(self.0.record.remove(id.as_str())?)
+        Ok(self.inner.record.remove(id.as_str())?)
     }
 
     /// The log, for reading now or following.
@@ -351,6 +376,12 @@ impl JobExecutor {
             return Err(ExecError::NoLog { id: id.clone() });
         }
         Ok(log::Reader::open(&path)?)
+    }
+}
+
+impl fmt::Debug for JobExecutor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobExecutor").field("root", &self.inner.state.root()).finish_non_exhaustive()
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod error;
 mod executor;
+mod images;
 mod model;
 mod prepare;
 mod roles;
@@ -13,7 +14,13 @@ mod settle;
 mod started;
 
 pub use error::ExecError;
-pub use executor::{JobExecutor, JobExecutorConfig};
+pub use executor::{ImageConfig, JobExecutor, JobExecutorConfig};
+pub use images::{ImageDetails, ImageSummary, LayerDetails, LoadInput, PullOptions, PulledImage};
 pub use model::{JobExecution, JobExecutionId, JobStatus, JobTrigger, ListQuery, StatusFilter, UnknownStatus};
 pub use roles::init;
+// What the functions above speak of.
+pub use crate::image::{
+    Digest, DropReason, DroppedReference, GcPolicy, GcReport, KeepReason, KeptReference, LayerProgress, Observer,
+    Platform, PlatformError, PullEvent, Removed, RemovedKind,
+};
 pub use started::{Notice, Started, Stdio};

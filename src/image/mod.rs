@@ -21,6 +21,7 @@
 
 mod config;
 mod digest;
+mod gc;
 mod manifest;
 mod platform;
 mod progress;
@@ -32,6 +33,7 @@ pub mod unpack;
 
 pub use config::{AuthError, HostConfig};
 pub use digest::{Digest, DigestError};
+pub use gc::{DropReason, DroppedReference, GcPolicy, GcReport, KeepReason, KeptReference, Removed, RemovedKind};
 pub use manifest::ManifestError;
 pub use platform::{Platform, PlatformError};
 pub use progress::{LayerProgress, Observer, PullEvent};
