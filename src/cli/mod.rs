@@ -14,26 +14,31 @@
 //! | 126 | the job's command cannot be executed |
 //! | 127 | the job's command was not found |
 //!
-//! Every other command exits with 0 or 125.
+//! `pull` and `load` exit with 128 + n when signal n interrupted them, and with 125 when an image could not be
+//! got; the others are got all the same. Every other command exits with 0 or 125.
 
 mod args;
 mod error;
 mod executions;
 mod human;
+mod images;
 mod interrupts;
 mod json;
 mod logs;
 mod output;
+mod progress;
 mod ps;
 mod run;
+mod tally;
 mod validate;
 
-use crate::exec::{JobExecutor, JobExecutorConfig};
+use crate::exec::{GcPolicy, JobExecutor, JobExecutorConfig};
 use crate::outcome::EXIT_ENGINE;
 use crate::state_dir::ROOT_VARIABLE;
-use args::{Cli, Command};
+use args::{Cli, Command, FetchArgs, ImageCommand};
 use clap::{CommandFactory, Parser};
 use error::CliError;
+use progress::Progress;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -50,8 +55,8 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(usage(&error)),
     };
-    start_tracing(cli.verbose);
-    match dispatch(cli) {
+    let has_diagnostics = start_tracing(cli.verbose);
+    match dispatch(cli, has_diagnostics) {
         Ok(code) => ExitCode::from(code),
         Err(error) => ExitCode::from(error.report()),
     }
@@ -70,16 +75,19 @@ fn usage(error: &clap::Error) -> u8 {
     EXIT_ENGINE
 }
 
-fn start_tracing(verbose: bool) {
+/// True when there will be diagnostics.
+fn start_tracing(verbose: bool) -> bool {
     let asked = std::env::var(LOG_VARIABLE).ok().filter(|filter| !filter.is_empty());
-    let Some(filter) = asked.or_else(|| verbose.then(|| "coracle=debug".to_owned())) else { return };
+    let Some(filter) = asked.or_else(|| verbose.then(|| "coracle=debug".to_owned())) else { return false };
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_writer(std::io::stderr)
         .init();
+    true
 }
 
-fn dispatch(cli: Cli) -> Result<u8, CliError> {
+fn dispatch(cli: Cli, has_diagnostics: bool) -> Result<u8, CliError> {
+    let progress = |args: &FetchArgs| Progress::new(args, has_diagnostics);
     let root = cli.root.or_else(|| std::env::var_os(ROOT_VARIABLE).filter(|root| !root.is_empty()).map(PathBuf::from));
     match cli.command {
         Command::Validate(args) => validate::validate(&args),
@@ -88,7 +96,26 @@ fn dispatch(cli: Cli) -> Result<u8, CliError> {
         Command::Run(args) => {
             // What is wrong with the job is found before anything is made on disk.
             let jobs = run::jobs(&args)?;
-            with_executor(root, async |executor| run::run(executor, &args, jobs).await)
+            with_executor(root, async |executor| run::run(executor, &args, jobs, progress(&args.fetch)).await)
+        }
+        Command::Pull(args) | Command::Image(ImageCommand::Pull(args)) => {
+            with_executor(root, async |executor| images::pull(executor, &args, progress(&args.fetch)).await)
+        }
+        Command::Load(args) | Command::Image(ImageCommand::Load(args)) => {
+            let input = images::load_input(&args)?;
+            with_executor(root, async |executor| images::load(executor, &args, input, progress(&args.fetch)).await)
+        }
+        Command::Images(args) | Command::Image(ImageCommand::Ls(args)) => {
+            with_executor(root, async |executor| images::list(executor, &args).await)
+        }
+        Command::Rmi(args) | Command::Image(ImageCommand::Rm(args)) => {
+            with_executor(root, async |executor| images::remove(executor, &args).await)
+        }
+        Command::Image(ImageCommand::Inspect(args)) => {
+            with_executor(root, async |executor| images::inspect(executor, &args).await)
+        }
+        Command::Image(ImageCommand::Gc(args)) => {
+            with_executor(root, async |executor| images::collect(executor, &args, &GcPolicy::default()).await)
         }
         Command::Ps(args) => with_executor(root, async |executor| ps::ps(executor, &args).await),
         Command::Logs(args) => with_executor(root, async |executor| logs::logs(executor, &args).await),

@@ -8,6 +8,7 @@ use super::settle::Settler;
 use super::started::{Notice, Started, Stdio};
 use crate::image::{GcPolicy, ImageStore, Observer};
 use crate::log;
+use crate::plan::IdMappings;
 use crate::record::{Execution, NewExecution, Query, Record, Status};
 use crate::runtime::state::LiveState;
 use crate::runtime::{cancel, control, role};
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::process::Command;
+use tokio::sync::watch;
 
 /// How often an execution that has no supervisor yet is looked at while it is waited for.
 const PENDING_POLL: Duration = Duration::from_millis(100);
@@ -68,6 +70,8 @@ struct Inner {
     state: StateDir,
     record: Record,
     binary: PathBuf,
+    /// Every pull under way holds a receiver.
+    pulls: watch::Sender<()>,
 }
 
 impl JobExecutor {
@@ -83,7 +87,10 @@ impl JobExecutor {
         };
         let state = StateDir::open(config.root.as_deref())?;
         let record = Record::open(&state)?;
-        let executor = JobExecutor { inner: Arc::new(Inner { state, record, binary }), observer: None };
+        let executor = JobExecutor {
+            inner: Arc::new(Inner { state, record, binary, pulls: watch::Sender::new(()) }),
+            observer: None,
+        };
         executor.settler().reconcile()?;
         executor.sweep_staging();
         Ok(executor)
@@ -96,6 +103,21 @@ impl JobExecutor {
         self
     }
 
+    /// Waits until pulls, loads and starts of this executor that were dropped have removed what was half
+    /// made. A program that ends without it leaves that to the next one that opens the store.
+    pub async fn finish_pulls(&self) {
+        self.inner.pulls.closed().await;
+    }
+
+    pub(super) fn image_store(&self, mappings: Option<IdMappings>) -> ImageStore {
+        let store = ImageStore::open(&self.inner.state, mappings, self.inner.binary.clone());
+        let store = store.with_work(self.inner.pulls.subscribe());
+        match &self.observer {
+            Some(observer) => store.with_observer(observer.clone()),
+            None => store,
+        }
+    }
+
     /// Removes what pulls that were killed have left. Nothing depends on it, so a failure is left to
     /// the next one who opens the store.
     fn sweep_staging(&self) {
@@ -103,9 +125,8 @@ impl JobExecutor {
         if is_empty(&self.inner.state.staging()) {
             return;
         }
-        let swept = own_mappings().map_err(ExecError::from).and_then(|(mappings, _)| {
-            Ok(ImageStore::open(&self.inner.state, mappings, self.inner.binary.clone()).sweep()?)
-        });
+        let swept =
+            own_mappings().map_err(ExecError::from).and_then(|(mappings, _)| Ok(self.image_store(mappings).sweep()?));
         if let Err(error) = swept {
             tracing::warn!(%error, "unfinished pulls are left in the store");
         }
@@ -125,10 +146,6 @@ impl JobExecutor {
 
     pub(super) fn record(&self) -> &Record {
         &self.inner.record
-    }
-
-    pub(super) fn binary(&self) -> &Path {
-        &self.inner.binary
     }
 
     /// Starts an execution of `job`. Returns when its record is durable and its supervisor may run

@@ -5,7 +5,7 @@ use super::executor::JobExecutor;
 use super::model::JobExecutionId;
 use super::started::Notice;
 use crate::bundle::{self, Bundle, HostFacts, Place};
-use crate::image::{self, Image, ImageName, ImageStore};
+use crate::image::{self, Image, ImageName};
 use crate::plan::{IdMappings, Overlay, PLAN_VERSION, Plan};
 use crate::runtime::cgroup;
 use crate::seccomp;
@@ -90,7 +90,7 @@ impl JobExecutor {
         notice: &mut dyn FnMut(Notice),
     ) -> Result<Image, ExecError> {
         let name = ImageName::parse(&job.image.name)?;
-        let store = ImageStore::open(self.state(), mappings, self.binary().to_owned());
+        let store = self.image_store(mappings);
         // A digest that an older version wrote in another form is looked up again.
         let known = self.record().image_digest(&job.image.name)?.and_then(|text| text.parse::<image::Digest>().ok());
         let policy = match job.image.pull_policy {

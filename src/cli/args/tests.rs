@@ -1,5 +1,6 @@
 use super::*;
 use clap::CommandFactory;
+use std::time::Duration;
 
 fn run(arguments: &[&str]) -> Box<RunArgs> {
     let arguments = ["coracle", "run"].iter().chain(arguments);

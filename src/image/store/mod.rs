@@ -11,7 +11,7 @@ mod staging;
 pub use blobs::BlobError;
 pub use layer::LayerError;
 pub use note::ImageNote;
-pub use staging::StagingError;
+pub use staging::{StagingError, Work};
 
 use crate::image::digest::Digest;
 use crate::image::manifest::{LayerRef, ManifestError};
@@ -116,7 +116,7 @@ impl ImageStore {
         ImageStore {
             blobs: Blobs::new(state.blobs()),
             layers: state.layers().join(if is_single { "sha256-single-id" } else { "sha256" }),
-            staging: Staging { directory: state.staging(), binary, mappings },
+            staging: Staging { directory: state.staging(), binary, mappings, work: None },
             largest_layer: None,
             reporter: Reporter::default(),
         }
@@ -133,6 +133,14 @@ impl ImageStore {
     #[must_use]
     pub fn with_largest_layer(mut self, bytes: u64) -> ImageStore {
         self.largest_layer = Some(bytes);
+        self
+    }
+
+    /// Keeps `work` until this store, its clones and every thread that makes or removes a layer for them
+    /// have ended: when its sender is closed, dropped futures of this store have left nothing half made.
+    #[must_use]
+    pub fn with_work(mut self, work: Work) -> ImageStore {
+        self.staging.work = Some(work);
         self
     }
 

@@ -1,7 +1,7 @@
 //! Makes the layers of an image that are not there yet, several at a time.
 
 use super::layer::{self, Job, LayerError, Piece, Source};
-use super::staging::{LayerLock, StagingError};
+use super::staging::{LayerLock, Staging, StagingError};
 use super::{Candidate, Image, ImageError, ImageNote, ImageStore};
 use crate::image::digest::Digest;
 use crate::image::manifest::LayerRef;
@@ -200,7 +200,9 @@ async fn lock(store: &ImageStore, layer: &LayerRef) -> Result<LayerLock, Staging
     tracing::debug!(%diff_id, "waiting for another process to make this layer");
     store.reporter.tell(|| PullEvent::Waiting { layer: layer.blob.clone() });
     let (sender, receiver) = oneshot::channel();
-    let (waiting, diff_id) = (staging.clone(), diff_id.clone());
+    // Who only waits leaves nothing behind.
+    let waiting = Staging { work: None, ..staging.clone() };
+    let diff_id = diff_id.clone();
     std::thread::spawn(move || {
         // Nobody waits any more: the lock is dropped at once.
         let _ = sender.send(waiting.lock(&diff_id));

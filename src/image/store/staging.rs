@@ -25,7 +25,12 @@ pub struct Staging {
     /// For removing what holds subordinate ids.
     pub binary: PathBuf,
     pub mappings: Option<IdMappings>,
+    /// What shows the opener of the store that something is being made here.
+    pub work: Option<Work>,
 }
+
+/// Held by whoever works in a store; the sender's `closed` waits until all have ended.
+pub type Work = tokio::sync::watch::Receiver<()>;
 
 /// The exclusive right to make one layer. Ends when dropped.
 #[derive(Debug)]
