@@ -15,14 +15,16 @@ const MOST_BARS: usize = 20;
 /// Terminals with fewer columns get numbers without bars.
 const NARROW: u16 = 60;
 
-/// All bars on the terminal.
+/// What is on the terminal: nothing, or the bars of one pull.
+#[derive(Default)]
 pub(super) struct Bars {
-    area: MultiProgress,
     pull: Option<Pull>,
 }
 
 /// A pull under way.
 struct Pull {
+    area: MultiProgress,
+    #[expect(dead_code, reason = "a bar that is dropped disappears")]
     title: ProgressBar,
     layers: Vec<Layer>,
     total: ProgressBar,
@@ -48,15 +50,11 @@ struct Styles {
 }
 
 impl Bars {
-    pub(super) fn new() -> Bars {
-        Bars { area: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()), pull: None }
-    }
-
     pub(super) fn event(&mut self, event: &PullEvent) {
         match event {
             PullEvent::Started { image, layers, .. } => {
                 self.clear();
-                self.pull = Pull::new(&self.area, image, layers);
+                self.pull = Pull::new(image, layers);
             }
             PullEvent::Retrying { what, attempt, pause, reason } => {
                 self.message(&retrying(what, *attempt, *pause, reason));
@@ -76,7 +74,10 @@ impl Bars {
 
     /// Writes whole lines above the bars.
     pub(super) fn message(&self, text: &str) {
-        self.area.suspend(|| output::complain(text));
+        match &self.pull {
+            Some(pull) => pull.area.suspend(|| output::complain(text)),
+            None => output::complain(text),
+        }
     }
 
     pub(super) fn redraw(&self) {
@@ -88,18 +89,17 @@ impl Bars {
     /// Leaves the terminal as it was.
     pub(super) fn clear(&mut self) {
         if let Some(pull) = self.pull.take() {
-            pull.layers.iter().filter_map(|layer| layer.bar.as_ref()).for_each(ProgressBar::finish_and_clear);
-            pull.title.finish_and_clear();
-            pull.total.finish_and_clear();
+            // A terminal that is gone needs no clearing.
+            let _ = pull.area.clear();
+            // Bars that end would draw the others once more.
+            pull.area.set_draw_target(ProgressDrawTarget::hidden());
         }
-        // A terminal that is gone needs no clearing.
-        let _ = self.area.clear();
     }
 
     fn layer(&mut self, digest: &Digest, received: Option<u64>, state: &'static str) {
         let Some(pull) = &mut self.pull else { return };
         let Some(layer) = pull.layers.iter_mut().find(|layer| layer.digest == *digest) else { return };
-        let (area, styles, total) = (&self.area, &pull.styles, &pull.total);
+        let (area, styles, total) = (&pull.area, &pull.styles, &pull.total);
         let bar = layer.bar.get_or_insert_with(|| layer_bar(area, styles, total, digest, layer.size));
         if let Some(received) = received {
             layer.received = received.min(layer.size);
@@ -122,7 +122,7 @@ impl Bars {
             }
         } else if let Some(bar) = layer.bar.take() {
             bar.finish_and_clear();
-            self.area.remove(&bar);
+            pull.area.remove(&bar);
         }
         pull.count();
     }
@@ -130,7 +130,7 @@ impl Bars {
 
 impl Pull {
     /// `None` when there is nothing to get.
-    fn new(area: &MultiProgress, image: &str, layers: &[LayerProgress]) -> Option<Pull> {
+    fn new(image: &str, layers: &[LayerProgress]) -> Option<Pull> {
         let missing: Vec<_> = layers.iter().filter(|layer| !layer.present).collect();
         if missing.is_empty() {
             return None;
@@ -140,18 +140,20 @@ impl Pull {
         let most = MOST_BARS.min(usize::from(rows).saturating_sub(3));
         let all = missing.len() <= most;
         let styles = Styles::new(columns);
-        let title = area.add(ProgressBar::new(0).with_style(styles.title.clone()));
+        let area = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+        let title = ProgressBar::new(0).with_style(styles.title.clone()).with_message(output::printable(image));
+        let title = area.add(title);
         let total = ProgressBar::new(missing.iter().map(|layer| layer.size).sum());
         let total = area.add(total.with_style(styles.total.clone()).with_prefix("total"));
+        title.tick();
         let layers = missing
             .into_iter()
             .map(|layer| {
-                let bar = all.then(|| layer_bar(area, &styles, &total, &layer.layer, layer.size));
+                let bar = all.then(|| layer_bar(&area, &styles, &total, &layer.layer, layer.size));
                 Layer { digest: layer.layer.clone(), size: layer.size, received: 0, bar }
             })
             .collect();
-        title.set_message(output::printable(image));
-        let pull = Pull { title, layers, total, styles, all, started: Instant::now() };
+        let pull = Pull { area, title, layers, total, styles, all, started: Instant::now() };
         pull.count();
         Some(pull)
     }
@@ -167,10 +169,9 @@ impl Pull {
 }
 
 fn layer_bar(area: &MultiProgress, styles: &Styles, total: &ProgressBar, digest: &Digest, size: u64) -> ProgressBar {
-    let bar = area.insert_before(total, ProgressBar::new(size));
-    bar.set_style(styles.layer.clone());
-    bar.set_prefix(short(digest).to_owned());
-    bar.set_message("queued");
+    let bar = ProgressBar::new(size).with_style(styles.layer.clone());
+    let bar = area.insert_before(total, bar.with_prefix(short(digest).to_owned()).with_message("queued"));
+    bar.tick();
     bar
 }
 

@@ -152,7 +152,7 @@ impl Drawer {
 }
 
 fn draw_bars(steps: &Receiver<Step>) {
-    let mut bars = Bars::new();
+    let mut bars = Bars::default();
     loop {
         match steps.recv_timeout(REDRAW) {
             Ok(Step::Event(event)) => bars.event(&event),
