@@ -6,7 +6,7 @@ use super::prepare::{Host, own_mappings};
 use super::roles;
 use super::settle::Settler;
 use super::started::{Notice, Started, Stdio};
-use crate::image::{GcPolicy, ImageStore, Observer};
+use crate::image::{GcPolicy, Observer};
 use crate::log;
 use crate::record::{Execution, NewExecution, Query, Record, Status};
 use crate::runtime::state::LiveState;
@@ -22,10 +22,11 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::process::Command;
+use tokio::task::JoinHandle;
 
 /// How often an execution that has no supervisor yet is looked at while it is waited for.
 const PENDING_POLL: Duration = Duration::from_millis(100);
@@ -68,6 +69,9 @@ struct Inner {
     state: StateDir,
     record: Record,
     binary: PathBuf,
+    images: ImageConfig,
+    /// The automatic collection that is under way.
+    collection: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl JobExecutor {
@@ -83,7 +87,10 @@ impl JobExecutor {
         };
         let state = StateDir::open(config.root.as_deref())?;
         let record = Record::open(&state)?;
-        let executor = JobExecutor { inner: Arc::new(Inner { state, record, binary }), observer: None };
+        let executor = JobExecutor {
+            inner: Arc::new(Inner { state, record, binary, images: config.images, collection: Mutex::default() }),
+            observer: None,
+        };
         executor.settler().reconcile()?;
         executor.sweep_staging();
         Ok(executor)
@@ -103,9 +110,8 @@ impl JobExecutor {
         if is_empty(&self.inner.state.staging()) {
             return;
         }
-        let swept = own_mappings().map_err(ExecError::from).and_then(|(mappings, _)| {
-            Ok(ImageStore::open(&self.inner.state, mappings, self.inner.binary.clone()).sweep()?)
-        });
+        let swept =
+            own_mappings().map_err(ExecError::from).and_then(|(mappings, _)| Ok(self.image_store(mappings).sweep()?));
         if let Err(error) = swept {
             tracing::warn!(%error, "unfinished pulls are left in the store");
         }
@@ -129,6 +135,16 @@ impl JobExecutor {
 
     pub(super) fn binary(&self) -> &Path {
         &self.inner.binary
+    }
+
+    pub(super) fn image_config(&self) -> &ImageConfig {
+        &self.inner.images
+    }
+
+    /// The automatic collection that is under way, if any.
+    pub(super) fn collection(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        // A panic elsewhere leaves a handle or none, and either is right.
+        self.inner.collection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts an execution of `job`. Returns when its record is durable and its supervisor may run
@@ -181,7 +197,7 @@ impl JobExecutor {
         durable: tokio::task::JoinHandle<Result<(), crate::record::RecordError>>,
         notice: &mut dyn FnMut(Notice),
     ) -> Result<Started, ExecError> {
-        let digest = self.prepare(id, job, host, notice).await?;
+        let prepared = self.prepare(id, job, host, notice).await?;
         let (ours, theirs) = StdUnixStream::pair().map_err(ExecError::io("make a socket for", id.as_str()))?;
         let stdin = match stdio {
             Stdio::Attached { stdin: true } => Some(io::stdin()),
@@ -196,11 +212,15 @@ impl JobExecutor {
         if let Ok(synced) = durable.await {
             synced?;
         }
+        let digest = prepared.manifest_digest.to_string();
         if !self.inner.record.activate(id.as_str(), &digest, &format!("{id}-{}", job.init_steps.len()), &identity)? {
             return Err(ExecError::CancelledBeforeStart { id: id.clone() });
         }
         // A supervisor that is gone by now is found out by whoever waits for it.
         let _ = control::send(ours.as_fd(), control::GO, None);
+        if prepared.pulled {
+            self.collect_in_background(prepared.reference);
+        }
         let control = ours
             .set_nonblocking(true)
             .and_then(|()| UnixStream::from_std(ours))
