@@ -67,6 +67,8 @@ pub enum ExecError {
         executions.iter().map(JobExecutionId::as_str).collect::<Vec<_>>().join(", ")
     )]
     ImageInUse { reference: String, executions: Vec<JobExecutionId> },
+    #[error("failed to inspect the image {reference}: {problem}")]
+    ImageIncomplete { reference: String, problem: String },
     #[error("execution {id} belongs to a process that does not answer")]
     Unreachable { id: JobExecutionId },
 }

@@ -6,9 +6,8 @@ use super::prepare::{Host, own_mappings};
 use super::roles;
 use super::settle::Settler;
 use super::started::{Notice, Started, Stdio};
-use crate::image::{GcPolicy, ImageStore, Observer};
+use crate::image::{GcPolicy, Observer};
 use crate::log;
-use crate::plan::IdMappings;
 use crate::record::{Execution, NewExecution, Query, Record, Status};
 use crate::runtime::state::LiveState;
 use crate::runtime::{cancel, control, role};
@@ -23,11 +22,12 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::process::Command;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// How often an execution that has no supervisor yet is looked at while it is waited for.
 const PENDING_POLL: Duration = Duration::from_millis(100);
@@ -72,6 +72,9 @@ struct Inner {
     binary: PathBuf,
     /// Every pull under way holds a receiver.
     pulls: watch::Sender<()>,
+    images: ImageConfig,
+    /// The automatic collection that is under way.
+    collection: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl JobExecutor {
@@ -88,7 +91,14 @@ impl JobExecutor {
         let state = StateDir::open(config.root.as_deref())?;
         let record = Record::open(&state)?;
         let executor = JobExecutor {
-            inner: Arc::new(Inner { state, record, binary, pulls: watch::Sender::new(()) }),
+            inner: Arc::new(Inner {
+                state,
+                record,
+                binary,
+                pulls: watch::Sender::new(()),
+                images: config.images,
+                collection: Mutex::default(),
+            }),
             observer: None,
         };
         executor.settler().reconcile()?;
@@ -109,13 +119,13 @@ impl JobExecutor {
         self.inner.pulls.closed().await;
     }
 
-    pub(super) fn image_store(&self, mappings: Option<IdMappings>) -> ImageStore {
-        let store = ImageStore::open(&self.inner.state, mappings, self.inner.binary.clone());
-        let store = store.with_work(self.inner.pulls.subscribe());
-        match &self.observer {
-            Some(observer) => store.with_observer(observer.clone()),
-            None => store,
-        }
+    /// What a pull holds while it is under way; see [`JobExecutor::finish_pulls`].
+    pub(super) fn pull_under_way(&self) -> watch::Receiver<()> {
+        self.inner.pulls.subscribe()
+    }
+
+    pub(super) fn observer(&self) -> Option<&Observer> {
+        self.observer.as_ref()
     }
 
     /// Removes what pulls that were killed have left. Nothing depends on it, so a failure is left to
@@ -146,6 +156,20 @@ impl JobExecutor {
 
     pub(super) fn record(&self) -> &Record {
         &self.inner.record
+    }
+
+    pub(super) fn binary(&self) -> &Path {
+        &self.inner.binary
+    }
+
+    pub(super) fn image_config(&self) -> &ImageConfig {
+        &self.inner.images
+    }
+
+    /// The automatic collection that is under way, if any.
+    pub(super) fn collection(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        // A panic elsewhere leaves a handle or none, and either is right.
+        self.inner.collection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts an execution of `job`. Returns when its record is durable and its supervisor may run
@@ -198,7 +222,7 @@ impl JobExecutor {
         durable: tokio::task::JoinHandle<Result<(), crate::record::RecordError>>,
         notice: &mut dyn FnMut(Notice),
     ) -> Result<Started, ExecError> {
-        let digest = self.prepare(id, job, host, notice).await?;
+        let prepared = self.prepare(id, job, host, notice).await?;
         let (ours, theirs) = StdUnixStream::pair().map_err(ExecError::io("make a socket for", id.as_str()))?;
         let stdin = match stdio {
             Stdio::Attached { stdin: true } => Some(io::stdin()),
@@ -213,11 +237,15 @@ impl JobExecutor {
         if let Ok(synced) = durable.await {
             synced?;
         }
+        let digest = prepared.manifest_digest.to_string();
         if !self.inner.record.activate(id.as_str(), &digest, &format!("{id}-{}", job.init_steps.len()), &identity)? {
             return Err(ExecError::CancelledBeforeStart { id: id.clone() });
         }
         // A supervisor that is gone by now is found out by whoever waits for it.
         let _ = control::send(ours.as_fd(), control::GO, None);
+        if prepared.pulled {
+            self.collect_in_background(prepared.reference);
+        }
         let control = ours
             .set_nonblocking(true)
             .and_then(|()| UnixStream::from_std(ours))

@@ -1,12 +1,19 @@
 //! Images: pulling, loading, listing and removing them, and collecting what nothing needs any more.
 
+use super::collect::LiveExecution;
 use super::error::ExecError;
 use super::executor::JobExecutor;
 use super::model::JobExecutionId;
-use crate::image::{Digest, GcPolicy, GcReport, Platform};
+use super::prepare::own_mappings;
+use super::references::{KnownReference, Wanted};
+use crate::image::{Digest, GcReport, ImageError, ImageName, ImageStore, Inventory, Platform, StoredImage};
 use crate::spec::PullPolicy;
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
+
+/// How much of a digest has to be given.
+const LEAST_DIGITS: usize = 12;
 
 /// How to pull or load.
 #[derive(Debug, Clone)]
@@ -111,8 +118,23 @@ impl JobExecutor {
     /// # Errors
     /// A name that is none, a registry that does not answer, a full disk, …
     pub async fn pull(&self, reference: &str, options: &PullOptions) -> Result<PulledImage, ExecError> {
-        let _ = options;
-        Err(ExecError::ImageNotFound { reference: reference.to_owned() })
+        let (mappings, note) = own_mappings()?;
+        let store = self.image_store(mappings);
+        let wanted = Wanted { policy: options.policy, platform: options.platform.as_ref() };
+        let image = self.resolve_image(&store, reference, wanted).await?;
+        drop(image.lease);
+        if image.pulled {
+            self.collect_in_background(image.reference.clone());
+        }
+        let notes = note.iter().map(ToString::to_string).chain(image.notes.iter().map(ToString::to_string)).collect();
+        Ok(PulledImage {
+            platform: Platform::of_config(&image.config),
+            reference: image.reference,
+            digest: image.digest,
+            manifest_digest: image.manifest_digest,
+            pulled: image.pulled,
+            notes,
+        })
     }
 
     /// Takes every image of an archive or layout into the store, under the names that it gives them.
@@ -129,7 +151,16 @@ impl JobExecutor {
     /// # Errors
     /// When the record or the store cannot be read.
     pub async fn images(&self) -> Result<Vec<ImageSummary>, ExecError> {
-        Ok(Vec::new())
+        let store = self.own_store()?;
+        let lease = store.lease().await?;
+        let this = self.clone();
+        blocking(move || {
+            let _lease = lease;
+            let live = this.live_executions()?;
+            let known = this.known_references()?;
+            known.into_iter().map(|known| Ok(Examined::new(&store, known)?.summary(&store, &live))).collect()
+        })
+        .await
     }
 
     /// One image by reference, digest, or at least twelve digits of one.
@@ -137,7 +168,20 @@ impl JobExecutor {
     /// # Errors
     /// [`ExecError::ImageNotFound`], [`ExecError::AmbiguousImage`], or its documents cannot be read.
     pub async fn inspect_image(&self, reference: &str) -> Result<ImageDetails, ExecError> {
-        Err(ExecError::ImageNotFound { reference: reference.to_owned() })
+        let store = self.own_store()?;
+        let lease = store.lease().await?;
+        let (this, text) = (self.clone(), reference.to_owned());
+        blocking(move || {
+            let _lease = lease;
+            let found = this.find_images(&store, &text)?;
+            // Several names of one digest are one image.
+            let is_one = found.iter().all(|other| other.known.digest == found[0].known.digest);
+            if !is_one {
+                return Err(ambiguous(text, &found));
+            }
+            found[0].details(&store, &this.live_executions()?)
+        })
+        .await
     }
 
     /// Drops a reference (or, by digest, the only one of an image; with `force` all of them), then
@@ -147,21 +191,141 @@ impl JobExecutor {
     /// # Errors
     /// [`ExecError::ImageNotFound`], [`ExecError::AmbiguousImage`], [`ExecError::ImageInUse`].
     pub async fn remove_image(&self, reference: &str, force: bool) -> Result<GcReport, ExecError> {
-        let _ = force;
-        Err(ExecError::ImageNotFound { reference: reference.to_owned() })
+        let store = self.own_store()?;
+        let (this, text) = (self.clone(), reference.to_owned());
+        let drop = blocking(move || {
+            let found = this.find_images(&store, &text)?;
+            if found.len() > 1 && !force {
+                return Err(ambiguous(text, &found));
+            }
+            let live = this.live_executions()?;
+            for examined in found.iter().filter(|_| !force) {
+                let executions = examined.used_by(&live);
+                if !executions.is_empty() {
+                    let reference = examined.known.reference.clone();
+                    return Err(ExecError::ImageInUse { reference, executions });
+                }
+            }
+            Ok(found.into_iter().map(|examined| examined.known.reference).collect::<BTreeSet<_>>())
+        })
+        .await?;
+        self.collect_dropped(drop).await
     }
 
-    /// Drops the references that `policy` chooses, then removes what nothing needs any more. With
-    /// `dry_run` nothing is changed, and the report says what would be.
-    ///
-    /// # Errors
-    /// When the record or the store cannot be read. What cannot be removed is in the report.
-    pub async fn collect_images(&self, policy: &GcPolicy, dry_run: bool) -> Result<GcReport, ExecError> {
-        let _ = (policy, dry_run);
-        Ok(GcReport::default())
+    fn own_store(&self) -> Result<ImageStore, ExecError> {
+        Ok(self.image_store(own_mappings()?.0))
     }
 
-    /// Waits for the automatic collection that a pull of this executor may have started. A program that
-    /// ends without it loses nothing: the next collection finishes the work.
-    pub async fn finish_collection(&self) {}
+    /// The references that `text` means: the one of that name, else those of that digest. Never none.
+    fn find_images(&self, store: &ImageStore, text: &str) -> Result<Vec<Examined>, ExecError> {
+        let known = self.known_references()?;
+        let complete = ImageName::parse(text).ok().and_then(|name| name.complete().ok()).map(|name| name.to_string());
+        if let Some(known) = known.iter().find(|known| Some(&known.reference) == complete.as_ref()) {
+            return Ok(vec![Examined::new(store, known.clone())?]);
+        }
+        let digits = text.strip_prefix("sha256:").unwrap_or(text);
+        let is_prefix = digits.len() >= LEAST_DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let mut found = Vec::new();
+        for known in known.into_iter().filter(|_| is_prefix) {
+            let examined = Examined::new(store, known)?;
+            let manifests = examined.inventory.images.iter().map(|image| &image.manifest_digest);
+            if manifests.chain([&examined.known.digest]).any(|digest| digest.hex().starts_with(digits)) {
+                found.push(examined);
+            }
+        }
+        if found.is_empty() { Err(ExecError::ImageNotFound { reference: text.to_owned() }) } else { Ok(found) }
+    }
+}
+
+/// A reference, and what the store has of it.
+struct Examined {
+    known: KnownReference,
+    inventory: Inventory,
+}
+
+impl Examined {
+    fn new(store: &ImageStore, known: KnownReference) -> Result<Examined, ExecError> {
+        Ok(Examined { inventory: store.inventory(&known.digest)?, known })
+    }
+
+    fn image(&self) -> Option<&StoredImage> {
+        self.inventory.image_for(&Platform::host())
+    }
+
+    fn used_by(&self, live: &[LiveExecution]) -> Vec<JobExecutionId> {
+        let images: BTreeSet<&Digest> = self.inventory.images.iter().map(|image| &image.manifest_digest).collect();
+        let users = live.iter().filter(|live| live.uses(&self.known.reference, &images));
+        users.map(|live| JobExecutionId(live.id().to_owned())).collect()
+    }
+
+    fn summary(&self, store: &ImageStore, live: &[LiveExecution]) -> ImageSummary {
+        let image = self.image();
+        let mut seen = BTreeSet::new();
+        let (mut size, mut unpacked_size, mut problem) =
+            (self.inventory.documents.values().sum::<u64>(), 0, self.inventory.problem.clone());
+        for layer in self.inventory.images.iter().flat_map(|image| &image.layers) {
+            if !seen.insert(&layer.diff_id) {
+                continue;
+            }
+            size += layer.size;
+            let stored = store.stored_layer(&layer.diff_id);
+            match stored.unpacked_bytes {
+                Some(bytes) => unpacked_size += bytes,
+                None => {
+                    let what = if stored.is_broken { "damaged" } else { "missing" };
+                    problem.get_or_insert_with(|| format!("its layer {} is {what}", layer.diff_id));
+                }
+            }
+        }
+        ImageSummary {
+            reference: self.known.reference.clone(),
+            digest: self.known.digest.clone(),
+            manifest_digest: image.map(|image| image.manifest_digest.clone()),
+            platforms: self.inventory.images.iter().map(|image| image.platform.clone()).collect(),
+            created: image.and_then(|image| image.config.created().as_ref()?.parse().ok()),
+            pulled_at: self.known.pulled_at,
+            used_at: self.known.used_at,
+            size,
+            unpacked_size,
+            in_use: self.used_by(live),
+            problem: problem.map(|problem| format!("{problem}; pull it again, or remove it")),
+        }
+    }
+
+    fn details(&self, store: &ImageStore, live: &[LiveExecution]) -> Result<ImageDetails, ExecError> {
+        let summary = self.summary(store, live);
+        let Some(image) = self.image() else {
+            let reference = summary.reference;
+            return Err(ExecError::ImageIncomplete { reference, problem: summary.problem.unwrap_or_default() });
+        };
+        let layers = image.layers.iter().zip(image.manifest.layers()).map(|(layer, descriptor)| {
+            let stored = store.stored_layer(&layer.diff_id);
+            LayerDetails {
+                digest: layer.blob.clone(),
+                diff_id: layer.diff_id.clone(),
+                media_type: descriptor.media_type().to_string(),
+                size: layer.size,
+                present: stored.unpacked_bytes.is_some(),
+                unpacked_size: stored.unpacked_bytes,
+                path: stored.root,
+            }
+        });
+        let layers = layers.collect();
+        // It was read as an image config before.
+        let config = serde_json::from_slice(&image.config_bytes).unwrap_or_default();
+        Ok(ImageDetails { summary, config, layers })
+    }
+}
+
+fn ambiguous(reference: String, found: &[Examined]) -> ExecError {
+    let references = found.iter().map(|examined| examined.known.reference.clone()).collect();
+    ExecError::AmbiguousImage { reference, references }
+}
+
+/// Runs what reads many files on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ExecError> + Send + 'static,
+) -> Result<T, ExecError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| ImageError::Worker { name: "the images".to_owned() })?
 }

@@ -4,11 +4,13 @@
 //! no state of its own beyond open files: any number of them, in any number of processes, may work on
 //! one state root, and any of them may die at any moment.
 
+mod collect;
 mod error;
 mod executor;
 mod images;
 mod model;
 mod prepare;
+mod references;
 mod roles;
 mod settle;
 mod started;

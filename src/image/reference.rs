@@ -2,6 +2,7 @@
 
 use super::digest::{Digest, DigestError};
 use std::fmt;
+use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -92,6 +93,19 @@ impl ImageName {
         }
         let reference = text.strip_prefix("docker://").unwrap_or(text);
         RegistryName::parse(reference).map(ImageName::Registry)
+    }
+}
+
+impl ImageName {
+    /// The same name wherever it is used: local paths are absolute.
+    ///
+    /// # Errors
+    /// When there is no current directory.
+    pub fn complete(&self) -> io::Result<ImageName> {
+        Ok(match self {
+            ImageName::Layout { path, tag } => ImageName::Layout { path: std::path::absolute(path)?, tag: tag.clone() },
+            ImageName::Registry(_) => self.clone(),
+        })
     }
 }
 

@@ -69,6 +69,13 @@ impl RegistryError {
     }
 }
 
+impl RegistryError {
+    /// True when the registry said that it has no such image, or none for this user.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, RegistryError::NotFound { .. } | RegistryError::Unauthorised { .. })
+    }
+}
+
 impl Registry {
     /// Prepares to read `name`'s repository; no connection is made yet. May run a credential helper
     /// and reads the host's CA certificates, so it blocks.

@@ -3,6 +3,7 @@
 //! before size, both digests and the unpacker's result are good.
 
 use super::decompress::decompress;
+use super::layers::{self, ROOT};
 use super::staging::{LayerLock, Staging, StagingError};
 use crate::image::digest::Digest;
 use crate::image::manifest::LayerRef;
@@ -20,10 +21,6 @@ use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
-
-/// The layer's root within its directory in the store. The directory itself is closed to others:
-/// a layer may hold set-user-ID programs, which nobody on the host is to run (CVE-2021-41091).
-pub const ROOT: &str = "diff";
 
 /// Bytes asked for at a time from the decompressor and from files.
 const PIECE: usize = 256 << 10;
@@ -114,17 +111,19 @@ pub fn make(job: Job) -> Result<UnpackStats, LayerError> {
     created.map_err(|source| StagingError::Io { action: "create the directory", path: root.clone(), source })?;
     let mut incoming = Incoming::open(source, layer.size, cancelled, meter)?;
     let unpacker = Unpacker::start(&staging, &root)?;
-    let stats = match transfer(&mut incoming, unpacker, largest) {
-        Ok((diff_id, report)) => {
+    let (stats, bytes) = match transfer(&mut incoming, unpacker, largest) {
+        Ok((diff_id, report, bytes)) => {
             incoming.verify(&layer)?;
             if diff_id != layer.diff_id {
                 return Err(LayerError::DiffId { expected: layer.diff_id, found: diff_id });
             }
-            report
+            (report, bytes)
         }
         // The blob's own state explains the rest.
         Err(error) => return Err(incoming.explain(error, &layer, &staging)),
     };
+    let recorded = layers::write_record(staged.path(), &layer, bytes, stats.entries, staging.mappings.as_ref());
+    recorded.map_err(|source| LayerError::Sync { path: staged.path().to_owned(), source })?;
     // Everything below must be on disk before the name is: after a crash of the host, a layer that is
     // there is whole. The name itself may be lost; then so is the layer, and what staging held is swept.
     // One call for the whole file system is far cheaper than fsync of every file: about a second for
@@ -136,13 +135,15 @@ pub fn make(job: Job) -> Result<UnpackStats, LayerError> {
     Ok(stats)
 }
 
-/// Moves the blob through decompressor and unpacker; the diff id and what the unpacker reports.
+/// Moves the blob through decompressor and unpacker; the diff id, what the unpacker reports, and the bytes
+/// of the tar.
 fn transfer(
     incoming: &mut Incoming,
     mut unpacker: Unpacker,
     largest: Option<u64>,
-) -> Result<(Digest, UnpackStats), LayerError> {
+) -> Result<(Digest, UnpackStats, u64), LayerError> {
     let mut hash = Sha256::new();
+    let mut bytes = 0;
     let mut left = largest;
     let mut buffer = vec![0; PIECE];
     let decompressed = |source| LayerError::Decompress { source };
@@ -158,6 +159,7 @@ fn transfer(
             if let (Some(left), Some(limit)) = (&mut left, largest) {
                 *left = left.checked_sub(length as u64).ok_or(LayerError::TooLarge { limit })?;
             }
+            bytes += length as u64;
             hash.update(&buffer[..length]);
             if unpacker.write(&buffer[..length]).is_err() {
                 // It ended early, and its report says why.
@@ -166,7 +168,7 @@ fn transfer(
         }
     }
     let stats = unpacker.finish()?;
-    Ok((Digest::from_hash(hash), stats))
+    Ok((Digest::from_hash(hash), stats, bytes))
 }
 
 /// A running unpacker; killed and reaped when dropped.

@@ -1,6 +1,8 @@
 //! Makes the layers of an image that are not there yet, several at a time.
 
 use super::layer::{self, Job, LayerError, Piece, Source};
+use super::layers::LayerState;
+use super::lease::Lease;
 use super::staging::{LayerLock, Staging, StagingError};
 use super::{Candidate, Image, ImageError, ImageNote, ImageStore};
 use crate::image::digest::Digest;
@@ -35,7 +37,12 @@ pub enum BlobSource {
 ///
 /// # Errors
 /// The first layer's error; the other layers are stopped and cleaned up before it is returned.
-pub async fn complete(store: &ImageStore, candidate: Candidate, source: BlobSource) -> Result<Image, ImageError> {
+pub async fn complete(
+    store: &ImageStore,
+    candidate: Candidate,
+    lease: &Lease,
+    source: BlobSource,
+) -> Result<Image, ImageError> {
     let Candidate { name, .. } = &candidate;
     let worker = |_| ImageError::Worker { name: name.clone() };
     let sweeper = store.clone();
@@ -46,12 +53,19 @@ pub async fn complete(store: &ImageStore, candidate: Candidate, source: BlobSour
     store.reporter.tell(|| started(store, &candidate));
     let mut seen = HashSet::new();
     let missing = candidate.layers.iter().filter(|layer| seen.insert(&layer.diff_id));
-    let mut missing = missing.filter(|layer| !store.layer(&layer.diff_id).is_dir()).cloned();
+    let missing: Vec<LayerRef> = missing.filter(|layer| !store.layers.is_ready(&layer.diff_id)).cloned().collect();
+    let mut notes: Vec<ImageNote> = missing
+        .iter()
+        .filter_map(|layer| match store.layers.find(&layer.diff_id) {
+            LayerState::Broken(path) => Some(ImageNote::Replaced { path }),
+            LayerState::Ready(_) | LayerState::Absent => None,
+        })
+        .collect();
+    let mut missing = missing.into_iter();
     let source = Arc::new(source);
     let (cancel, cancelled) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let mut result = Ok(());
-    let mut notes = Vec::new();
     loop {
         while result.is_ok() && tasks.len() < AT_ONCE {
             let Some(layer) = missing.next() else { break };
@@ -73,9 +87,9 @@ pub async fn complete(store: &ImageStore, candidate: Candidate, source: BlobSour
         }
     }
     result?;
-    store.blobs.write(&candidate.config_bytes)?;
-    store.blobs.write(&candidate.manifest)?;
-    let mut image = store.image(&candidate, true).ok_or_else(|| ImageError::NotPresent { name: name.clone() })?;
+    store.keep_documents(&candidate)?;
+    let mut image =
+        store.image(&candidate, lease, true).ok_or_else(|| ImageError::NotPresent { name: name.clone() })?;
     image.notes.extend(notes);
     let digest = &image.manifest_digest;
     store.reporter.tell(|| PullEvent::Finished { image: name.clone(), digest: digest.clone() });
@@ -88,7 +102,7 @@ fn started(store: &ImageStore, candidate: &Candidate) -> PullEvent {
     let layers = layers.map(|layer| LayerProgress {
         layer: layer.blob.clone(),
         size: layer.size,
-        present: store.layer(&layer.diff_id).is_dir(),
+        present: store.layers.is_ready(&layer.diff_id),
     });
     let digest = candidate.manifest_digest.clone();
     PullEvent::Started { image: candidate.name.clone(), digest, layers: layers.collect() }
@@ -119,13 +133,22 @@ async fn make(
     layer: &LayerRef,
     cancelled: &mut watch::Receiver<bool>,
 ) -> Result<Option<UnpackStats>, LayerError> {
-    let lock = tokio::select! {
+    let mut lock = tokio::select! {
         lock = lock(store, layer) => lock?,
         () = called_off(cancelled) => return Err(LayerError::Cancelled),
     };
-    let target = store.layer(&layer.diff_id);
-    if target.is_dir() {
-        return Ok(None);
+    let target = store.layers.target(&layer.diff_id);
+    match store.layers.find(&layer.diff_id) {
+        LayerState::Ready(_) => return Ok(None),
+        LayerState::Absent => {}
+        LayerState::Broken(path) => {
+            let (staging, diff_id) = (store.staging.clone(), layer.diff_id.clone());
+            let discarded = tokio::task::spawn_blocking(move || {
+                let discarded = staging.discard(&diff_id, &path, &lock);
+                discarded.map(|()| lock)
+            });
+            lock = discarded.await.map_err(|_| LayerError::Cancelled)??;
+        }
     }
     create_parent(&target)?;
     let meter = store.reporter.begin(&layer.blob);

@@ -1,13 +1,15 @@
 //! From a name to an image: what is here, what the policy says, and where the rest comes from.
 
 use super::blobs::Stored;
+use super::layers::LayerState;
+use super::lease::Lease;
 use super::pull::{self, BlobSource};
-use super::{Candidate, Image, ImageError, ImageNote, ImageStore, PullPolicy};
+use super::{Candidate, Image, ImageError, ImageNote, ImageRequest, ImageStore, PullPolicy};
 use crate::image::config::HostConfig;
 use crate::image::digest::Digest;
 use crate::image::manifest::{self, Document, ManifestError};
 use crate::image::platform::{self, Platform};
-use crate::image::reference::{ImageName, RegistryName};
+use crate::image::reference::RegistryName;
 use crate::image::registry::Registry;
 use crate::image::source::layout::Layout;
 use oci_spec::image::ImageManifest;
@@ -20,58 +22,85 @@ enum Found {
     Nothing,
 }
 
-/// The platform to look for, and whether the user named it.
+/// What a reference is resolved for.
 #[derive(Clone, Copy)]
-pub(super) struct Wanted<'a> {
-    pub platform: &'a Platform,
-    pub is_explicit: bool,
+struct Wanted<'a> {
+    platform: &'a Platform,
+    /// Whether the user named the platform.
+    is_explicit: bool,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(request: &ImageRequest<'a>, host: &'a Platform) -> Wanted<'a> {
+        Wanted { platform: request.platform.unwrap_or(host), is_explicit: request.platform.is_some() }
+    }
+}
+
+/// An image that is here, or why it is not.
+enum Here {
+    Image(Box<Image>),
+    Damaged(PathBuf),
+    Nothing,
 }
 
 impl ImageStore {
     pub(super) async fn resolve_layout(
         &self,
-        name: &ImageName,
+        request: &ImageRequest<'_>,
+        lease: Lease,
         path: &Path,
         tag: Option<&str>,
-        policy: PullPolicy,
-        wanted: Wanted<'_>,
     ) -> Result<Image, ImageError> {
-        let name = name.to_string();
+        let name = request.name.to_string();
+        let host = Platform::host();
+        let wanted = Wanted::new(request, &host);
+        let complete = request.name.complete();
+        let complete = complete.map_err(|source| ImageError::Path { name: name.clone(), source })?;
+        let reference = complete.to_string();
         let layout = Layout::open(path)?;
         let (digest, bytes, manifest) = layout.manifest(tag, wanted.platform)?;
         let failed = |source| ImageError::Manifest { name: name.clone(), source };
         let (config_digest, config_size) = manifest::config_of(&manifest).map_err(failed)?;
         let config = layout.blob(&config_digest, config_size)?;
-        let candidate = candidate(&name, digest, bytes, &manifest, config, wanted)?;
-        if let Some(image) = self.image(&candidate, false) {
+        let names = Names { name: &name, reference: &reference, digest: &digest };
+        let candidate = candidate(names, digest.clone(), bytes, &manifest, config, wanted)?;
+        if let Some(image) = self.image(&candidate, &lease, false) {
+            // Its layers may have come with another image. A collection has to find them by this one, too.
+            self.keep_documents(&candidate)?;
             return Ok(image);
         }
-        if policy == PullPolicy::Never {
-            return Err(ImageError::NotPresent { name });
+        if request.policy == PullPolicy::Never {
+            return Err(match self.broken_layer(&candidate) {
+                Some(path) => ImageError::Damaged { name, path },
+                None => ImageError::NotPresent { name },
+            });
         }
-        pull::complete(self, candidate, BlobSource::Layout(Box::new(layout))).await
+        pull::complete(self, candidate, &lease, BlobSource::Layout(Box::new(layout))).await
     }
 
     pub(super) async fn resolve_registry(
         &self,
+        request: &ImageRequest<'_>,
+        lease: Lease,
         name: &RegistryName,
-        policy: PullPolicy,
-        wanted: Wanted<'_>,
-        known: Option<&Digest>,
     ) -> Result<Image, ImageError> {
         let text = name.to_string();
-        // A digest in the name is as good as one that was seen before.
-        let known = name.digest().or(known);
+        let host = Platform::host();
+        let wanted = Wanted::new(request, &host);
+        let policy = request.policy;
+        let mut names = candidates(name)?;
         let mut notes = Vec::new();
         let mut here = None;
-        if let Some(known) = known {
-            match self.find(&text, known, wanted)? {
-                Found::Candidate(candidate) => here = self.image(&candidate, false),
-                Found::Damaged(path) if policy == PullPolicy::Never => {
+        if let Some((index, digest)) = known(&names, request)? {
+            // What the name stood for it goes on standing for.
+            names = vec![names.swap_remove(index)];
+            match self.here(&names[0], &digest, wanted, &lease)? {
+                Here::Image(image) => here = Some(*image),
+                Here::Damaged(path) if policy == PullPolicy::Never => {
                     return Err(ImageError::Damaged { name: text, path });
                 }
-                Found::Damaged(path) => notes.push(ImageNote::Replaced { path }),
-                Found::Nothing => {}
+                Here::Damaged(path) => notes.push(ImageNote::Replaced { path }),
+                Here::Nothing => {}
             }
         }
         match (policy, here) {
@@ -79,40 +108,99 @@ impl ImageStore {
             (PullPolicy::Never, None) => return Err(ImageError::NotPresent { name: text }),
             // What a digest names cannot have changed.
             (PullPolicy::Newer, Some(image)) if name.digest().is_some() => return Ok(image),
-            (PullPolicy::Newer, Some(mut image)) => match self.newer(name, &image, wanted).await {
-                Ok(None) => return Ok(image),
-                Ok(Some(pulled)) => return Ok(pulled),
-                Err(ImageError::Registry(error)) if error.is_unreachable() => {
-                    image.notes.push(ImageNote::Offline { name: text, reason: error.to_string() });
-                    return Ok(image);
-                }
-                Err(error) => return Err(error),
-            },
+            (PullPolicy::Newer, Some(image)) => return self.newer(&names[0], image, wanted, &lease).await,
             (PullPolicy::Always, _) | (PullPolicy::IfNotPresent | PullPolicy::Newer, None) => {}
         }
-        let registry = open_registry(name).await?;
-        let candidate = self.fetch(&registry, name, wanted).await?;
-        let mut image = pull::complete(self, candidate, BlobSource::Registry(registry)).await?;
+        let mut image = self.pull_first(&names, wanted, &lease).await?;
+        // A layer that was made again has been named already.
+        notes.retain(|note| !image.notes.contains(note));
         image.notes.extend(notes);
         Ok(image)
     }
 
-    /// The image that the registry has now, if that is another than `image`.
-    async fn newer(&self, name: &RegistryName, image: &Image, wanted: Wanted<'_>) -> Result<Option<Image>, ImageError> {
-        let registry = open_registry(name).await?;
-        let current = registry.digest().await?;
-        // The reference may lead to an index; whichever image that leads to is compared.
-        if let Some(current) = current
-            && let Found::Candidate(candidate) = self.find(&name.to_string(), &current, wanted)?
-            && candidate.manifest_digest == image.manifest_digest
-        {
-            return Ok(None);
+    /// Pulls the first of the names that a registry has.
+    async fn pull_first(&self, names: &[RegistryName], wanted: Wanted<'_>, lease: &Lease) -> Result<Image, ImageError> {
+        let mut refusal = None;
+        for name in names {
+            let registry = open_registry(name).await?;
+            match self.fetch(&registry, name, wanted).await {
+                Ok(candidate) => {
+                    return pull::complete(self, candidate, lease, BlobSource::Registry(registry)).await;
+                }
+                // Only an answer that is no leads on: an image must not come from elsewhere because its
+                // registry is down.
+                Err(ImageError::Registry(error)) if error.is_refusal() => {
+                    refusal.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
         }
-        let candidate = self.fetch(&registry, name, wanted).await?;
-        if candidate.manifest_digest == image.manifest_digest {
-            return Ok(None);
+        match refusal {
+            Some(error) => Err(error.into()),
+            None => Err(ImageError::NotPresent { name: names.first().map(ToString::to_string).unwrap_or_default() }),
         }
-        pull::complete(self, candidate, BlobSource::Registry(registry)).await.map(Some)
+    }
+
+    /// The image that the registry has now: `image`, unless that is another one.
+    async fn newer(
+        &self,
+        name: &RegistryName,
+        mut image: Image,
+        wanted: Wanted<'_>,
+        lease: &Lease,
+    ) -> Result<Image, ImageError> {
+        let newer = async {
+            let registry = open_registry(name).await?;
+            // The reference may lead to an index; whichever image that leads to is compared.
+            if let Some(current) = registry.digest().await?
+                && let Found::Candidate(candidate) = self.find(name, &current, wanted)?
+                && candidate.manifest_digest == image.manifest_digest
+            {
+                return Ok((current, None));
+            }
+            let candidate = self.fetch(&registry, name, wanted).await?;
+            let current = candidate.digest.clone();
+            if candidate.manifest_digest == image.manifest_digest {
+                return Ok((current, None));
+            }
+            let pulled = pull::complete(self, candidate, lease, BlobSource::Registry(registry)).await?;
+            Ok((current, Some(pulled)))
+        };
+        match newer.await {
+            Ok((_, Some(pulled))) => return Ok(pulled),
+            Ok((current, None)) => image.digest = current,
+            Err(ImageError::Registry(error)) if error.is_unreachable() => {
+                image.notes.push(ImageNote::Offline { name: name.to_string(), reason: error.to_string() });
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(image)
+    }
+
+    /// What the store has of `name`, which was last resolved to `digest`.
+    fn here(
+        &self,
+        name: &RegistryName,
+        digest: &Digest,
+        wanted: Wanted<'_>,
+        lease: &Lease,
+    ) -> Result<Here, ImageError> {
+        Ok(match self.find(name, digest, wanted)? {
+            Found::Damaged(path) => Here::Damaged(path),
+            Found::Nothing => Here::Nothing,
+            Found::Candidate(candidate) => match self.image(&candidate, lease, false) {
+                Some(image) => Here::Image(Box::new(image)),
+                None => self.broken_layer(&candidate).map_or(Here::Nothing, Here::Damaged),
+            },
+        })
+    }
+
+    /// The directory of the first layer that is there and cannot be used.
+    fn broken_layer(&self, candidate: &Candidate) -> Option<PathBuf> {
+        candidate.layers.iter().find_map(|layer| match self.layers.find(&layer.diff_id) {
+            LayerState::Broken(path) => Some(path),
+            LayerState::Ready(_) | LayerState::Absent => None,
+        })
     }
 
     /// Gets manifest and config of a reference, through indexes, and keeps them.
@@ -125,6 +213,8 @@ impl ImageStore {
         let text = name.to_string();
         let failed = |source| ImageError::Manifest { name: text.clone(), source };
         let (mut digest, mut bytes) = registry.manifest(None).await?;
+        let top = digest.clone();
+        let names = Names { name: &text, reference: &text, digest: &top };
         for _ in 0..=MOST_NESTED {
             match manifest::parse(&bytes).map_err(failed)? {
                 Document::Manifest(manifest) => {
@@ -133,7 +223,7 @@ impl ImageStore {
                         Stored::Good(config) => config,
                         Stored::Corrupt(_) | Stored::Missing => registry.document(&config_digest, config_size).await?,
                     };
-                    return candidate(&text, digest, bytes, &manifest, config, wanted);
+                    return candidate(names, digest, bytes, &manifest, config, wanted);
                 }
                 Document::Index(index) => {
                     let chosen = platform::choose(index.manifests(), wanted.platform).map_err(|offered| {
@@ -152,8 +242,9 @@ impl ImageStore {
     }
 
     /// What the store holds under `digest`, a manifest's or an index's.
-    fn find(&self, name: &str, digest: &Digest, wanted: Wanted<'_>) -> Result<Found, ImageError> {
-        let failed = |source| ImageError::Manifest { name: name.to_owned(), source };
+    fn find(&self, name: &RegistryName, digest: &Digest, wanted: Wanted<'_>) -> Result<Found, ImageError> {
+        let text = name.to_string();
+        let names = Names { name: &text, reference: &text, digest };
         let mut digest = digest.clone();
         for _ in 0..=MOST_NESTED {
             let bytes = match self.blobs.read(&digest)? {
@@ -161,44 +252,88 @@ impl ImageStore {
                 Stored::Corrupt(path) => return Ok(Found::Damaged(path)),
                 Stored::Missing => return Ok(Found::Nothing),
             };
-            match manifest::parse(&bytes).map_err(failed)? {
+            // What was stored was understood then: what is not understood now is no better than damaged.
+            let damaged = || Ok(Found::Damaged(self.blobs.path(&digest)));
+            let Ok(document) = manifest::parse(&bytes) else { return damaged() };
+            match document {
                 Document::Manifest(manifest) => {
-                    let (config_digest, _) = manifest::config_of(&manifest).map_err(failed)?;
+                    let Ok((config_digest, _)) = manifest::config_of(&manifest) else { return damaged() };
                     let config = match self.blobs.read(&config_digest)? {
                         Stored::Good(config) => config,
                         Stored::Corrupt(path) => return Ok(Found::Damaged(path)),
                         Stored::Missing => return Ok(Found::Nothing),
                     };
-                    return match candidate(name, digest, bytes, &manifest, config, wanted) {
+                    return match candidate(names, digest, bytes, &manifest, config, wanted) {
+                        Ok(candidate) => Ok(Found::Candidate(Box::new(candidate))),
                         // It was pulled for another platform; the registry may have this one.
                         Err(ImageError::Manifest { source: ManifestError::OtherPlatform { .. }, .. }) => {
                             Ok(Found::Nothing)
                         }
-                        result => result.map(|candidate| Found::Candidate(Box::new(candidate))),
+                        Err(_) => Ok(Found::Damaged(self.blobs.path(&config_digest))),
                     };
                 }
                 Document::Index(index) => match platform::choose(index.manifests(), wanted.platform) {
-                    Ok(chosen) => digest = manifest::digest_of(chosen).map_err(failed)?,
+                    Ok(chosen) => match manifest::digest_of(chosen) {
+                        Ok(next) => digest = next,
+                        Err(_) => return damaged(),
+                    },
                     Err(_) => return Ok(Found::Nothing),
                 },
             }
         }
-        Err(failed(ManifestError::TooDeep(MOST_NESTED)))
+        Ok(Found::Damaged(self.blobs.path(&digest)))
     }
+
+    /// Keeps manifest and config, so that the image can be found again.
+    pub(super) fn keep_documents(&self, candidate: &Candidate) -> Result<(), ImageError> {
+        self.blobs.write(&candidate.config_bytes)?;
+        self.blobs.write(&candidate.manifest)?;
+        Ok(())
+    }
+}
+
+/// What an image is called while it is resolved.
+#[derive(Clone, Copy)]
+struct Names<'a> {
+    name: &'a str,
+    reference: &'a str,
+    /// What the reference names.
+    digest: &'a Digest,
+}
+
+/// The full names that `name` may stand for, in the order to try.
+fn candidates(name: &RegistryName) -> Result<Vec<RegistryName>, ImageError> {
+    Ok(vec![name.clone()])
+}
+
+/// The first of the names of which the digest is known.
+fn known(names: &[RegistryName], request: &ImageRequest<'_>) -> Result<Option<(usize, Digest)>, ImageError> {
+    for (index, name) in names.iter().enumerate() {
+        // A digest in the name is as good as one that was seen before.
+        let known = match name.digest() {
+            Some(digest) => Some(digest.clone()),
+            None => (request.references)(&name.to_string())
+                .map_err(|source| ImageError::References { name: name.to_string(), source })?,
+        };
+        if let Some(digest) = known {
+            return Ok(Some((index, digest)));
+        }
+    }
+    Ok(None)
 }
 
 /// How many indexes may lead to a manifest.
 const MOST_NESTED: u32 = 8;
 
 fn candidate(
-    name: &str,
+    names: Names<'_>,
     manifest_digest: Digest,
     manifest_bytes: Vec<u8>,
     manifest: &ImageManifest,
     config_bytes: Vec<u8>,
     wanted: Wanted<'_>,
 ) -> Result<Candidate, ImageError> {
-    let failed = |source| ImageError::Manifest { name: name.to_owned(), source };
+    let failed = |source| ImageError::Manifest { name: names.name.to_owned(), source };
     let (config, layers) = manifest::parse_config(manifest, &config_bytes).map_err(failed)?;
     let found = Platform::of_config(&config);
     let mut notes = Vec::new();
@@ -213,8 +348,17 @@ fn candidate(
         // The host may emulate it.
         notes.push(ImageNote::OtherPlatform { wanted: wanted_platform, found });
     }
-    let name = name.to_owned();
-    Ok(Candidate { name, manifest_digest, manifest: manifest_bytes, config_bytes, config, layers, notes })
+    Ok(Candidate {
+        name: names.name.to_owned(),
+        reference: names.reference.to_owned(),
+        digest: names.digest.clone(),
+        manifest_digest,
+        manifest: manifest_bytes,
+        config_bytes,
+        config,
+        layers,
+        notes,
+    })
 }
 
 async fn open_registry(name: &RegistryName) -> Result<Registry, ImageError> {

@@ -1,5 +1,0 @@
-//! Garbage collection.
-
-mod report;
-
-pub use report::{DropReason, DroppedReference, GcPolicy, GcReport, KeepReason, KeptReference, Removed, RemovedKind};
