@@ -1,7 +1,7 @@
 //! Images that are not what they say. Each failure is named, and nothing half-made stays.
 
 use crate::layout::{Compression, Layer, LayoutBuilder, Tar, digest, gzip};
-use crate::store::{Home, block_on, chain, homes};
+use crate::store::{Home, chain, homes, resolve_in};
 use coracle::image::{ImageName, PullPolicy};
 use std::fs;
 
@@ -84,7 +84,7 @@ fn a_layer_larger_than_the_limit_is_refused() {
         let name = ImageName::parse(&format!("oci:{}", layout.path().display())).unwrap();
         let resolve = |limit| {
             let store = home.store().with_largest_layer(limit);
-            block_on(store.resolve(&name, PullPolicy::IfNotPresent, None, None))
+            resolve_in(&store, &name, PullPolicy::IfNotPresent, None, None)
         };
         let error = chain(&resolve(1 << 20).unwrap_err());
         assert!(error.contains("more than 1048576 bytes"), "{error}");
@@ -119,7 +119,7 @@ fn an_unpacker_that_does_not_start_is_named() {
         let name = ImageName::parse(&format!("oci:{}", layout.path().display())).unwrap();
         for (binary, reason) in [("/no/such/coracle", "/no/such/coracle"), ("/bin/true", "without a report")] {
             let store = home.store_with(binary.as_ref());
-            let error = chain(&block_on(store.resolve(&name, PullPolicy::IfNotPresent, None, None)).unwrap_err());
+            let error = chain(&resolve_in(&store, &name, PullPolicy::IfNotPresent, None, None).unwrap_err());
             assert!(error.contains(reason), "{error}");
             home.assert_empty();
         }

@@ -1,6 +1,6 @@
 //! A state root of its own for each test.
 
-use coracle::image::{Image, ImageError, ImageName, ImageStore, PullPolicy};
+use coracle::image::{Digest, Image, ImageError, ImageName, ImageRequest, ImageStore, Platform, PullPolicy};
 use coracle::plan::{IdMap, IdMappings};
 use coracle::state_dir::StateDir;
 use std::path::{Path, PathBuf};
@@ -67,7 +67,7 @@ impl Home {
 
     pub fn resolve_with(&self, name: &str, policy: PullPolicy) -> Result<Image, ImageError> {
         let name = ImageName::parse(name).unwrap();
-        block_on(self.store().resolve(&name, policy, None, None))
+        resolve_in(&self.store(), &name, policy, None, None)
     }
 
     /// Names of what lies about in the staging area.
@@ -97,6 +97,19 @@ impl Drop for Home {
             removed.unwrap();
         }
     }
+}
+
+/// Resolves an image of which `known` is what was known before.
+pub fn resolve_in(
+    store: &ImageStore,
+    name: &ImageName,
+    policy: PullPolicy,
+    platform: Option<&Platform>,
+    known: Option<&Digest>,
+) -> Result<Image, ImageError> {
+    let references = |_: &str| Ok(known.cloned());
+    let request = ImageRequest { name, policy, platform, references: &references };
+    block_on(store.resolve(&request))
 }
 
 pub fn block_on<F: Future>(future: F) -> F::Output {
