@@ -7,6 +7,7 @@
 mod common;
 
 mod damage;
+mod estargz;
 mod hostile;
 mod interrupt;
 mod layout;
