@@ -8,6 +8,7 @@ mod common;
 
 mod config;
 mod damage;
+mod estargz;
 mod hostile;
 mod interrupt;
 mod layout;
