@@ -29,11 +29,11 @@ pub enum AuthError {
     )]
     Entry { path: PathBuf, key: String },
     #[error("failed to get the credentials for {registry} from the helper {name} that {} names", file.display())]
-    Helper { registry: String, name: String, file: PathBuf, source: HelperError },
+    Helper { registry: String, name: String, file: PathBuf, source: Box<HelperError> },
     #[error(
         "failed to get the credentials for {registry} from the helper {name} of credential-helpers in registries.conf"
     )]
-    DefaultHelper { registry: String, name: String, source: HelperError },
+    DefaultHelper { registry: String, name: String, source: Box<HelperError> },
 }
 
 /// What to present to a registry.
@@ -81,7 +81,11 @@ impl Search<'_> {
                 CredentialSource::Files => self.files(),
                 CredentialSource::Helper(name) => {
                     let (registry, name) = (self.registry.to_owned(), (*name).to_owned());
-                    self.ask(&name, self.registry).map_err(|source| AuthError::DefaultHelper { registry, name, source })
+                    self.ask(&name, self.registry).map_err(|source| AuthError::DefaultHelper {
+                        registry,
+                        name,
+                        source: source.into(),
+                    })
                 }
             };
             match found {
@@ -123,7 +127,7 @@ impl Search<'_> {
             Found::Nothing => Ok(None),
             Found::Helper { name, server } => self.ask(&name, &server).map_err(|source| {
                 let (registry, file) = (self.registry.to_owned(), path.to_owned());
-                AuthError::Helper { registry, name, file, source }
+                AuthError::Helper { registry, name, file, source: source.into() }
             }),
         }
     }

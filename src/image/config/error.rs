@@ -27,14 +27,14 @@ pub enum ConfigError {
     #[error("failed to use {name}: {} blocks {prefix}", file.display())]
     Blocked { name: String, prefix: String, file: PathBuf },
     #[error("failed to move {name} to the location {location:?} that {} sets", file.display())]
-    Location { name: String, location: String, file: PathBuf, source: ReferenceError },
+    Location { name: String, location: String, file: PathBuf, source: Box<ReferenceError> },
     #[error(
         "failed to move {name} to the location {location:?} that {} sets: it would change the tag or the digest, \
          which is not supported; set prefix and location without tags", file.display()
     )]
     OtherVersion { name: String, location: String, file: PathBuf },
     #[error("failed to complete the image name {name}")]
-    ShortName { name: String, source: ReferenceError },
+    ShortName { name: String, source: Box<ReferenceError> },
     #[error(
         "failed to complete the image name {name}: it may mean {}, and {} sets short-name-mode = \"enforcing\"; \
          write the name with its registry", candidates.join(" or "), file.display()

@@ -116,7 +116,7 @@ impl Registries {
 
     /// What `name`, written as `short`, may stand for: see [`super::HostConfig::candidates`].
     pub fn candidates(&self, name: &RegistryName, short: &str) -> Result<Vec<RegistryName>, ConfigError> {
-        let failed = |source| ConfigError::ShortName { name: short.to_owned(), source };
+        let failed = |source| ConfigError::ShortName { name: short.to_owned(), source: Box::new(source) };
         if let Some(Some(full)) = self.aliases.get(short) {
             return Ok(vec![name.at(full).map_err(failed)?]);
         }
@@ -196,7 +196,10 @@ fn relocated(name: &RegistryName, location: &str, rest: &str, file: &Path) -> Re
         false => Ok(place),
     });
     match place {
-        Err(source) => Err(ConfigError::Location { name: name.to_string(), location, file, source }),
+        Err(source) => {
+            let source = Box::new(source);
+            Err(ConfigError::Location { name: name.to_string(), location, file, source })
+        }
         Ok(place) if (place.tag(), place.digest()) != (name.tag(), name.digest()) => {
             Err(ConfigError::OtherVersion { name: name.to_string(), location, file })
         }

@@ -11,6 +11,7 @@ use oci_distribution::client::{Client, ClientConfig, ClientProtocol};
 use oci_distribution::errors::{OciDistributionError, OciErrorCode};
 use oci_distribution::secrets::RegistryAuth;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A registry that does not take a connection for so long is not there.
@@ -23,8 +24,8 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Registry {
     client: Client,
-    name: RegistryName,
-    endpoint: Endpoint,
+    name: Arc<RegistryName>,
+    endpoint: Arc<Endpoint>,
     auth: RegistryAuth,
 }
 
@@ -101,7 +102,7 @@ impl Registry {
         };
         let registry = name.registry().to_owned();
         let client = client.map_err(|source| RegistryError::SetUp { registry, source: Box::new(source) })?;
-        Ok(Registry { client, name: name.clone(), endpoint: endpoint.clone(), auth })
+        Ok(Registry { client, name: Arc::new(name.clone()), endpoint: Arc::new(endpoint.clone()), auth })
     }
 
     /// The digest that the reference has now, without its content.

@@ -277,7 +277,7 @@ fn a_file_that_cannot_be_read_is_an_error_and_a_home_of_somebody_else_is_not() {
     contains(&error.to_string(), &[display(&host.path("etc/containers/registries.conf"))]);
     std::fs::remove_dir(host.path("etc/containers/registries.conf")).unwrap();
     let file = host.file("home/.config/containers/registries.conf", "[[registry]]\nlocation = \"a.example\"\n");
-    std::fs::set_permissions(host.path("home"), PermissionsExt::from_mode(0)).unwrap();
+    std::fs::set_permissions(host.path("home"), PermissionsExt::from_mode(0o0)).unwrap();
     // Root sees everything.
     let is_hidden = file.metadata().is_err();
     let found = host.config().endpoints(&name("a.example/x"));
