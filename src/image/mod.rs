@@ -20,8 +20,10 @@
 //! hash what comes out.
 
 mod config;
+mod decompress;
 mod digest;
 mod manifest;
+mod name;
 mod platform;
 mod progress;
 mod reference;
@@ -33,9 +35,12 @@ pub mod unpack;
 pub use config::{AuthError, HostConfig};
 pub use digest::{Digest, DigestError};
 pub use manifest::ManifestError;
+pub use name::{ArchivedImage, ImageName};
 pub use platform::{Platform, PlatformError};
 pub use progress::{LayerProgress, Observer, PullEvent};
-pub use reference::{ImageName, ReferenceError, RegistryName};
+pub use reference::{ReferenceError, RegistryName};
 pub use registry::RegistryError;
-pub use source::layout::{BlobProblem, LayoutError};
-pub use store::{BlobError, Image, ImageError, ImageNote, ImageStore, LayerError, PullPolicy, StagingError};
+pub use source::{ArchiveProblem, BlobProblem, LoadInput, Place, SourceError};
+pub use store::{
+    BlobError, Image, ImageError, ImageNote, ImageStore, LayerError, LoadedImage, PullPolicy, StagingError,
+};
