@@ -22,6 +22,7 @@
 mod config;
 mod decompress;
 mod digest;
+mod host_cpu;
 mod manifest;
 mod name;
 mod platform;
