@@ -28,7 +28,7 @@ pub struct OnTerminal {
 /// How it ended and what it left.
 pub struct Left {
     pub code: Option<i32>,
-    /// The screen, without empty lines at its end.
+    /// The screen's rows, without what is empty at their ends and at its end.
     pub screen: String,
     /// Everything that was written, with what moves the cursor.
     pub raw: String,
@@ -53,7 +53,7 @@ impl OnTerminal {
 
     /// Waits until the screen looks as `is_wanted` says.
     pub fn until(&mut self, is_wanted: impl Fn(&str) -> bool) {
-        while !is_wanted(&self.screen.screen().contents()) {
+        while !is_wanted(&shown(&self.screen)) {
             assert!(self.read(), "{} ended before; it wrote {}", self.argv, String::from_utf8_lossy(&self.raw));
         }
     }
@@ -62,12 +62,11 @@ impl OnTerminal {
     pub fn finish(mut self) -> Left {
         while self.read() {}
         let status = self.child.wait().expect("a child that was not waited for");
-        let screen = self.screen.screen();
         Left {
             code: status.code(),
-            screen: screen.contents().trim_end().to_owned(),
+            screen: shown(&self.screen),
             raw: String::from_utf8_lossy(&self.raw).into_owned(),
-            column: screen.cursor_position().1,
+            column: self.screen.screen().cursor_position().1,
         }
     }
 
@@ -81,4 +80,10 @@ impl OnTerminal {
         self.screen.process(&buffer[..count]);
         count > 0
     }
+}
+
+fn shown(screen: &vt100::Parser) -> String {
+    let (_, columns) = screen.screen().size();
+    let rows: Vec<String> = screen.screen().rows(0, columns.get()).map(|row| row.trim_end().to_owned()).collect();
+    rows.join("\n").trim_end().to_owned()
 }
