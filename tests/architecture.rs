@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// missing in `src`, fails the test.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["exec", "log", "outcome", "spec", "state_dir", "sys"]),
+    ("cli", &["config", "exec", "log", "outcome", "spec", "state_dir", "sys"]),
     (
         "exec",
         &[
@@ -29,6 +29,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "user",
         ],
     ),
+    // Values of the configuration file are written as in specs.
+    ("config", &["spec"]),
     ("bundle", &["plan", "spec"]),
     ("runtime", &["log", "outcome", "plan", "remove_tree", "state_dir", "sys", "user"]),
     ("image", &["plan", "remove_tree", "state_dir", "sys"]),
@@ -76,8 +78,13 @@ const SLEEPS: &[(&str, &str)] = &[
 ];
 
 /// Files with tests marked `ignore` because other tests run them, as processes of their own.
-const CHILD_TESTS: &[&str] =
-    &["log/tests/concurrent.rs", "log/tests/disk.rs", "tests/image/interrupt.rs", "tests/image/registry.rs"];
+const CHILD_TESTS: &[&str] = &[
+    "log/tests/concurrent.rs",
+    "log/tests/disk.rs",
+    "tests/image/config.rs",
+    "tests/image/interrupt.rs",
+    "tests/image/registry.rs",
+];
 
 #[derive(Debug)]
 struct Source {

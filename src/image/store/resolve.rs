@@ -10,7 +10,7 @@ use crate::image::digest::Digest;
 use crate::image::manifest::{self, Document, ManifestError};
 use crate::image::platform::{self, Platform};
 use crate::image::reference::RegistryName;
-use crate::image::registry::Registry;
+use crate::image::registry::{Registry, RegistryError};
 use crate::image::source::layout::Layout;
 use oci_spec::image::ImageManifest;
 use std::path::{Path, PathBuf};
@@ -88,7 +88,7 @@ impl ImageStore {
         let host = Platform::host();
         let wanted = Wanted::new(request, &host);
         let policy = request.policy;
-        let mut names = candidates(name)?;
+        let mut names = candidates(name).await?;
         let mut notes = Vec::new();
         let mut here = None;
         if let Some((index, digest)) = known(&names, request)? {
@@ -302,8 +302,14 @@ struct Names<'a> {
 }
 
 /// The full names that `name` may stand for, in the order to try.
-fn candidates(name: &RegistryName) -> Result<Vec<RegistryName>, ImageError> {
-    Ok(vec![name.clone()])
+async fn candidates(name: &RegistryName) -> Result<Vec<RegistryName>, ImageError> {
+    if !name.is_short() {
+        // A complete name costs no look at the configuration.
+        return Ok(vec![name.clone()]);
+    }
+    let (name, text) = (name.clone(), name.to_string());
+    let found = tokio::task::spawn_blocking(move || HostConfig::load()?.candidates(&name)).await;
+    Ok(found.map_err(|_| ImageError::Worker { name: text })?.map_err(RegistryError::from)?)
 }
 
 /// The first of the names of which the digest is known.
