@@ -80,7 +80,7 @@ fn unknown_images_are_named() {
 #[test]
 fn what_is_no_image_is_not_pulled() {
     let host = Host::new();
-    host.run(["pull", "UPPER/case"]).exits(125).prints("").complains(&["UPPER/case"]);
+    host.run(["pull", "docker.io/Team/app"]).exits(125).prints("").complains(&["docker.io/Team/app"]);
     let nowhere = format!("oci:{}", host.path("nowhere").display());
     host.run(["pull", &nowhere]).exits(125).prints("").complains(&["nowhere"]);
 }
