@@ -32,7 +32,8 @@ mod run;
 mod tally;
 mod validate;
 
-use crate::exec::{GcPolicy, JobExecutor, JobExecutorConfig};
+use crate::config::Config;
+use crate::exec::{GcPolicy, ImageConfig, JobExecutor, JobExecutorConfig};
 use crate::outcome::EXIT_ENGINE;
 use crate::state_dir::ROOT_VARIABLE;
 use args::{Cli, Command, FetchArgs, ImageCommand};
@@ -87,8 +88,11 @@ fn start_tracing(verbose: bool) -> bool {
 }
 
 fn dispatch(cli: Cli, has_diagnostics: bool) -> Result<u8, CliError> {
-    let progress = |args: &FetchArgs| Progress::new(args, has_diagnostics);
     let root = cli.root.or_else(|| std::env::var_os(ROOT_VARIABLE).filter(|root| !root.is_empty()).map(PathBuf::from));
+    // For what gets images or collects them. Nothing in it is worth keeping a job from being cancelled.
+    let configured = || Config::load(cli.config.as_deref(), &environment).map(image_config);
+    let defaults = ImageConfig::default;
+    let progress = |args: &FetchArgs| Progress::new(args, has_diagnostics);
     match cli.command {
         Command::Validate(args) => validate::validate(&args),
         Command::Completions { shell } => completions(shell),
@@ -96,38 +100,60 @@ fn dispatch(cli: Cli, has_diagnostics: bool) -> Result<u8, CliError> {
         Command::Run(args) => {
             // What is wrong with the job is found before anything is made on disk.
             let jobs = run::jobs(&args)?;
-            with_executor(root, async |executor| run::run(executor, &args, jobs, progress(&args.fetch)).await)
+            let progress = progress(&args.fetch);
+            with_executor(root, configured()?, async |executor| run::run(executor, &args, &jobs, progress).await)
         }
         Command::Pull(args) | Command::Image(ImageCommand::Pull(args)) => {
-            with_executor(root, async |executor| images::pull(executor, &args, progress(&args.fetch)).await)
+            let progress = progress(&args.fetch);
+            with_executor(root, configured()?, async |executor| images::pull(executor, &args, progress).await)
         }
         Command::Load(args) | Command::Image(ImageCommand::Load(args)) => {
-            let input = images::load_input(&args)?;
-            with_executor(root, async |executor| images::load(executor, &args, input, progress(&args.fetch)).await)
-        }
-        Command::Images(args) | Command::Image(ImageCommand::Ls(args)) => {
-            with_executor(root, async |executor| images::list(executor, &args).await)
-        }
-        Command::Rmi(args) | Command::Image(ImageCommand::Rm(args)) => {
-            with_executor(root, async |executor| images::remove(executor, &args).await)
-        }
-        Command::Image(ImageCommand::Inspect(args)) => {
-            with_executor(root, async |executor| images::inspect(executor, &args).await)
+            let (input, progress) = (images::load_input(&args)?, progress(&args.fetch));
+            with_executor(root, configured()?, async |executor| images::load(executor, &args, input, progress).await)
         }
         Command::Image(ImageCommand::Gc(args)) => {
-            with_executor(root, async |executor| images::collect(executor, &args, &GcPolicy::default()).await)
+            let images = configured()?;
+            let policy = images.gc.clone();
+            with_executor(root, images, async |executor| images::collect(executor, &args, &policy).await)
         }
-        Command::Ps(args) => with_executor(root, async |executor| ps::ps(executor, &args).await),
-        Command::Logs(args) => with_executor(root, async |executor| logs::logs(executor, &args).await),
-        Command::Inspect(args) => with_executor(root, async |executor| executions::inspect(executor, &args).await),
-        Command::Wait(args) => with_executor(root, async |executor| executions::wait(executor, &args).await),
-        Command::Cancel(args) => with_executor(root, async |executor| executions::cancel(executor, &args).await),
-        Command::Rm(args) => with_executor(root, async |executor| executions::remove(executor, &args).await),
+        Command::Images(args) | Command::Image(ImageCommand::Ls(args)) => {
+            with_executor(root, defaults(), async |executor| images::list(executor, &args).await)
+        }
+        Command::Rmi(args) | Command::Image(ImageCommand::Rm(args)) => {
+            with_executor(root, defaults(), async |executor| images::remove(executor, &args).await)
+        }
+        Command::Image(ImageCommand::Inspect(args)) => {
+            with_executor(root, defaults(), async |executor| images::inspect(executor, &args).await)
+        }
+        Command::Ps(args) => with_executor(root, defaults(), async |executor| ps::ps(executor, &args).await),
+        Command::Logs(args) => with_executor(root, defaults(), async |executor| logs::logs(executor, &args).await),
+        Command::Inspect(args) => {
+            with_executor(root, defaults(), async |executor| executions::inspect(executor, &args).await)
+        }
+        Command::Wait(args) => {
+            with_executor(root, defaults(), async |executor| executions::wait(executor, &args).await)
+        }
+        Command::Cancel(args) => {
+            with_executor(root, defaults(), async |executor| executions::cancel(executor, &args).await)
+        }
+        Command::Rm(args) => {
+            with_executor(root, defaults(), async |executor| executions::remove(executor, &args).await)
+        }
+    }
+}
+
+fn image_config(config: Config) -> ImageConfig {
+    ImageConfig {
+        gc: GcPolicy { max_unused: config.max_unused, max_bytes: config.max_size },
+        max_layer_bytes: config.max_layer_size,
+        max_ratio: config.max_compression_ratio,
+        parallel_layers: config.parallel_layers,
     }
 }
 
 fn with_executor(
     root: Option<PathBuf>,
+    images: ImageConfig,
     body: impl AsyncFnOnce(&JobExecutor) -> Result<u8, CliError>,
 ) -> Result<u8, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -135,8 +161,8 @@ fn with_executor(
         .build()
         .map_err(|source| CliError::Io { action: "start the runtime", source })?;
     let result = runtime.block_on(async {
-        let executor = JobExecutor::open(JobExecutorConfig { root, ..JobExecutorConfig::default() }).await?;
-        body(&executor).await
+        let config = JobExecutorConfig { root, images, ..JobExecutorConfig::default() };
+        body(&JobExecutor::open(config).await?).await
     });
     // A look-up that still runs in the background has nothing left to say.
     runtime.shutdown_background();

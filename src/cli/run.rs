@@ -114,12 +114,12 @@ fn changes(run: &RunArgs) -> Overrides {
 pub(super) async fn run(
     executor: &JobExecutor,
     args: &RunArgs,
-    jobs: Vec<JobSpec>,
+    jobs: &[JobSpec],
     progress: Progress,
 ) -> Result<u8, CliError> {
     let mut interrupts = Interrupts::new()?;
     let watched = progress.watch(executor);
-    let code = run_each(&watched, args, &jobs, &progress, &mut interrupts).await;
+    let code = run_each(&watched, args, jobs, &progress, &mut interrupts).await;
     // A collection that a pull has set off. Whoever does not want to wait for it interrupts it.
     interrupts.unless(executor.finish_collection()).await;
     code

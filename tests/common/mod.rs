@@ -7,3 +7,4 @@ pub mod fixture;
 pub mod host;
 pub mod leftovers;
 pub mod registry;
+pub mod terminal;

@@ -27,6 +27,10 @@ pub(super) struct Cli {
     /// $XDG_DATA_HOME/coracle]
     #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub root: Option<PathBuf>,
+    /// Configuration file, in place of /etc/coracle/config.yaml and ~/.config/coracle/config.yaml
+    /// [default: $CORACLE_CONFIG]
+    #[arg(long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
     /// Show what coracle does, on standard error ($CORACLE_LOG sets finer filters)
     #[arg(long, global = true)]
     pub verbose: bool,
