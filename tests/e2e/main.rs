@@ -15,6 +15,7 @@ mod server;
 
 mod bad_input;
 mod caller;
+mod collect;
 mod container;
 mod crash;
 mod debian;
