@@ -175,14 +175,14 @@ fn references_that_were_recorded_as_typed_are_found() {
     let typed = complete.strip_suffix(":latest").expect("it ends so");
     let run = |flags: &[&str]| coracle.finish(coracle.image_command(typed, flags, &["exit", "7"]));
     run(&[]).expect_code(7);
-    assert_eq!(references(&coracle), [complete.clone()]);
+    assert_eq!(references(&coracle), std::slice::from_ref(&complete));
     let respell = || {
         let changed = database(&coracle).execute("UPDATE images SET reference = ?1", [typed]);
         assert_eq!(changed.expect("the table is there"), 1);
     };
     respell();
     run(&["--pull", "never"]).expect_code(7);
-    assert_eq!(references(&coracle), [complete.clone()]);
+    assert_eq!(references(&coracle), std::slice::from_ref(&complete));
     respell();
     coracle.run(["rmi", typed]).expect_code(0);
     assert_eq!((references(&coracle), coracle.layers()), (vec![], vec![]));

@@ -42,6 +42,9 @@ use staging::Staging;
 use std::collections::HashSet;
 use std::path::PathBuf;
 
+/// Layers worked on at once, as Docker does (`max-concurrent-downloads`).
+const PARALLEL_LAYERS: usize = 3;
+
 /// An image that is ready to be run.
 #[derive(Debug, Clone)]
 pub struct Image {
@@ -119,6 +122,7 @@ pub struct ImageStore {
     /// See [`lease`].
     lock: PathBuf,
     pub(super) largest_layer: Option<u64>,
+    pub(super) parallel_layers: usize,
     pub(super) reporter: Reporter,
 }
 
@@ -146,6 +150,7 @@ impl ImageStore {
             staging: Staging { directory: state.staging(), binary, mappings, work: None },
             lock: state.images_lock(),
             largest_layer: None,
+            parallel_layers: PARALLEL_LAYERS,
             reporter: Reporter::default(),
         }
     }
@@ -169,6 +174,13 @@ impl ImageStore {
     #[must_use]
     pub fn with_work(mut self, work: Work) -> ImageStore {
         self.staging.work = Some(work);
+        self
+    }
+
+    /// Works on so many layers of an image at once, at least on one. Three by default.
+    #[must_use]
+    pub fn with_parallel_layers(mut self, count: usize) -> ImageStore {
+        self.parallel_layers = count.max(1);
         self
     }
 
