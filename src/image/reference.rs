@@ -96,7 +96,7 @@ impl ImageName {
 }
 
 impl RegistryName {
-    fn parse(text: &str) -> Result<RegistryName, ReferenceError> {
+    pub(super) fn parse(text: &str) -> Result<RegistryName, ReferenceError> {
         let form = || ReferenceError::Form(text.to_owned());
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => {

@@ -7,6 +7,7 @@ use crate::image::config::HostConfig;
 use crate::image::digest::Digest;
 use crate::image::manifest::{self, Document, ManifestError};
 use crate::image::platform::{self, Platform};
+use crate::image::policy::{Demands, Origin, Policy, PolicyError};
 use crate::image::reference::{ImageName, RegistryName};
 use crate::image::registry::Registry;
 use crate::image::source::layout::Layout;
@@ -38,6 +39,7 @@ impl ImageStore {
     ) -> Result<Image, ImageError> {
         let name = name.to_string();
         let layout = Layout::open(path)?;
+        self.admit_local(&name, &Origin::local("oci", path)?)?;
         let (digest, bytes, manifest) = layout.manifest(tag, wanted.platform)?;
         let failed = |source| ImageError::Manifest { name: name.clone(), source };
         let (config_digest, config_size) = manifest::config_of(&manifest).map_err(failed)?;
@@ -90,8 +92,9 @@ impl ImageStore {
             },
             (PullPolicy::Always, _) | (PullPolicy::IfNotPresent | PullPolicy::Newer, None) => {}
         }
+        let demands = self.demands(&text, &Origin::Registry(name.clone()))?;
         let registry = open_registry(name).await?;
-        let candidate = self.fetch(&registry, name, wanted).await?;
+        let candidate = self.fetch(&registry, name, wanted, &demands).await?;
         let mut image = pull::complete(self, candidate, BlobSource::Registry(registry)).await?;
         image.notes.extend(notes);
         Ok(image)
@@ -108,26 +111,45 @@ impl ImageStore {
         {
             return Ok(None);
         }
-        let candidate = self.fetch(&registry, name, wanted).await?;
+        let demands = self.demands(&name.to_string(), &Origin::Registry(name.clone()))?;
+        let candidate = self.fetch(&registry, name, wanted, &demands).await?;
         if candidate.manifest_digest == image.manifest_digest {
             return Ok(None);
         }
         pull::complete(self, candidate, BlobSource::Registry(registry)).await.map(Some)
     }
 
-    /// Gets manifest and config of a reference, through indexes, and keeps them.
+    /// Applies the signature policy to an image in a local file, whose content is used as it is now.
+    fn admit_local(&self, name: &str, origin: &Origin) -> Result<(), PolicyError> {
+        // A local image has no signatures: where they are demanded, it is refused here.
+        self.demands(name, origin).map(drop)
+    }
+
+    /// What the signature policy wants to see of an image before its config is read.
+    fn demands(&self, name: &str, origin: &Origin) -> Result<Demands, PolicyError> {
+        Policy::load(self.signature_policy.as_deref())?.demands(name, origin)
+    }
+
+    /// Gets manifest and config of a reference, through indexes, and keeps the indexes once the image
+    /// meets `demands`.
     async fn fetch(
         &self,
         registry: &Registry,
         name: &RegistryName,
         wanted: Wanted<'_>,
+        demands: &Demands,
     ) -> Result<Candidate, ImageError> {
         let text = name.to_string();
         let failed = |source| ImageError::Manifest { name: text.clone(), source };
         let (mut digest, mut bytes) = registry.manifest(None).await?;
+        let mut indexes: Vec<Vec<u8>> = Vec::new();
         for _ in 0..=MOST_NESTED {
             match manifest::parse(&bytes).map_err(failed)? {
                 Document::Manifest(manifest) => {
+                    demands.verify(registry, &digest, !indexes.is_empty()).await?;
+                    for index in &indexes {
+                        self.blobs.write(index)?;
+                    }
                     let (config_digest, config_size) = manifest::config_of(&manifest).map_err(failed)?;
                     let config = match self.blobs.read(&config_digest)? {
                         Stored::Good(config) => config,
@@ -140,7 +162,7 @@ impl ImageStore {
                         failed(ManifestError::NoPlatform { wanted: Box::new(wanted.platform.clone()), offered })
                     })?;
                     let next = manifest::digest_of(chosen).map_err(failed)?;
-                    self.blobs.write(&bytes)?;
+                    indexes.push(std::mem::take(&mut bytes));
                     (digest, bytes) = match self.blobs.read(&next)? {
                         Stored::Good(bytes) => (next, bytes),
                         Stored::Corrupt(_) | Stored::Missing => registry.manifest(Some(&next)).await?,
