@@ -10,6 +10,7 @@ mod damage;
 mod hostile;
 mod interrupt;
 mod layout;
+mod policy;
 mod registry;
 mod resolve;
 mod server;

@@ -85,6 +85,17 @@ pub enum ImageError {
     Worker { name: String },
 }
 
+impl ImageError {
+    /// True when the registry could not be asked for the image or for its signatures.
+    fn is_unreachable(&self) -> bool {
+        match self {
+            ImageError::Registry(error) => error.is_unreachable(),
+            ImageError::Policy(PolicyError::Signatures { source, .. }) => source.is_unreachable(),
+            _ => false,
+        }
+    }
+}
+
 /// Images on this machine. Cheap to open and to clone; any number of processes may use one state root
 /// at once.
 #[derive(Debug, Clone)]

@@ -84,7 +84,7 @@ impl ImageStore {
             (PullPolicy::Newer, Some(mut image)) => match self.newer(name, &image, wanted).await {
                 Ok(None) => return Ok(image),
                 Ok(Some(pulled)) => return Ok(pulled),
-                Err(ImageError::Registry(error)) if error.is_unreachable() => {
+                Err(error) if error.is_unreachable() => {
                     image.notes.push(ImageNote::Offline { name: text, reason: error.to_string() });
                     return Ok(image);
                 }
