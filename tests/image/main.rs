@@ -6,7 +6,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod config;
 mod damage;
+mod estargz;
 mod hostile;
 mod interrupt;
 mod layout;

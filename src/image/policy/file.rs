@@ -40,17 +40,19 @@ impl Policy {
             return Policy::parse(path, &bytes);
         }
         let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
-        Policy::first_of(&[home.map(|home| home.join(USER)), Some(SYSTEM.into())])
+        Policy::first_of(home.map(|home| home.join(USER)).as_deref(), Path::new(SYSTEM))
     }
 
-    /// The first of these files that is there. Without any, everything is accepted.
-    pub(super) fn first_of(places: &[Option<PathBuf>]) -> Result<Policy, PolicyError> {
-        for path in places.iter().flatten() {
+    /// The user's policy, else the host's. Without any, everything is accepted.
+    pub(super) fn first_of(user: Option<&Path>, system: &Path) -> Result<Policy, PolicyError> {
+        for path in user.into_iter().chain([system]) {
             match read(path) {
                 Ok(bytes) => return Policy::parse(path, &bytes),
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+                // In a home that this user cannot look into: HOME is another user's, as after su(1).
+                Err(_) if user == Some(path) && is_hidden(path) => {}
                 // A policy that is there and cannot be read must not give way to a laxer one.
-                Err(source) => return Err(PolicyError::Read { path: path.clone(), source }),
+                Err(source) => return Err(PolicyError::Read { path: path.to_owned(), source }),
             }
         }
         let default = vec![Requirement::InsecureAcceptAnything];
@@ -129,6 +131,10 @@ impl Policy {
             }
         }
     }
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {

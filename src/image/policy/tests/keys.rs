@@ -35,8 +35,11 @@ const RSA: (&str, &str) = (
      wrbDx5w4gQRSU1RBapbp9uBc0zZQj26RlMba+JrBphQqiMvV+AIJb+GlasyYiJveCEZUqmdV1G++3UcZvlIuBDPlig9NutR2x9YQVzwDVO0RfHYn\
      pt85qw==",
 );
-const P521: &str = "MIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQAZU5Eq/6O2HdXBX4TsfNReXpwz2eEHxyYkKmJYa0ajZxZMSKczmmY5atl4Ue72qj1jRhTAXXsPj\
-     QGL3X4PBtdbN4BqvcgpEScWVBvhCsgtVpe4oQ8xgn2FDNtZ0ELbdRvtcMitFOKJ3OV5U3/88bbHTDMBQlYOWJvdUVaZW6KUqfzXcY=";
+const P521: &str = concat!(
+    "MIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQAZU5Eq/6O2HdXBX4TsfNReXpwz2eEHxyYkKmJYa0ajZxZMSKczmmY5atl4Ue72qj1",
+    "jRhTAXXsPjQGL3X4PBtdbN4BqvcgpEScWVBvhCsgtVpe4oQ8xgn2FDNtZ0ELbdRvtcMitFOKJ3OV5U3/88bbHTDMBQlYOWJvdUVa",
+    "ZW6KUqfzXcY=",
+);
 
 fn pem(kind: &str, base64: &str) -> String {
     let lines = base64.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap());

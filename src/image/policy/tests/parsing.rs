@@ -5,6 +5,7 @@ use crate::image::policy::identity::{Named, SignedIdentity};
 use crate::image::policy::requirement::{KeySource, Requirement, SigstoreSigned};
 use crate::image::policy::scope::Origin;
 use serde_json::{Value, json};
+use std::os::unix::fs::PermissionsExt;
 
 /// What `requirement` is read as.
 fn parsed(requirement: &Value) -> Requirement {
@@ -160,9 +161,8 @@ fn what_is_malformed_is_refused_with_file_and_place() {
 fn the_users_policy_comes_before_the_hosts_and_none_accepts() {
     let directory = tempfile::tempdir().unwrap();
     let [user, host] = ["user.json", "host.json"].map(|file| directory.path().join(file));
-    let places = [Some(user.clone()), Some(host.clone())];
     let origin = Origin::Registry(name("x"));
-    let decide = || Policy::first_of(&places).and_then(|policy| policy.demands("x", &origin)).map(drop);
+    let decide = || Policy::first_of(Some(&user), &host).and_then(|policy| policy.demands("x", &origin)).map(drop);
     decide().unwrap();
     std::fs::write(&host, r#"{"default": [{"type": "reject"}]}"#).unwrap();
     assert!(chain(&decide().unwrap_err()).contains("host.json"));
@@ -173,5 +173,14 @@ fn the_users_policy_comes_before_the_hosts_and_none_accepts() {
     std::fs::remove_file(&user).unwrap();
     std::fs::create_dir(&user).unwrap();
     assert!(matches!(decide(), Err(PolicyError::Read { path, .. }) if path == user), "nor does an unreadable one");
+    let closed = directory.path().join("closed");
+    std::fs::create_dir(&closed).unwrap();
+    std::fs::write(closed.join("policy.json"), r#"{"default": [{"type": "insecureAcceptAnything"}]}"#).unwrap();
+    let set_mode = |mode| std::fs::set_permissions(&closed, PermissionsExt::from_mode(mode)).unwrap();
+    set_mode(0o000);
+    let decided = Policy::first_of(Some(&closed.join("policy.json")), &host).unwrap().demands("x", &origin);
+    set_mode(0o700);
+    let is_root = nix::unistd::geteuid().is_root();
+    assert_eq!(decided.is_ok(), is_root, "what only another user can see gives way to the host's, which rejects");
     Policy::load(Some(&directory.path().join("none.json"))).map(drop).unwrap_err();
 }
