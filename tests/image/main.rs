@@ -13,6 +13,7 @@ mod gc;
 mod hostile;
 mod interrupt;
 mod layout;
+mod policy;
 mod registry;
 mod repair;
 mod resolve;

@@ -29,6 +29,7 @@ pub use staging::{StagingError, Work};
 use crate::image::digest::Digest;
 use crate::image::manifest::{LayerRef, ManifestError};
 use crate::image::name::ImageName;
+use crate::image::policy::PolicyError;
 use crate::image::progress::{Observer, Reporter};
 use crate::image::registry::RegistryError;
 use crate::image::source::SourceError;
@@ -74,6 +75,8 @@ pub enum ImageError {
     Source(Box<SourceError>),
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     #[error("failed to use the image {name}")]
     Manifest { name: String, source: ManifestError },
     #[error("failed to get the layer {digest} of {name}")]
@@ -112,6 +115,17 @@ impl From<SourceError> for ImageError {
     }
 }
 
+impl ImageError {
+    /// True when the registry could not be asked for the image or for its signatures.
+    fn is_unreachable(&self) -> bool {
+        match self {
+            ImageError::Registry(error) => error.is_unreachable(),
+            ImageError::Policy(PolicyError::Signatures { source, .. }) => source.is_unreachable(),
+            _ => false,
+        }
+    }
+}
+
 /// Images on this machine. Cheap to open and to clone; any number of processes may use one state root
 /// at once.
 #[derive(Debug, Clone)]
@@ -124,6 +138,7 @@ pub struct ImageStore {
     pub(super) largest_layer: Option<u64>,
     pub(super) parallel_layers: usize,
     pub(super) reporter: Reporter,
+    pub(super) signature_policy: Option<PathBuf>,
 }
 
 /// Manifest and config of one image, verified, and where its layers are to be found.
@@ -152,6 +167,7 @@ impl ImageStore {
             largest_layer: None,
             parallel_layers: PARALLEL_LAYERS,
             reporter: Reporter::default(),
+            signature_policy: None,
         }
     }
 
@@ -181,6 +197,14 @@ impl ImageStore {
     #[must_use]
     pub fn with_parallel_layers(mut self, count: usize) -> ImageStore {
         self.parallel_layers = count.max(1);
+        self
+    }
+
+    /// Takes the signature policy from `file` instead of the user's or the host's
+    /// (containers-policy.json(5)). It is read whenever content is taken from a source.
+    #[must_use]
+    pub fn with_signature_policy(mut self, file: PathBuf) -> ImageStore {
+        self.signature_policy = Some(file);
         self
     }
 
