@@ -35,7 +35,8 @@ fn what_a_job_needs_is_kept_until_it_ends() {
 
     coracle.run(["rmi", "--force", &reference]).expect_code(0);
     assert_eq!((coracle.layers(), references(&coracle)), (before, vec![]));
-    assert_eq!(coracle.inspect(&id)["status"], "running");
+    let status = coracle.inspect(&id)["status"].clone();
+    assert!(status == "running" || status == "initializing", "{status}");
 
     coracle.run(["cancel", &id]).expect_code(0);
     coracle.run(["wait", &id]);
