@@ -6,12 +6,15 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod archive;
 mod damage;
 mod hostile;
 mod interrupt;
 mod layout;
+mod load;
 mod registry;
 mod resolve;
+mod saved;
 mod server;
 mod store;
 mod unpack;
