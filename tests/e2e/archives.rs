@@ -68,7 +68,7 @@ fn what_is_wrong_with_an_archive_is_said() {
     let path = archive.display();
     fails(&format!("docker-archive:{path}"), &["archive.tar", "no tar archive"]);
     fails(&format!("docker-archive:{path}:@x"), &["@x", "a number"]);
-    fails("oci-archive:", &["oci-archive:"]);
+    fails("oci-archive:", &["must not be empty"]);
     fails("oci-archive:/no/such/file", &["/no/such/file", "no such file"]);
     fails("docker-daemon:box", &["docker-daemon", "docker-archive:FILE"]);
     fails(&format!("sha256:{}", "0".repeat(64)), &["in the store", "load or pull it"]);

@@ -97,8 +97,6 @@ fn what_podman_saves_is_loaded() {
         assert_here(&home, &loaded[1], &["base", "other"]);
         let loaded = saved(&["--format", "oci-archive"], &["example.com/box:v2"]);
         assert_eq!(names(&loaded), [["example.com/box:v2"]]);
-        let loaded = saved(&["--format", "docker-archive", "--compress"], &["example.com/box:v1"]);
-        assert_eq!(names(&loaded), [["example.com/box:v1"]]);
     }
 }
 
