@@ -7,7 +7,9 @@
 mod common;
 
 mod archive;
+mod config;
 mod damage;
+mod estargz;
 mod hostile;
 mod interrupt;
 mod layout;
