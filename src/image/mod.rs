@@ -1,7 +1,7 @@
 //! Images: what a name refers to, where its content comes from, and the store of unpacked layers.
 //!
 //! [`ImageStore::resolve`] is the way in: an [`ImageName`] becomes an [`Image`], whose layers are
-//! directories ready for an overlay mount.
+//! directories ready for an overlay mount. [`ImageStore::load`] does it for all images of a file.
 //!
 //! # On disk
 //! ```text
@@ -20,8 +20,11 @@
 //! hash what comes out.
 
 mod config;
+mod decompress;
 mod digest;
+mod host_cpu;
 mod manifest;
+mod name;
 mod platform;
 mod policy;
 mod progress;
@@ -37,10 +40,13 @@ pub use config::{
 };
 pub use digest::{Digest, DigestError};
 pub use manifest::ManifestError;
+pub use name::{ArchivedImage, ImageName};
 pub use platform::{Platform, PlatformError};
 pub use policy::{KeyError, MalformedPolicy, Origin, PolicyError, Refusal, RefusalReason, SignatureProblem};
 pub use progress::{LayerProgress, Observer, PullEvent};
-pub use reference::{ImageName, ReferenceError, RegistryName};
+pub use reference::{ReferenceError, RegistryName};
 pub use registry::RegistryError;
-pub use source::layout::{BlobProblem, LayoutError};
-pub use store::{BlobError, Image, ImageError, ImageNote, ImageStore, LayerError, PullPolicy, StagingError};
+pub use source::{ArchiveProblem, BlobProblem, LoadInput, Place, SourceError};
+pub use store::{
+    BlobError, Image, ImageError, ImageNote, ImageStore, LayerError, LoadedImage, PullPolicy, StagingError,
+};

@@ -6,4 +6,5 @@ pub mod cli;
 pub mod fixture;
 pub mod host;
 pub mod leftovers;
+pub mod podman;
 pub mod registry;

@@ -7,6 +7,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod archives;
 mod bad_input;
 mod caller;
 mod container;

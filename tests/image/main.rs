@@ -6,15 +6,18 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod archive;
 mod config;
 mod damage;
 mod estargz;
 mod hostile;
 mod interrupt;
 mod layout;
+mod load;
 mod policy;
 mod registry;
 mod resolve;
+mod saved;
 mod server;
 mod store;
 mod unpack;

@@ -1,8 +1,8 @@
 //! The store: what is resolved from what is there, and pulling the rest.
 
 mod blobs;
-mod decompress;
 mod layer;
+mod load;
 mod note;
 mod pull;
 mod resolve;
@@ -10,16 +10,17 @@ mod staging;
 
 pub use blobs::BlobError;
 pub use layer::LayerError;
+pub use load::LoadedImage;
 pub use note::ImageNote;
 pub use staging::StagingError;
 
 use crate::image::digest::Digest;
 use crate::image::manifest::{LayerRef, ManifestError};
+use crate::image::name::ImageName;
 use crate::image::platform::Platform;
 use crate::image::policy::PolicyError;
-use crate::image::reference::ImageName;
 use crate::image::registry::RegistryError;
-use crate::image::source::layout::LayoutError;
+use crate::image::source::SourceError;
 use crate::image::unpack::{OPAQUE_ROOTFUL, OPAQUE_ROOTLESS};
 use crate::plan::IdMappings;
 use crate::state_dir::StateDir;
@@ -64,7 +65,7 @@ pub struct Image {
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     #[error(transparent)]
-    Layout(#[from] LayoutError),
+    Source(Box<SourceError>),
     #[error(transparent)]
     Registry(#[from] RegistryError),
     #[error(transparent)]
@@ -77,6 +78,14 @@ pub enum ImageError {
     NotPresent { name: String },
     #[error("failed to use {name}: {} is damaged, and the pull policy is never; choose another policy to get it again", path.display())]
     Damaged { name: String, path: PathBuf },
+    #[error(
+        "failed to find {name} in the store: images are named by digest only when they are here; load or pull it again"
+    )]
+    NotHere { name: String },
+    #[error("failed to use {name}: layers of it are missing in the store; load or pull it again")]
+    Incomplete { name: String },
+    #[error("failed to use {name}: {} is damaged; load or pull the image again", path.display())]
+    DamagedHere { name: String, path: PathBuf },
     #[error(transparent)]
     Store(#[from] BlobError),
     #[error(transparent)]
@@ -93,6 +102,12 @@ impl ImageError {
             ImageError::Policy(PolicyError::Signatures { source, .. }) => source.is_unreachable(),
             _ => false,
         }
+    }
+}
+
+impl From<SourceError> for ImageError {
+    fn from(error: SourceError) -> ImageError {
+        ImageError::Source(Box::new(error))
     }
 }
 
@@ -169,7 +184,10 @@ impl ImageStore {
         let host = Platform::host();
         let wanted = Wanted { platform: platform.unwrap_or(&host), is_explicit: platform.is_some() };
         match name {
-            ImageName::Layout { path, tag } => self.resolve_layout(name, path, tag.as_deref(), policy, wanted).await,
+            ImageName::Layout { .. } | ImageName::OciArchive { .. } | ImageName::DockerArchive { .. } => {
+                self.resolve_local(name, policy, wanted).await
+            }
+            ImageName::Stored(digest) => self.resolve_stored(digest, wanted),
             ImageName::Registry(reference) => self.resolve_registry(reference, policy, wanted, known).await,
         }
     }

@@ -1,18 +1,21 @@
 //! From a name to an image: what is here, what the policy says, and where the rest comes from.
 
 use super::blobs::Stored;
-use super::pull::{self, BlobSource};
+use super::pull::{self, BlobSource, StopOnDrop};
 use super::{Candidate, Image, ImageError, ImageNote, ImageStore, PullPolicy};
 use crate::image::config::HostConfig;
 use crate::image::digest::Digest;
 use crate::image::manifest::{self, Document, ManifestError};
+use crate::image::name::ImageName;
 use crate::image::platform::{self, Platform};
 use crate::image::policy::{Demands, Origin, Policy, PolicyError};
-use crate::image::reference::{ImageName, RegistryName};
+use crate::image::reference::RegistryName;
 use crate::image::registry::Registry;
-use crate::image::source::layout::Layout;
+use crate::image::source::{self, LocalImage, Scratch, SourceError};
 use oci_spec::image::ImageManifest;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::oneshot;
 
 /// What the store has for a digest.
 enum Found {
@@ -29,29 +32,69 @@ pub(super) struct Wanted<'a> {
 }
 
 impl ImageStore {
-    pub(super) async fn resolve_layout(
+    /// The image of a file on this machine, which says at every use what it holds. Layers that are here are
+    /// not unpacked again.
+    pub(super) async fn resolve_local(
         &self,
         name: &ImageName,
-        path: &Path,
-        tag: Option<&str>,
         policy: PullPolicy,
         wanted: Wanted<'_>,
     ) -> Result<Image, ImageError> {
-        let name = name.to_string();
-        let layout = Layout::open(path)?;
-        self.admit_local(&name, &Origin::local("oci", path)?)?;
-        let (digest, bytes, manifest) = layout.manifest(tag, wanted.platform)?;
-        let failed = |source| ImageError::Manifest { name: name.clone(), source };
-        let (config_digest, config_size) = manifest::config_of(&manifest).map_err(failed)?;
-        let config = layout.blob(&config_digest, config_size)?;
-        let candidate = candidate(&name, digest, bytes, &manifest, config, wanted)?;
+        let text = name.to_string();
+        let (file, platform) = (name.clone(), wanted.platform.clone());
+        let found = self.read_local(&text, move |scratch| source::find(&file, &platform, scratch)).await?;
+        let local = found.ok_or_else(|| ImageError::NotPresent { name: text.clone() })?;
+        self.admit_local(&text, name.transport(), name.path())?;
+        self.take(&text, local, policy, wanted).await
+    }
+
+    /// Completes an image whose documents come from a file.
+    pub(super) async fn take(
+        &self,
+        name: &str,
+        local: LocalImage,
+        policy: PullPolicy,
+        wanted: Wanted<'_>,
+    ) -> Result<Image, ImageError> {
+        let LocalImage { manifest_digest, manifest_bytes, manifest, config, layers } = local;
+        let candidate = candidate(name, manifest_digest, manifest_bytes, &manifest, config, wanted)?;
         if let Some(image) = self.image(&candidate, false) {
+            // The layers may be another image's; the documents make it one of the store's own.
+            self.blobs.write(&candidate.config_bytes)?;
+            self.blobs.write(&candidate.manifest)?;
             return Ok(image);
         }
         if policy == PullPolicy::Never {
-            return Err(ImageError::NotPresent { name });
+            return Err(ImageError::NotPresent { name: name.to_owned() });
         }
-        pull::complete(self, candidate, BlobSource::Layout(Box::new(layout))).await
+        pull::complete(self, candidate, BlobSource::Local(layers)).await
+    }
+
+    /// Runs `read` on a thread of its own: it may wait for a pipe for ever, and must then be in nobody's way.
+    pub(super) async fn read_local<T: Send + 'static>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&Scratch) -> Result<T, SourceError> + Send + 'static,
+    ) -> Result<T, ImageError> {
+        let stop = StopOnDrop(Arc::default());
+        let scratch = Scratch::new(self.staging.directory.clone(), stop.0.clone());
+        let (sender, receiver) = oneshot::channel();
+        std::thread::spawn(move || {
+            // Nobody waits any more: the result is dropped.
+            let _ = sender.send(read(&scratch));
+        });
+        let result = receiver.await.map_err(|_| ImageError::Worker { name: name.to_owned() })?;
+        Ok(result?)
+    }
+
+    /// An image that is only ever looked up here.
+    pub(super) fn resolve_stored(&self, digest: &Digest, wanted: Wanted<'_>) -> Result<Image, ImageError> {
+        let name = digest.to_string();
+        match self.find(&name, digest, wanted)? {
+            Found::Candidate(candidate) => self.image(&candidate, false).ok_or(ImageError::Incomplete { name }),
+            Found::Damaged(path) => Err(ImageError::DamagedHere { name, path }),
+            Found::Nothing => Err(ImageError::NotHere { name }),
+        }
     }
 
     pub(super) async fn resolve_registry(
@@ -120,9 +163,19 @@ impl ImageStore {
     }
 
     /// Applies the signature policy to an image in a local file, whose content is used as it is now.
-    fn admit_local(&self, name: &str, origin: &Origin) -> Result<(), PolicyError> {
+    pub(super) fn admit_local(
+        &self,
+        name: &str,
+        transport: &'static str,
+        path: Option<&Path>,
+    ) -> Result<(), PolicyError> {
+        let origin = match path {
+            Some(path) if transport != "docker-archive" => Origin::local(transport, path)?,
+            // These have no scopes.
+            _ => Origin::Local { transport, path: None },
+        };
         // A local image has no signatures: where they are demanded, it is refused here.
-        self.demands(name, origin).map(drop)
+        self.demands(name, &origin).map(drop)
     }
 
     /// What the signature policy wants to see of an image before its config is read.
