@@ -38,4 +38,4 @@ pub use progress::{LayerProgress, Observer, PullEvent};
 pub use reference::{ImageName, ReferenceError, RegistryName};
 pub use registry::RegistryError;
 pub use source::layout::{BlobProblem, LayoutError};
-pub use store::{BlobError, Image, ImageError, ImageNote, ImageStore, LayerError, PullPolicy, StagingError};
+pub use store::{BlobError, Image, ImageError, ImageNote, ImageStore, LayerError, Limits, PullPolicy, StagingError};

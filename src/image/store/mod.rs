@@ -3,6 +3,7 @@
 mod blobs;
 mod decompress;
 mod layer;
+mod limits;
 mod note;
 mod pull;
 mod resolve;
@@ -10,6 +11,7 @@ mod staging;
 
 pub use blobs::BlobError;
 pub use layer::LayerError;
+pub use limits::Limits;
 pub use note::ImageNote;
 pub use staging::StagingError;
 
@@ -90,7 +92,7 @@ pub struct ImageStore {
     /// Parent of the layers' directories.
     pub(super) layers: PathBuf,
     pub(super) staging: Staging,
-    pub(super) largest_layer: Option<u64>,
+    pub(super) limits: Limits,
 }
 
 /// Manifest and config of one image, verified, and where its layers are to be found.
@@ -115,14 +117,14 @@ impl ImageStore {
             blobs: Blobs::new(state.blobs()),
             layers: state.layers().join(if is_single { "sha256-single-id" } else { "sha256" }),
             staging: Staging { directory: state.staging(), binary, mappings },
-            largest_layer: None,
+            limits: Limits::default(),
         }
     }
 
-    /// Refuses layers of more than `bytes` unpacked. No limit by default.
+    /// Other bounds on layers than the default ones.
     #[must_use]
-    pub fn with_largest_layer(mut self, bytes: u64) -> ImageStore {
-        self.largest_layer = Some(bytes);
+    pub fn with_limits(mut self, limits: Limits) -> ImageStore {
+        self.limits = limits;
         self
     }
 

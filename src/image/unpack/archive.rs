@@ -8,6 +8,7 @@
 use super::error::{Malformed, UnpackError};
 use super::pax::{self, Pax};
 use super::sparse::{self, Extent, SparseMap};
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use tar::{EntryType, Header};
 
@@ -31,7 +32,7 @@ pub struct Entry {
     pub gid: u64,
     /// Seconds since the epoch and nanoseconds, the latter in 0..1_000_000_000.
     pub mtime: (i64, i64),
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
