@@ -7,6 +7,7 @@
 mod common;
 
 mod damage;
+mod documents;
 mod hostile;
 mod interrupt;
 mod layout;
@@ -14,4 +15,5 @@ mod registry;
 mod resolve;
 mod server;
 mod store;
+mod tarball;
 mod unpack;
