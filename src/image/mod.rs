@@ -21,6 +21,9 @@
 
 mod config;
 mod digest;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod manifest;
 mod platform;
 mod progress;

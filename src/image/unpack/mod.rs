@@ -80,6 +80,16 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> i32 {
     exit_code
 }
 
+/// Applies `tar` to the root directory of the calling thread, which is confined already.
+#[cfg(feature = "fuzzing")]
+pub(super) fn apply(
+    tar: &[u8],
+    mappings: Option<&IdMappings>,
+    largest: Option<u64>,
+) -> Result<UnpackStats, UnpackError> {
+    apply::apply(&mut archive::Archive::new(tar), mappings, largest)
+}
+
 fn run(arguments: impl Iterator<Item = OsString>, input: impl Read) -> Result<UnpackStats, UnpackError> {
     let confine = |message: String| UnpackError::Confine { message };
     let Arguments { directory, parent, mappings, largest } =
