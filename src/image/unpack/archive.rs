@@ -140,8 +140,8 @@ impl<R: Read> Archive<R> {
             long_link.or(pax.link_path).or_else(own).unwrap_or_default()
         };
         let kind = match header.entry_type() {
-            // A file of an old archive whose name ends in a slash is a directory.
-            EntryType::Regular if name.ends_with(b"/") => {
+            // Only of the type from before POSIX: this is how such an archive marks directories.
+            EntryType::Regular if name.ends_with(b"/") && old.linkflag == [0] => {
                 self.expect_data(size)?;
                 Kind::Directory
             }

@@ -64,7 +64,14 @@ fn names() -> Vec<Case> {
         Case::tree("an absolute name", new().file("/etc/passwd", b"root"), &["d etc", "f etc/passwd 4"]),
         Case::tree("an absolute name that climbs", new().file("/../../victim", b"evil"), &["f victim 4"]),
         Case::tree("a name with slashes and dots", new().file(".//a/./b//c", b""), &["d a", "d a/b", "f a/b/c 0"]),
-        Case::tree("a file name that ends in a slash", new().file("a/", b"data").file("b", b""), &["d a", "f b 0"]),
+        Case::tree("a file name that ends in a slash", new().file("a/", b"data").file("b", b""), &["f a 4", "f b 0"]),
+        Case::tree(
+            "an old file name that ends in a slash",
+            new()
+                .entry(EntryType::Regular, "a/", None, b"data", |header| header.as_old_mut().linkflag = [0])
+                .file("b", b""),
+            &["d a", "f b 0"],
+        ),
         Case::refused("an empty name", new().file("", b""), "its name is empty"),
         Case::refused("dot as a link", new().symlink(".", "/etc"), NOT_A_DIRECTORY),
         Case::refused("the root as a link", new().symlink("/", "/etc"), NOT_A_DIRECTORY),
