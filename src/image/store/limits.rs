@@ -5,8 +5,9 @@ use super::layer::LayerError;
 /// Bounds on one layer, against archives that are small to send and fill the disk. Both are known
 /// before the first byte comes: the size of a blob is in the manifest and is verified.
 ///
-/// What is counted are the bytes of the tar, the size of every file as programs will see it (also of
-/// the holes in sparse files), and 4 KiB for each file or directory, which bounds their number.
+/// Two sums are held against them: the bytes of the tar; and what a small tar can stand for, which is the
+/// size of each sparse file with its holes, and 4 KiB for each entry and each directory that one implies.
+/// The latter bounds the number of files too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes that one layer may become; `None`: no bound but the disk.
