@@ -80,6 +80,7 @@ const SLEEPS: &[(&str, &str)] = &[
 const CHILD_TESTS: &[&str] = &[
     "log/tests/concurrent.rs",
     "log/tests/disk.rs",
+    "tests/image/config.rs",
     "tests/image/hostile/mod.rs",
     "tests/image/interrupt.rs",
     "tests/image/registry.rs",

@@ -6,8 +6,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod config;
 mod damage;
 mod documents;
+mod estargz;
 mod hostile;
 mod interrupt;
 mod layout;

@@ -1,7 +1,7 @@
 //! Registries, over the distribution protocol.
 //! <https://github.com/opencontainers/distribution-spec/blob/main/spec.md>
 
-use crate::image::config::{AuthError, ConfigError, Credentials, HostConfig};
+use crate::image::config::{AuthError, ConfigError, Credentials, Endpoint, HostConfig};
 use crate::image::digest::Digest;
 use crate::image::manifest::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
 use crate::image::reference::RegistryName;
@@ -11,6 +11,7 @@ use oci_distribution::client::{Client, ClientConfig, ClientProtocol};
 use oci_distribution::errors::{OciDistributionError, OciErrorCode};
 use oci_distribution::secrets::RegistryAuth;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A registry that does not take a connection for so long is not there.
@@ -23,7 +24,8 @@ const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 #[derive(Clone)]
 pub struct Registry {
     client: Client,
-    name: RegistryName,
+    name: Arc<RegistryName>,
+    endpoint: Arc<Endpoint>,
     auth: RegistryAuth,
 }
 
@@ -40,7 +42,7 @@ pub enum RegistryError {
     Unreachable { registry: String, source: Box<OciDistributionError> },
     #[error(
         "failed to get {what}: {registry} refused access {}",
-        if *with_credentials { "with the credentials from Docker's config.json; log in again or check the name" }
+        if *with_credentials { "with the credentials that are configured for it; log in again or check the name" }
         else { "without credentials; log in with docker login, or the name is wrong" }
     )]
     Unauthorised { what: String, registry: String, with_credentials: bool, source: Box<OciDistributionError> },
@@ -86,7 +88,7 @@ impl Registry {
         // Fails when a provider is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let config = |without_certificates| ClientConfig {
-            protocol: if name.is_loopback() { ClientProtocol::Http } else { ClientProtocol::Https },
+            protocol: if endpoint.insecure { ClientProtocol::Http } else { ClientProtocol::Https },
             accept_invalid_certificates: without_certificates,
             connect_timeout: Some(CONNECT_TIMEOUT),
             read_timeout: Some(STALL_TIMEOUT),
@@ -95,12 +97,12 @@ impl Registry {
         };
         let client = match Client::try_from(config(false)) {
             // On a host without CA certificates no TLS client can be set up. None is needed here.
-            Err(_) if name.is_loopback() => Client::try_from(config(true)),
+            Err(_) if endpoint.insecure => Client::try_from(config(true)),
             result => result,
         };
         let registry = name.registry().to_owned();
         let client = client.map_err(|source| RegistryError::SetUp { registry, source: Box::new(source) })?;
-        Ok(Registry { client, name: name.clone(), auth })
+        Ok(Registry { client, name: Arc::new(name.clone()), endpoint: Arc::new(endpoint.clone()), auth })
     }
 
     /// The digest that the reference has now, without its content.
@@ -174,7 +176,7 @@ impl Registry {
     }
 
     fn reference(&self, digest: Option<&Digest>) -> Reference {
-        let (registry, repository) = (self.name.registry().to_owned(), self.name.repository().to_owned());
+        let (registry, repository) = (self.endpoint.registry.clone(), self.endpoint.repository.clone());
         match (digest, self.name.tag()) {
             (Some(digest), _) => Reference::with_digest(registry, repository, digest.to_string()),
             (None, tag) => Reference::with_tag(registry, repository, tag.unwrap_or("latest").to_owned()),
