@@ -22,6 +22,9 @@
 mod config;
 mod decompress;
 mod digest;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod host_cpu;
 mod manifest;
 mod name;
@@ -48,5 +51,5 @@ pub use reference::{ReferenceError, RegistryName};
 pub use registry::RegistryError;
 pub use source::{ArchiveProblem, BlobProblem, LoadInput, Place, SourceError};
 pub use store::{
-    BlobError, Image, ImageError, ImageNote, ImageStore, LayerError, LoadedImage, PullPolicy, StagingError,
+    BlobError, Image, ImageError, ImageNote, ImageStore, LayerError, Limits, LoadedImage, PullPolicy, StagingError,
 };

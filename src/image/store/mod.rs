@@ -2,6 +2,7 @@
 
 mod blobs;
 mod layer;
+mod limits;
 mod load;
 mod note;
 mod pull;
@@ -10,6 +11,7 @@ mod staging;
 
 pub use blobs::BlobError;
 pub use layer::LayerError;
+pub use limits::Limits;
 pub use load::LoadedImage;
 pub use note::ImageNote;
 pub use staging::StagingError;
@@ -119,7 +121,7 @@ pub struct ImageStore {
     /// Parent of the layers' directories.
     pub(super) layers: PathBuf,
     pub(super) staging: Staging,
-    pub(super) largest_layer: Option<u64>,
+    pub(super) limits: Limits,
     pub(super) signature_policy: Option<PathBuf>,
 }
 
@@ -145,15 +147,15 @@ impl ImageStore {
             blobs: Blobs::new(state.blobs()),
             layers: state.layers().join(if is_single { "sha256-single-id" } else { "sha256" }),
             staging: Staging { directory: state.staging(), binary, mappings },
-            largest_layer: None,
+            limits: Limits::default(),
             signature_policy: None,
         }
     }
 
-    /// Refuses layers of more than `bytes` unpacked. No limit by default.
+    /// Other bounds on layers than the default ones.
     #[must_use]
-    pub fn with_largest_layer(mut self, bytes: u64) -> ImageStore {
-        self.largest_layer = Some(bytes);
+    pub fn with_limits(mut self, limits: Limits) -> ImageStore {
+        self.limits = limits;
         self
     }
 

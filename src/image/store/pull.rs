@@ -116,7 +116,7 @@ async fn make(
         staging: store.staging.clone(),
         lock,
         target,
-        largest: store.largest_layer,
+        allowance: store.limits.allowance(layer.size),
         cancelled: stop.0.clone(),
     };
     let ended = |_| LayerError::Cancelled;
