@@ -36,6 +36,6 @@ pub use manifest::ManifestError;
 pub use platform::{Platform, PlatformError};
 pub use progress::{LayerProgress, Observer, PullEvent};
 pub use reference::{ImageName, ReferenceError, RegistryName};
-pub use registry::RegistryError;
+pub use registry::{NetworkPolicy, RegistryError};
 pub use source::layout::{BlobProblem, LayoutError};
 pub use store::{BlobError, Image, ImageError, ImageNote, ImageStore, LayerError, PullPolicy, StagingError};

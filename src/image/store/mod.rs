@@ -17,7 +17,7 @@ use crate::image::digest::Digest;
 use crate::image::manifest::{LayerRef, ManifestError};
 use crate::image::platform::Platform;
 use crate::image::reference::ImageName;
-use crate::image::registry::RegistryError;
+use crate::image::registry::{NetworkPolicy, RegistryError};
 use crate::image::source::layout::LayoutError;
 use crate::image::unpack::{OPAQUE_ROOTFUL, OPAQUE_ROOTLESS};
 use crate::plan::IdMappings;
@@ -91,6 +91,7 @@ pub struct ImageStore {
     pub(super) layers: PathBuf,
     pub(super) staging: Staging,
     pub(super) largest_layer: Option<u64>,
+    pub(super) network: NetworkPolicy,
 }
 
 /// Manifest and config of one image, verified, and where its layers are to be found.
@@ -116,7 +117,15 @@ impl ImageStore {
             layers: state.layers().join(if is_single { "sha256-single-id" } else { "sha256" }),
             staging: Staging { directory: state.staging(), binary, mappings },
             largest_layer: None,
+            network: NetworkPolicy::default(),
         }
+    }
+
+    /// Waits for registries in another way than by default.
+    #[must_use]
+    pub fn with_network(mut self, network: NetworkPolicy) -> ImageStore {
+        self.network = network;
+        self
     }
 
     /// Refuses layers of more than `bytes` unpacked. No limit by default.

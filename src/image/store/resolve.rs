@@ -8,7 +8,7 @@ use crate::image::digest::Digest;
 use crate::image::manifest::{self, Document, ManifestError};
 use crate::image::platform::{self, Platform};
 use crate::image::reference::{ImageName, RegistryName};
-use crate::image::registry::Registry;
+use crate::image::registry::{NetworkPolicy, Registry};
 use crate::image::source::layout::Layout;
 use oci_spec::image::ImageManifest;
 use std::path::{Path, PathBuf};
@@ -74,6 +74,7 @@ impl ImageStore {
                 Found::Nothing => {}
             }
         }
+        let mut before = None;
         match (policy, here) {
             (PullPolicy::IfNotPresent | PullPolicy::Never, Some(image)) => return Ok(image),
             (PullPolicy::Never, None) => return Err(ImageError::NotPresent { name: text }),
@@ -88,10 +89,17 @@ impl ImageStore {
                 }
                 Err(error) => return Err(error),
             },
-            (PullPolicy::Always, _) | (PullPolicy::IfNotPresent | PullPolicy::Newer, None) => {}
+            (PullPolicy::Always, here) => before = here,
+            (PullPolicy::IfNotPresent | PullPolicy::Newer, None) => {}
         }
-        let registry = open_registry(name).await?;
-        let candidate = self.fetch(&registry, name, wanted).await?;
+        let registry = open_registry(name, &self.network).await?;
+        let candidate = match &before {
+            Some(_) => self.current(&registry, name, wanted).await?,
+            None => self.fetch(&registry, name, wanted).await?,
+        };
+        if let Some(image) = before.filter(|image| image.manifest_digest == candidate.manifest_digest) {
+            return Ok(image);
+        }
         let mut image = pull::complete(self, candidate, BlobSource::Registry(registry)).await?;
         image.notes.extend(notes);
         Ok(image)
@@ -99,20 +107,26 @@ impl ImageStore {
 
     /// The image that the registry has now, if that is another than `image`.
     async fn newer(&self, name: &RegistryName, image: &Image, wanted: Wanted<'_>) -> Result<Option<Image>, ImageError> {
-        let registry = open_registry(name).await?;
-        let current = registry.digest().await?;
-        // The reference may lead to an index; whichever image that leads to is compared.
-        if let Some(current) = current
-            && let Found::Candidate(candidate) = self.find(&name.to_string(), &current, wanted)?
-            && candidate.manifest_digest == image.manifest_digest
-        {
-            return Ok(None);
-        }
-        let candidate = self.fetch(&registry, name, wanted).await?;
+        let registry = open_registry(name, &self.network).await?;
+        let candidate = self.current(&registry, name, wanted).await?;
         if candidate.manifest_digest == image.manifest_digest {
             return Ok(None);
         }
         pull::complete(self, candidate, BlobSource::Registry(registry)).await.map(Some)
+    }
+
+    /// What the reference leads to now. Only the digest is asked for when what it names is here.
+    async fn current(
+        &self,
+        registry: &Registry,
+        name: &RegistryName,
+        wanted: Wanted<'_>,
+    ) -> Result<Candidate, ImageError> {
+        let digest = registry.digest().await?;
+        match self.find(&name.to_string(), &digest, wanted)? {
+            Found::Candidate(candidate) => Ok(*candidate),
+            Found::Damaged(_) | Found::Nothing => self.fetch(registry, name, wanted).await,
+        }
     }
 
     /// Gets manifest and config of a reference, through indexes, and keeps them.
@@ -217,9 +231,9 @@ fn candidate(
     Ok(Candidate { name, manifest_digest, manifest: manifest_bytes, config_bytes, config, layers, notes })
 }
 
-async fn open_registry(name: &RegistryName) -> Result<Registry, ImageError> {
+async fn open_registry(name: &RegistryName, network: &NetworkPolicy) -> Result<Registry, ImageError> {
     let text = name.to_string();
-    let name = name.clone();
-    let opened = tokio::task::spawn_blocking(move || Registry::open(&name, &HostConfig::load()?)).await;
+    let (name, network) = (name.clone(), network.clone());
+    let opened = tokio::task::spawn_blocking(move || Registry::open(&name, &HostConfig::load()?, &network, None)).await;
     Ok(opened.map_err(|_| ImageError::Worker { name: text })??)
 }

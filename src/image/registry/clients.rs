@@ -1,0 +1,149 @@
+//! HTTP clients for an endpoint and for the places that it leads to.
+
+use super::error::RegistryError;
+use super::redirect::is_loopback;
+use super::retry::NetworkPolicy;
+use crate::image::config::{AuthError, CertificateError, TlsFiles};
+use crate::image::config::{Credentials, Endpoint, HostConfig};
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use reqwest::{Certificate, Client, Identity, Url};
+use std::sync::Arc;
+use tokio::sync::OnceCell;
+
+/// What the host's configuration knows of an endpoint. Both methods may read files and run programs,
+/// so they block; both are called at most once per endpoint.
+pub trait Access: Send + Sync {
+    /// # Errors
+    /// What is configured wrongly is not passed over.
+    fn credentials(&self, endpoint: &Endpoint) -> Result<Credentials, AuthError>;
+    /// # Errors
+    /// What is configured wrongly is not passed over.
+    fn certificates(&self, endpoint: &Endpoint) -> Result<TlsFiles, CertificateError>;
+}
+
+impl Access for HostConfig {
+    fn credentials(&self, endpoint: &Endpoint) -> Result<Credentials, AuthError> {
+        HostConfig::credentials(self, endpoint)
+    }
+
+    fn certificates(&self, endpoint: &Endpoint) -> Result<TlsFiles, CertificateError> {
+        HostConfig::certificates(self, endpoint)
+    }
+}
+
+/// The clients of one endpoint; each holds the connections of its kind.
+pub struct Clients {
+    endpoint: Endpoint,
+    /// The endpoint's host name, without the port.
+    host: String,
+    access: Arc<dyn Access>,
+    connect: std::time::Duration,
+    files: OnceCell<TlsFiles>,
+    built: [OnceCell<Client>; 8],
+}
+
+/// What sets requests to one place apart from those to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Kind {
+    /// To the endpoint's own host: shows it the client certificate.
+    own: bool,
+    /// To this machine: by no proxy, as Go's programs (docker, podman) have it.
+    direct: bool,
+    /// Certificates are verified.
+    verify: bool,
+}
+
+impl Clients {
+    pub fn new(endpoint: &Endpoint, url: &Url, access: Arc<dyn Access>, network: &NetworkPolicy) -> Clients {
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let connect = network.connect;
+        Clients { endpoint: endpoint.clone(), host, access, connect, files: OnceCell::new(), built: Default::default() }
+    }
+
+    /// The client to ask `url` with.
+    ///
+    /// # Errors
+    /// Certificates that cannot be read or used; [`RegistryError::SetUp`].
+    pub async fn of(&self, url: &Url) -> Result<&Client, RegistryError> {
+        let own = url.host_str() == Some(self.host.as_str());
+        let kind = Kind { own, direct: is_loopback(url), verify: self.verifies(url).await? };
+        let index = usize::from(kind.own) | usize::from(kind.direct) << 1 | usize::from(kind.verify) << 2;
+        self.built[index].get_or_try_init(async || self.build(kind).await).await
+    }
+
+    /// True when the certificate of `url`'s host is verified. A registry on this machine is trusted
+    /// without, unless a certificate is configured for it; that says nothing about other hosts.
+    ///
+    /// # Errors
+    /// Certificates that cannot be read.
+    pub async fn verifies(&self, url: &Url) -> Result<bool, RegistryError> {
+        if !self.endpoint.insecure {
+            return Ok(true);
+        }
+        let here = is_loopback(url);
+        let own = url.host_str() == Some(self.host.as_str());
+        let endpoint_is_here = if own { here } else { self.is_loopback() };
+        Ok(endpoint_is_here && (!here || !self.files().await?.authorities.is_empty()))
+    }
+
+    fn is_loopback(&self) -> bool {
+        Url::parse(&format!("http://{}/", self.host)).is_ok_and(|url| is_loopback(&url))
+    }
+
+    async fn files(&self) -> Result<&TlsFiles, RegistryError> {
+        let find = async || {
+            let (access, endpoint) = (self.access.clone(), self.endpoint.clone());
+            let found = tokio::task::spawn_blocking(move || access.certificates(&endpoint)).await;
+            Ok(found.map_err(|_| RegistryError::Worker { registry: self.endpoint.registry.clone() })??)
+        };
+        self.files.get_or_try_init(find).await
+    }
+
+    async fn build(&self, kind: Kind) -> Result<Client, RegistryError> {
+        let files = self.files().await?;
+        let registry = || self.endpoint.registry.clone();
+        // Fails when a provider is installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        // A proxy that compresses would change the bytes that digests are of.
+        let headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
+        let mut builder = Client::builder()
+            .user_agent(concat!("coracle/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers)
+            .referer(false)
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(self.connect);
+        if kind.direct {
+            builder = builder.no_proxy();
+        }
+        if kind.verify {
+            let mut authorities = Vec::new();
+            for (path, pem) in &files.authorities {
+                let failed =
+                    |source| RegistryError::CertificateForm { path: path.clone(), registry: registry(), source };
+                authorities.extend(Certificate::from_pem_bundle(pem).map_err(failed)?);
+            }
+            if !authorities.is_empty() {
+                builder = builder.tls_certs_merge(authorities);
+            }
+        } else {
+            // Needs no CA certificates of the host, which may have none.
+            builder = builder.tls_danger_accept_invalid_certs(true);
+        }
+        if kind.own
+            && let Some(identity) = files.identities.first()
+        {
+            if files.identities.len() > 1 {
+                let used = identity.certificate.0.display();
+                tracing::warn!(registry = registry(), %used, "several client certificates, the first is used");
+            }
+            let path = identity.certificate.0.clone();
+            let failed = |source| RegistryError::CertificateForm { path, registry: registry(), source };
+            let pem = [&identity.certificate.1[..], b"\n", &identity.key.1[..]].concat();
+            builder = builder.identity(Identity::from_pem(&pem).map_err(failed)?);
+        }
+        // Reads the host's CA certificates.
+        let built = tokio::task::spawn_blocking(move || builder.build()).await;
+        let built = built.map_err(|_| RegistryError::Worker { registry: registry() })?;
+        built.map_err(|source| RegistryError::SetUp { registry: registry(), source })
+    }
+}

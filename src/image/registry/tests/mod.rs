@@ -1,0 +1,1 @@
+//! Registries that misbehave, in this process.
