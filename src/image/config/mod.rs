@@ -4,7 +4,7 @@
 mod certificates;
 mod credentials;
 
-pub use certificates::{CertificateError, TlsFiles};
+pub use certificates::{CertificateError, Identity, TlsFiles};
 pub use credentials::{AuthError, Credentials};
 
 use super::reference::RegistryName;

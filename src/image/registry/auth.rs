@@ -234,7 +234,9 @@ mod tests {
     fn of(values: &[&str]) -> Option<Challenge> {
         let values = values.iter().map(|value| (WWW_AUTHENTICATE, HeaderValue::from_str(value).unwrap()));
         let mut headers = HeaderMap::new();
-        values.for_each(|(name, value)| drop(headers.append(name, value)));
+        for (name, value) in values {
+            headers.append(name, value);
+        }
         challenge(&headers)
     }
 

@@ -75,8 +75,11 @@ impl Connection {
     ) -> Result<Connection, RegistryError> {
         let (name, host) = DOCKER_HUB;
         let host = if endpoint.registry == name { host } else { &endpoint.registry };
-        let url = Url::parse(&format!("https://{host}/")).ok().filter(|url| url.path() == "/");
-        let url = url.ok_or_else(|| RegistryError::Host { registry: endpoint.registry.clone() })?;
+        let url = Url::parse(&format!("https://{host}/"));
+        // Anything else than a host and a port would be found elsewhere in the URL.
+        let is_host = |url: &Url| url.as_str() == format!("https://{}/", host_of(url));
+        let url =
+            url.ok().filter(is_host).ok_or_else(|| RegistryError::Host { registry: endpoint.registry.clone() })?;
         let clients = Clients::new(&endpoint, &url, access.clone(), network);
         let (host, network) = (host.to_owned(), network.clone());
         Ok(Connection { endpoint, host, network, access, clients, base: OnceCell::new(), login: Login::default() })
@@ -240,7 +243,8 @@ impl Connection {
     /// How to call a host in messages: the registry by the name that the user knows.
     fn name_of(&self, url: &Url) -> String {
         let host = host_of(url);
-        if host == self.host { self.endpoint.registry.clone() } else { host }
+        let own = Url::parse(&format!("{}://{}/", url.scheme(), self.host));
+        if own.is_ok_and(|own| host_of(&own) == host) { self.endpoint.registry.clone() } else { host }
     }
 }
 
