@@ -34,7 +34,7 @@ impl Registry {
         let config = storage.path().join("config.yml");
         let mut text = format!(
             "version: 0.1\nlog: {{ level: info }}\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\n\
-             http: {{ addr: \"127.0.0.1:0\" }}\n",
+             http: {{ addr: \"127.0.0.1:0\" }}\ncompatibility: {{ schema1: {{ enabled: true }} }}\n",
             storage.path().join("data").display()
         );
         if with_login {

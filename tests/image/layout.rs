@@ -176,6 +176,7 @@ impl LayoutBuilder {
             "os": "linux",
             "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/hello"]},
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
+            "history": layers.iter().map(|_| json!({"created_by": "a test"})).collect::<Vec<_>>(),
         });
         let media_type = "application/vnd.oci.image.manifest.v1+json";
         let manifest = json!({

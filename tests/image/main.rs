@@ -7,9 +7,11 @@
 mod common;
 
 mod damage;
+mod faulty;
 mod hostile;
 mod interrupt;
 mod layout;
+mod proxy;
 mod registry;
 mod resolve;
 mod server;

@@ -4,7 +4,9 @@
 mod certificates;
 mod credentials;
 
-pub use certificates::{CertificateError, Identity, TlsFiles};
+#[cfg(test)]
+pub use certificates::Identity;
+pub use certificates::{CertificateError, TlsFiles};
 pub use credentials::{AuthError, Credentials};
 
 use super::reference::RegistryName;

@@ -8,6 +8,7 @@ use crate::image::config::{Credentials, Endpoint, HostConfig};
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Client, Identity, Url};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::OnceCell;
 
 /// What the host's configuration knows of an endpoint. Both methods may read files and run programs,
@@ -37,7 +38,9 @@ pub struct Clients {
     /// The endpoint's host name, without the port.
     host: String,
     access: Arc<dyn Access>,
-    connect: std::time::Duration,
+    connect: Duration,
+    /// `NO_PROXY`, or `no_proxy`.
+    no_proxy: String,
     files: OnceCell<TlsFiles>,
     built: [OnceCell<Client>; 8],
 }
@@ -47,7 +50,7 @@ pub struct Clients {
 struct Kind {
     /// To the endpoint's own host: shows it the client certificate.
     own: bool,
-    /// To this machine: by no proxy, as Go's programs (docker, podman) have it.
+    /// By no proxy.
     direct: bool,
     /// Certificates are verified.
     verify: bool,
@@ -57,7 +60,16 @@ impl Clients {
     pub fn new(endpoint: &Endpoint, url: &Url, access: Arc<dyn Access>, network: &NetworkPolicy) -> Clients {
         let host = url.host_str().unwrap_or_default().to_owned();
         let connect = network.connect;
-        Clients { endpoint: endpoint.clone(), host, access, connect, files: OnceCell::new(), built: Default::default() }
+        let no_proxy = ["NO_PROXY", "no_proxy"].iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default();
+        Clients {
+            endpoint: endpoint.clone(),
+            host,
+            access,
+            connect,
+            no_proxy,
+            files: OnceCell::new(),
+            built: Default::default(),
+        }
     }
 
     /// The client to ask `url` with.
@@ -66,7 +78,9 @@ impl Clients {
     /// Certificates that cannot be read or used; [`RegistryError::SetUp`].
     pub async fn of(&self, url: &Url) -> Result<&Client, RegistryError> {
         let own = url.host_str() == Some(self.host.as_str());
-        let kind = Kind { own, direct: is_loopback(url), verify: self.verifies(url).await? };
+        // As Go's programs (docker, podman) have it.
+        let direct = is_loopback(url) || is_spared(url, &self.no_proxy);
+        let kind = Kind { own, direct, verify: self.verifies(url).await? };
         let index = usize::from(kind.own) | usize::from(kind.direct) << 1 | usize::from(kind.verify) << 2;
         self.built[index].get_or_try_init(async || self.build(kind).await).await
     }
@@ -145,5 +159,31 @@ impl Clients {
         let built = tokio::task::spawn_blocking(move || builder.build()).await;
         let built = built.map_err(|_| RegistryError::Worker { registry: registry() })?;
         built.map_err(|source| RegistryError::SetUp { registry: registry(), source })
+    }
+}
+
+/// True when no proxy is to be used for `url` by one of the rules of Go's programs that the HTTP client
+/// does not know: a star stands for addresses as well, and an entry may name a port.
+/// <https://pkg.go.dev/golang.org/x/net/http/httpproxy#Config>
+fn is_spared(url: &Url, no_proxy: &str) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let with_port = url.port_or_known_default().map(|port| format!("{host}:{port}")).unwrap_or_default();
+    no_proxy.split(',').map(str::trim).any(|entry| entry == "*" || entry.eq_ignore_ascii_case(&with_port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_spared_a_proxy_as_by_docker() {
+        let spared = |url: &str, no_proxy: &str| is_spared(&Url::parse(url).unwrap(), no_proxy);
+        assert!(spared("https://10.0.0.1/", "*"));
+        assert!(spared("https://a.example:5000/", "b.example, A.example:5000"));
+        assert!(spared("https://a.example/", "a.example:443"));
+        assert!(spared("http://[::2]:5000/", "[::2]:5000"));
+        for no_proxy in ["", ",", "a.example:5001", "b.example:5000", "*.example"] {
+            assert!(!spared("https://a.example:5000/", no_proxy), "{no_proxy}");
+        }
     }
 }

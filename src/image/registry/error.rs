@@ -122,7 +122,6 @@ impl RegistryError {
     }
 
     /// True when it has been asked and does not have it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "tags that need not be there are those of signatures"))]
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self, RegistryError::NotFound { .. })
     }

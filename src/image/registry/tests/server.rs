@@ -95,6 +95,7 @@ impl Server {
             let mut connections = tokio::task::JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
+                stream.set_nodelay(true).unwrap();
                 let (site, acceptor) = (site.clone(), acceptor.clone());
                 connections.spawn(async move {
                     // A client may go away at any time.
