@@ -43,7 +43,8 @@ fn an_image_comes_whole_over_connections_that_are_spoilt() {
     }
     const BUSY: &str = "HTTP/1.1 429 X\r\nRetry-After: 0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     const DOWN: &str = "HTTP/1.1 503 X\r\nContent-Length: 4\r\nConnection: close\r\n\r\ndown";
-    let faults: [(&str, usize, fn(usize) -> Fault); 5] = [
+    type Faults = fn(usize) -> Fault;
+    let faults: [(&str, usize, Faults); 5] = [
         ("each is cut after a megabyte", 4, |_| Fault::Cut(1 << 20)),
         ("the first are cut early", 4, |number| if number < 3 { Fault::Cut(100) } else { Fault::None }),
         ("the first stall", 3, |number| if number < 2 { Fault::Stall(700_000) } else { Fault::None }),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::OnceCell;
 
 /// What the host's configuration knows of an endpoint. Both methods may read files and run programs,
-/// so they block; both are called at most once per endpoint.
+/// so they block; neither is called again after it has succeeded.
 pub trait Access: Send + Sync {
     /// # Errors
     /// What is configured wrongly is not passed over.
@@ -37,6 +37,8 @@ pub struct Clients {
     endpoint: Endpoint,
     /// The endpoint's host name, without the port.
     host: String,
+    /// True for a registry on this machine.
+    is_here: bool,
     access: Arc<dyn Access>,
     connect: Duration,
     /// `NO_PROXY`, or `no_proxy`.
@@ -64,6 +66,7 @@ impl Clients {
         Clients {
             endpoint: endpoint.clone(),
             host,
+            is_here: is_loopback(url),
             access,
             connect,
             no_proxy,
@@ -94,14 +97,11 @@ impl Clients {
         if !self.endpoint.insecure {
             return Ok(true);
         }
-        let here = is_loopback(url);
-        let own = url.host_str() == Some(self.host.as_str());
-        let endpoint_is_here = if own { here } else { self.is_loopback() };
-        Ok(endpoint_is_here && (!here || !self.files().await?.authorities.is_empty()))
-    }
-
-    fn is_loopback(&self) -> bool {
-        Url::parse(&format!("http://{}/", self.host)).is_ok_and(|url| is_loopback(&url))
+        Ok(match (self.is_here, is_loopback(url)) {
+            (false, _) => false,
+            (true, false) => true,
+            (true, true) => !self.files().await?.authorities.is_empty(),
+        })
     }
 
     async fn files(&self) -> Result<&TlsFiles, RegistryError> {

@@ -161,16 +161,18 @@ impl Connection {
         // As containers/image does it, but for this machine: servers notice at once that a plain request
         // is no TLS, while a plain one may wait for the end of the first line of a TLS handshake.
         let order = if is_loopback(&plain) { [&plain, &tls] } else { [&tls, &plain] };
-        let mut failure = None;
+        let (mut failure, mut is_doubtful) = (None, false);
         for url in order {
             match self.follow(&Request::get(what, url.clone())).await {
                 // What servers say to a plain request on their TLS port.
-                Ok(answer) if url.scheme() == "http" && answer.status() == StatusCode::BAD_REQUEST => {}
+                Ok(answer) if url.scheme() == "http" && answer.status() == StatusCode::BAD_REQUEST => {
+                    is_doubtful = true
+                }
                 Ok(_) => return Ok(url.clone()),
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
-        failure.map_or(Ok(plain), Err)
+        failure.filter(|_| !is_doubtful).map_or(Ok(plain), Err)
     }
 
     /// The answer at the end of all redirects, whatever its status.

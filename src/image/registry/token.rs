@@ -3,6 +3,7 @@
 
 use jiff::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -39,19 +40,18 @@ pub fn parse_token(body: &[u8], asked: Instant, now: Timestamp) -> Option<Token>
     struct Answer {
         token: Option<String>,
         access_token: Option<String>,
-        expires_in: Option<f64>,
-        issued_at: Option<String>,
+        expires_in: Option<Value>,
+        issued_at: Option<Value>,
     }
     let answer: Answer = serde_json::from_slice(body).ok()?;
     let text = answer.token.filter(|text| !text.is_empty()).or(answer.access_token)?;
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return None;
     }
-    let expires_in = answer.expires_in.map_or(LIFETIME, |seconds| {
-        // More than a day is as good as a day; what is no number of seconds is no time at all.
-        Duration::from_secs_f64(seconds.clamp(0.0, 86_400.0))
-    });
-    let issued_at = answer.issued_at.and_then(|text| text.parse().ok());
+    // More than a day is as good as a day.
+    let seconds = answer.expires_in.and_then(|seconds| seconds.as_f64()).map(|seconds| seconds.clamp(0.0, 86_400.0));
+    let expires_in = seconds.map_or(LIFETIME, Duration::from_secs_f64);
+    let issued_at = answer.issued_at.and_then(|time| time.as_str()?.parse().ok());
     let lifetime = lifetime(expires_in, issued_at, now);
     let renewed_at = asked + lifetime.saturating_sub(MARGIN.min(lifetime / 4));
     Some(Token { text, renewed_at })
@@ -81,6 +81,7 @@ mod tests {
     fn tokens_are_renewed_before_they_expire() {
         let seconds = |body: &str| parse(body).unwrap().1.as_secs_f64();
         assert_eq!(seconds(r#"{"token":"t"}"#), 45.0);
+        assert_eq!(seconds(r#"{"token":"t","expires_in":"soon","issued_at":7}"#), 45.0);
         assert_eq!(seconds(r#"{"token":"t","expires_in":300}"#), 285.0);
         assert_eq!(seconds(r#"{"token":"t","expires_in":20}"#), 15.0);
         assert_eq!(seconds(r#"{"token":"t","expires_in":0}"#), 0.0);

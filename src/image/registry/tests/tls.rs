@@ -184,6 +184,13 @@ async fn an_insecure_registry_is_used_with_and_without_tls() {
 }
 
 #[tokio::test]
+async fn a_registry_that_says_little_is_used_without_tls() {
+    let server = Server::start(|_| Reply::new(400, "what?")).await;
+    let error = super::registry(&server).manifest(None).await.unwrap_err();
+    assert!(error.with_sources().contains("what?"), "{error:?}");
+}
+
+#[tokio::test]
 async fn a_registry_on_this_machine_is_verified_if_it_can_be() {
     let authority = Authority::new();
     let (server, _) = tls_server(authority.server(None)).await;
