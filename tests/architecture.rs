@@ -77,8 +77,13 @@ const SLEEPS: &[(&str, &str)] = &[
 ];
 
 /// Files with tests marked `ignore` because other tests run them, as processes of their own.
-const CHILD_TESTS: &[&str] =
-    &["log/tests/concurrent.rs", "log/tests/disk.rs", "tests/image/interrupt.rs", "tests/image/registry.rs"];
+const CHILD_TESTS: &[&str] = &[
+    "log/tests/concurrent.rs",
+    "log/tests/disk.rs",
+    "tests/image/config.rs",
+    "tests/image/interrupt.rs",
+    "tests/image/registry.rs",
+];
 
 #[derive(Debug)]
 struct Source {

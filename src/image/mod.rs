@@ -30,7 +30,10 @@ mod source;
 mod store;
 pub mod unpack;
 
-pub use config::{AuthError, HostConfig};
+pub use config::{
+    AuthError, CertificateError, ConfigError, Credentials, Endpoint, HelperError, HostConfig, Identity, Serves,
+    TlsFiles,
+};
 pub use digest::{Digest, DigestError};
 pub use manifest::ManifestError;
 pub use platform::{Platform, PlatformError};

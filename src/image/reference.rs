@@ -2,6 +2,7 @@
 
 use super::digest::{Digest, DigestError};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -19,12 +20,17 @@ pub enum ImageName {
 /// `REGISTRY/REPOSITORY[:TAG][@DIGEST]`, complete: at least one of tag and digest is there, and the
 /// digest decides when both are.
 /// <https://github.com/distribution/reference/blob/main/reference.go>
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+///
+/// A name that was written without a registry stands for the one on Docker Hub and is equal to it,
+/// but remembers how it was written: see [`RegistryName::short_name`].
+#[derive(Debug, Clone)]
 pub struct RegistryName {
     registry: String,
     repository: String,
     tag: Option<String>,
     digest: Option<Digest>,
+    /// The repository as it was written, when no registry was.
+    short: Option<String>,
 }
 
 /// Text that names no image.
@@ -96,7 +102,7 @@ impl ImageName {
 }
 
 impl RegistryName {
-    fn parse(text: &str) -> Result<RegistryName, ReferenceError> {
+    pub(super) fn parse(text: &str) -> Result<RegistryName, ReferenceError> {
         let form = || ReferenceError::Form(text.to_owned());
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => {
@@ -109,14 +115,16 @@ impl RegistryName {
         // What is before the first slash is a registry if it looks like a host.
         let (registry, path) = match name.split_once('/') {
             Some((host, path)) if host.contains(['.', ':']) || host == "localhost" || host != host.to_lowercase() => {
-                (host, path)
+                (Some(host), path)
             }
-            _ => (DOCKER_HUB, name),
+            _ => (None, name),
         };
         let (path, tag) = match path.rsplit_once(':') {
             Some((path, tag)) => (path, Some(tag)),
             None => (path, None),
         };
+        let short = registry.is_none().then(|| path.to_owned());
+        let registry = registry.unwrap_or(DOCKER_HUB);
         if !is_host(registry) {
             return Err(form());
         }
@@ -136,7 +144,46 @@ impl RegistryName {
             return Err(ReferenceError::TooLong(text.to_owned()));
         }
         let tag = tag.or(if digest.is_none() { Some("latest") } else { None }).map(str::to_owned);
-        Ok(RegistryName { registry: registry.to_owned(), repository, tag, digest })
+        Ok(RegistryName { registry: registry.to_owned(), repository, tag, digest, short })
+    }
+
+    /// The same repository, tag and digest at another registry, as if the name had been written with
+    /// it: `debian` becomes `registry.example/debian`, not `registry.example/library/debian`.
+    ///
+    /// # Errors
+    /// [`ReferenceError`] when `registry` is not a host with or without a port, or the name becomes too long.
+    pub fn with_registry(&self, registry: &str) -> Result<RegistryName, ReferenceError> {
+        let path = self.short.as_ref().unwrap_or(&self.repository);
+        self.at(&format!("{registry}/{path}"))
+    }
+
+    /// `name`, a registry and a repository, with this name's tag and digest.
+    ///
+    /// # Errors
+    /// [`ReferenceError`], also when `name` has no registry.
+    pub(super) fn at(&self, name: &str) -> Result<RegistryName, ReferenceError> {
+        let mut text = name.to_owned();
+        if let Some(tag) = &self.tag {
+            text += &format!(":{tag}");
+        }
+        if let Some(digest) = &self.digest {
+            text += &format!("@{digest}");
+        }
+        match RegistryName::parse(&text)? {
+            RegistryName { short: Some(_), .. } => Err(ReferenceError::Form(text)),
+            name => Ok(name),
+        }
+    }
+
+    /// True when the name was written without a registry.
+    pub fn is_short(&self) -> bool {
+        self.short.is_some()
+    }
+
+    /// The repository as it was written, when the name was written without a registry: what
+    /// short-name aliases are looked up by.
+    pub fn short_name(&self) -> Option<&str> {
+        self.short.as_deref()
     }
 
     /// Host and port, `docker.io` for Docker Hub.
@@ -161,6 +208,25 @@ impl RegistryName {
         let host = host_of(&self.registry);
         let address = host.trim_start_matches('[').trim_end_matches(']');
         host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+
+    /// What makes two names the same, however they were written.
+    fn identity(&self) -> (&str, &str, Option<&str>, Option<&Digest>) {
+        (&self.registry, &self.repository, self.tag(), self.digest())
+    }
+}
+
+impl PartialEq for RegistryName {
+    fn eq(&self, other: &RegistryName) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for RegistryName {}
+
+impl Hash for RegistryName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
     }
 }
 
@@ -313,6 +379,38 @@ mod tests {
             ["debian", "example.com/x", "localhost.example.com/x", "128.0.0.1:5000/x", "127.0.0.1.example.com/x"]
         {
             assert!(!loopback(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_without_a_registry_remembers_that_and_is_the_same_name() {
+        let name = |text: &str| RegistryName::parse(text).unwrap();
+        let (short, full) = (name("debian:12"), name("docker.io/library/debian:12"));
+        assert_eq!((short.short_name(), full.short_name()), (Some("debian"), None));
+        assert!(short.is_short() && !full.is_short() && !name("localhost/debian").is_short());
+        assert_eq!(short, full);
+        assert!(std::collections::HashSet::from([short.clone()]).contains(&full));
+        assert_ne!(short, name("debian:13"));
+        assert_eq!(name("library/debian").short_name(), Some("library/debian"));
+    }
+
+    #[test]
+    fn a_name_moves_to_another_registry_as_it_was_written() {
+        let digest = format!("@sha256:{}", "f".repeat(64));
+        for (text, registry, expected) in [
+            ("debian:12", "registry.example:5000", "registry.example:5000/debian:12".to_owned()),
+            ("library/debian", "registry.example", "registry.example/library/debian:latest".into()),
+            ("debian:12", "docker.io", "docker.io/library/debian:12".into()),
+            ("quay.io/a/b:1", "localhost", "localhost/a/b:1".into()),
+            (&format!("debian:12{digest}"), "registry.example", format!("registry.example/debian:12{digest}")),
+            (&format!("debian{digest}"), "registry.example", format!("registry.example/debian{digest}")),
+        ] {
+            let moved = RegistryName::parse(text).unwrap().with_registry(registry).unwrap();
+            assert_eq!(moved.to_string(), expected);
+            assert!(!moved.is_short());
+        }
+        for registry in ["", "no-host", "a/b", "https://registry.example", "-x.example"] {
+            RegistryName::parse("debian").unwrap().with_registry(registry).unwrap_err();
         }
     }
 

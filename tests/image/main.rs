@@ -6,7 +6,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod config;
 mod damage;
+mod estargz;
 mod faulty;
 mod hostile;
 mod interrupt;
