@@ -13,6 +13,7 @@ mod faulty;
 mod hostile;
 mod interrupt;
 mod layout;
+mod places;
 mod proxy;
 mod registry;
 mod resolve;

@@ -172,7 +172,7 @@ impl Connection {
                 Err(error) => failure = failure.or(Some(error)),
             }
         }
-        failure.filter(|_| !is_doubtful).map_or(Ok(plain), Err)
+        failure.filter(|error| !is_doubtful || error.is_from_tls()).map_or(Ok(plain), Err)
     }
 
     /// The answer at the end of all redirects, whatever its status.

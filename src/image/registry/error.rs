@@ -126,6 +126,12 @@ impl RegistryError {
         matches!(self, RegistryError::NotFound { .. })
     }
 
+    /// True when TLS is spoken there, though without success.
+    pub(super) fn is_from_tls(&self) -> bool {
+        let RegistryError::Tls { source, .. } = self else { return false };
+        !matches!(find::<rustls::Error>(source), Some(rustls::Error::InvalidMessage(_)))
+    }
+
     pub(super) fn retry(&self) -> Retry {
         match self {
             RegistryError::Unreachable { source, .. } if is_nobody_there(source) => Retry::Once,
