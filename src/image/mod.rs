@@ -23,6 +23,7 @@ mod config;
 mod digest;
 mod manifest;
 mod platform;
+mod policy;
 mod progress;
 mod reference;
 mod registry;
@@ -37,6 +38,7 @@ pub use config::{
 pub use digest::{Digest, DigestError};
 pub use manifest::ManifestError;
 pub use platform::{Platform, PlatformError};
+pub use policy::{KeyError, MalformedPolicy, Origin, PolicyError, Refusal, RefusalReason, SignatureProblem};
 pub use progress::{LayerProgress, Observer, PullEvent};
 pub use reference::{ImageName, ReferenceError, RegistryName};
 pub use registry::{NetworkPolicy, RegistryError};

@@ -14,6 +14,7 @@ mod hostile;
 mod interrupt;
 mod layout;
 mod places;
+mod policy;
 mod proxy;
 mod registry;
 mod resolve;

@@ -143,7 +143,6 @@ impl Registry {
     ///
     /// # Errors
     /// See [`RegistryError`].
-    #[cfg_attr(not(test), expect(dead_code, reason = "signatures have tags of their own, for the policy to read"))]
     pub async fn manifest_of_tag(&self, tag: &str) -> Result<Option<Vec<u8>>, RegistryError> {
         let inner = &self.inner;
         let what = format!("the tag {tag} of {}/{}", inner.name.registry(), inner.name.repository());

@@ -16,6 +16,7 @@ pub use staging::StagingError;
 use crate::image::digest::Digest;
 use crate::image::manifest::{LayerRef, ManifestError};
 use crate::image::platform::Platform;
+use crate::image::policy::PolicyError;
 use crate::image::reference::ImageName;
 use crate::image::registry::{NetworkPolicy, RegistryError};
 use crate::image::source::layout::LayoutError;
@@ -66,6 +67,8 @@ pub enum ImageError {
     Layout(#[from] LayoutError),
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     #[error("failed to use the image {name}")]
     Manifest { name: String, source: ManifestError },
     #[error("failed to get the layer {digest} of {name}")]
@@ -82,6 +85,17 @@ pub enum ImageError {
     Worker { name: String },
 }
 
+impl ImageError {
+    /// True when the registry could not be asked for the image or for its signatures.
+    fn is_unreachable(&self) -> bool {
+        match self {
+            ImageError::Registry(error) => error.is_unreachable(),
+            ImageError::Policy(PolicyError::Signatures { source, .. }) => source.is_unreachable(),
+            _ => false,
+        }
+    }
+}
+
 /// Images on this machine. Cheap to open and to clone; any number of processes may use one state root
 /// at once.
 #[derive(Debug, Clone)]
@@ -92,6 +106,7 @@ pub struct ImageStore {
     pub(super) staging: Staging,
     pub(super) largest_layer: Option<u64>,
     pub(super) network: NetworkPolicy,
+    pub(super) signature_policy: Option<PathBuf>,
 }
 
 /// Manifest and config of one image, verified, and where its layers are to be found.
@@ -118,6 +133,7 @@ impl ImageStore {
             staging: Staging { directory: state.staging(), binary, mappings },
             largest_layer: None,
             network: NetworkPolicy::default(),
+            signature_policy: None,
         }
     }
 
@@ -132,6 +148,14 @@ impl ImageStore {
     #[must_use]
     pub fn with_largest_layer(mut self, bytes: u64) -> ImageStore {
         self.largest_layer = Some(bytes);
+        self
+    }
+
+    /// Takes the signature policy from `file` instead of the user's or the host's
+    /// (containers-policy.json(5)). It is read whenever content is taken from a source.
+    #[must_use]
+    pub fn with_signature_policy(mut self, file: PathBuf) -> ImageStore {
+        self.signature_policy = Some(file);
         self
     }
 

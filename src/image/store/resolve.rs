@@ -7,6 +7,7 @@ use crate::image::config::HostConfig;
 use crate::image::digest::Digest;
 use crate::image::manifest::{self, Document, ManifestError};
 use crate::image::platform::{self, Platform};
+use crate::image::policy::{Demands, Origin, Policy, PolicyError};
 use crate::image::reference::{ImageName, RegistryName};
 use crate::image::registry::{NetworkPolicy, Registry};
 use crate::image::source::layout::Layout;
@@ -38,6 +39,7 @@ impl ImageStore {
     ) -> Result<Image, ImageError> {
         let name = name.to_string();
         let layout = Layout::open(path)?;
+        self.admit_local(&name, &Origin::local("oci", path)?)?;
         let (digest, bytes, manifest) = layout.manifest(tag, wanted.platform)?;
         let failed = |source| ImageError::Manifest { name: name.clone(), source };
         let (config_digest, config_size) = manifest::config_of(&manifest).map_err(failed)?;
@@ -83,7 +85,7 @@ impl ImageStore {
             (PullPolicy::Newer, Some(mut image)) => match self.newer(name, &image, wanted).await {
                 Ok(None) => return Ok(image),
                 Ok(Some(pulled)) => return Ok(pulled),
-                Err(ImageError::Registry(error)) if error.is_unreachable() => {
+                Err(error) if error.is_unreachable() => {
                     image.notes.push(ImageNote::Offline { name: text, reason: error.to_string() });
                     return Ok(image);
                 }
@@ -92,14 +94,15 @@ impl ImageStore {
             (PullPolicy::Always, here) => before = here,
             (PullPolicy::IfNotPresent | PullPolicy::Newer, None) => {}
         }
+        let demands = self.demands(&text, &Origin::Registry(name.clone()))?;
         let registry = open_registry(name, &self.network).await?;
-        let candidate = match &before {
-            Some(_) => self.current(&registry, name, wanted).await?,
-            None => self.fetch(&registry, name, wanted).await?,
-        };
-        if let Some(image) = before.filter(|image| image.manifest_digest == candidate.manifest_digest) {
+        if let Some(image) = before
+            && let Some(current) = self.unchanged(&registry, name, &image, wanted).await?
+        {
+            demands.verify(&registry, &image.manifest_digest, current != image.manifest_digest).await?;
             return Ok(image);
         }
+        let candidate = self.fetch(&registry, name, wanted, &demands).await?;
         let mut image = pull::complete(self, candidate, BlobSource::Registry(registry)).await?;
         image.notes.extend(notes);
         Ok(image)
@@ -108,40 +111,63 @@ impl ImageStore {
     /// The image that the registry has now, if that is another than `image`.
     async fn newer(&self, name: &RegistryName, image: &Image, wanted: Wanted<'_>) -> Result<Option<Image>, ImageError> {
         let registry = open_registry(name, &self.network).await?;
-        let candidate = self.current(&registry, name, wanted).await?;
+        if self.unchanged(&registry, name, image, wanted).await?.is_some() {
+            return Ok(None);
+        }
+        let demands = self.demands(&name.to_string(), &Origin::Registry(name.clone()))?;
+        let candidate = self.fetch(&registry, name, wanted, &demands).await?;
         if candidate.manifest_digest == image.manifest_digest {
             return Ok(None);
         }
         pull::complete(self, candidate, BlobSource::Registry(registry)).await.map(Some)
     }
 
-    /// What the reference leads to now. Only the digest is asked for when what it names is here.
-    async fn current(
+    /// What the reference names now, if that is or leads to `image`. Only the digest is asked for.
+    async fn unchanged(
         &self,
         registry: &Registry,
         name: &RegistryName,
+        image: &Image,
         wanted: Wanted<'_>,
-    ) -> Result<Candidate, ImageError> {
-        let digest = registry.digest().await?;
-        match self.find(&name.to_string(), &digest, wanted)? {
-            Found::Candidate(candidate) => Ok(*candidate),
-            Found::Damaged(_) | Found::Nothing => self.fetch(registry, name, wanted).await,
-        }
+    ) -> Result<Option<Digest>, ImageError> {
+        let current = registry.digest().await?;
+        Ok(match self.find(&name.to_string(), &current, wanted)? {
+            Found::Candidate(candidate) if candidate.manifest_digest == image.manifest_digest => Some(current),
+            Found::Candidate(_) | Found::Damaged(_) | Found::Nothing => None,
+        })
     }
 
-    /// Gets manifest and config of a reference, through indexes, and keeps them.
+    /// Applies the signature policy to an image in a local file, whose content is used as it is now.
+    fn admit_local(&self, name: &str, origin: &Origin) -> Result<(), PolicyError> {
+        // A local image has no signatures: where they are demanded, it is refused here.
+        self.demands(name, origin).map(drop)
+    }
+
+    /// What the signature policy wants to see of an image before its config is read.
+    fn demands(&self, name: &str, origin: &Origin) -> Result<Demands, PolicyError> {
+        Policy::load(self.signature_policy.as_deref())?.demands(name, origin)
+    }
+
+    /// Gets manifest and config of a reference, through indexes, and keeps the indexes once the image
+    /// meets `demands`.
     async fn fetch(
         &self,
         registry: &Registry,
         name: &RegistryName,
         wanted: Wanted<'_>,
+        demands: &Demands,
     ) -> Result<Candidate, ImageError> {
         let text = name.to_string();
         let failed = |source| ImageError::Manifest { name: text.clone(), source };
         let (mut digest, mut bytes) = registry.manifest(None).await?;
+        let mut indexes: Vec<Vec<u8>> = Vec::new();
         for _ in 0..=MOST_NESTED {
             match manifest::parse(&bytes).map_err(failed)? {
                 Document::Manifest(manifest) => {
+                    demands.verify(registry, &digest, !indexes.is_empty()).await?;
+                    for index in &indexes {
+                        self.blobs.write(index)?;
+                    }
                     let (config_digest, config_size) = manifest::config_of(&manifest).map_err(failed)?;
                     let config = match self.blobs.read(&config_digest)? {
                         Stored::Good(config) => config,
@@ -154,7 +180,7 @@ impl ImageStore {
                         failed(ManifestError::NoPlatform { wanted: Box::new(wanted.platform.clone()), offered })
                     })?;
                     let next = manifest::digest_of(chosen).map_err(failed)?;
-                    self.blobs.write(&bytes)?;
+                    indexes.push(std::mem::take(&mut bytes));
                     (digest, bytes) = match self.blobs.read(&next)? {
                         Stored::Good(bytes) => (next, bytes),
                         Stored::Corrupt(_) | Stored::Missing => registry.manifest(Some(&next)).await?,
