@@ -72,6 +72,7 @@ const LONGER: &[(&str, usize, &str)] = &[("seccomp/profile.rs", 1000, "a table o
 /// Where a thread may sleep, each with its reason.
 const SLEEPS: &[(&str, &str)] = &[
     ("cli/logs.rs", "an execution that waits has no log yet to watch"),
+    ("image/registry/retry.rs", "a registry that is busy is asked again later"),
     ("exec/executor.rs", "another process's pending row and first state file are no events"),
     ("runtime/cgroup/mod.rs", "the kernel tells nobody when a dead group has become removable"),
 ];

@@ -48,7 +48,7 @@ pub use platform::{Platform, PlatformError};
 pub use policy::{KeyError, MalformedPolicy, Origin, PolicyError, Refusal, RefusalReason, SignatureProblem};
 pub use progress::{LayerProgress, Observer, PullEvent};
 pub use reference::{ReferenceError, RegistryName};
-pub use registry::RegistryError;
+pub use registry::{NetworkPolicy, RegistryError};
 pub use source::{ArchiveProblem, BlobProblem, LoadInput, Place, SourceError};
 pub use store::{
     BlobError, Image, ImageError, ImageNote, ImageStore, LayerError, Limits, LoadedImage, PullPolicy, StagingError,

@@ -21,7 +21,7 @@ use crate::image::manifest::{LayerRef, ManifestError};
 use crate::image::name::ImageName;
 use crate::image::platform::Platform;
 use crate::image::policy::PolicyError;
-use crate::image::registry::RegistryError;
+use crate::image::registry::{NetworkPolicy, RegistryError};
 use crate::image::source::SourceError;
 use crate::image::unpack::{OPAQUE_ROOTFUL, OPAQUE_ROOTLESS};
 use crate::plan::IdMappings;
@@ -122,6 +122,7 @@ pub struct ImageStore {
     pub(super) layers: PathBuf,
     pub(super) staging: Staging,
     pub(super) limits: Limits,
+    pub(super) network: NetworkPolicy,
     pub(super) signature_policy: Option<PathBuf>,
 }
 
@@ -148,8 +149,16 @@ impl ImageStore {
             layers: state.layers().join(if is_single { "sha256-single-id" } else { "sha256" }),
             staging: Staging { directory: state.staging(), binary, mappings },
             limits: Limits::default(),
+            network: NetworkPolicy::default(),
             signature_policy: None,
         }
+    }
+
+    /// Waits for registries in another way than by default.
+    #[must_use]
+    pub fn with_network(mut self, network: NetworkPolicy) -> ImageStore {
+        self.network = network;
+        self
     }
 
     /// Other bounds on layers than the default ones.

@@ -10,7 +10,7 @@ use crate::image::name::ImageName;
 use crate::image::platform::{self, Platform};
 use crate::image::policy::{Demands, Origin, Policy, PolicyError};
 use crate::image::reference::RegistryName;
-use crate::image::registry::Registry;
+use crate::image::registry::{NetworkPolicy, Registry};
 use crate::image::source::{self, LocalImage, Scratch, SourceError};
 use oci_spec::image::ImageManifest;
 use std::path::{Path, PathBuf};
@@ -119,6 +119,7 @@ impl ImageStore {
                 Found::Nothing => {}
             }
         }
+        let mut before = None;
         match (policy, here) {
             (PullPolicy::IfNotPresent | PullPolicy::Never, Some(image)) => return Ok(image),
             (PullPolicy::Never, None) => return Err(ImageError::NotPresent { name: text }),
@@ -133,10 +134,17 @@ impl ImageStore {
                 }
                 Err(error) => return Err(error),
             },
-            (PullPolicy::Always, _) | (PullPolicy::IfNotPresent | PullPolicy::Newer, None) => {}
+            (PullPolicy::Always, here) => before = here,
+            (PullPolicy::IfNotPresent | PullPolicy::Newer, None) => {}
         }
         let demands = self.demands(&text, &Origin::Registry(name.clone()))?;
-        let registry = open_registry(name).await?;
+        let registry = open_registry(name, &self.network).await?;
+        if let Some(image) = before
+            && let Some(current) = self.unchanged(&registry, name, &image, wanted).await?
+        {
+            demands.verify(&registry, &image.manifest_digest, current != image.manifest_digest).await?;
+            return Ok(image);
+        }
         let candidate = self.fetch(&registry, name, wanted, &demands).await?;
         let mut image = pull::complete(self, candidate, BlobSource::Registry(registry)).await?;
         image.notes.extend(notes);
@@ -145,13 +153,8 @@ impl ImageStore {
 
     /// The image that the registry has now, if that is another than `image`.
     async fn newer(&self, name: &RegistryName, image: &Image, wanted: Wanted<'_>) -> Result<Option<Image>, ImageError> {
-        let registry = open_registry(name).await?;
-        let current = registry.digest().await?;
-        // The reference may lead to an index; whichever image that leads to is compared.
-        if let Some(current) = current
-            && let Found::Candidate(candidate) = self.find(&name.to_string(), &current, wanted)?
-            && candidate.manifest_digest == image.manifest_digest
-        {
+        let registry = open_registry(name, &self.network).await?;
+        if self.unchanged(&registry, name, image, wanted).await?.is_some() {
             return Ok(None);
         }
         let demands = self.demands(&name.to_string(), &Origin::Registry(name.clone()))?;
@@ -160,6 +163,21 @@ impl ImageStore {
             return Ok(None);
         }
         pull::complete(self, candidate, BlobSource::Registry(registry)).await.map(Some)
+    }
+
+    /// What the reference names now, if that is or leads to `image`. Only the digest is asked for.
+    async fn unchanged(
+        &self,
+        registry: &Registry,
+        name: &RegistryName,
+        image: &Image,
+        wanted: Wanted<'_>,
+    ) -> Result<Option<Digest>, ImageError> {
+        let current = registry.digest().await?;
+        Ok(match self.find(&name.to_string(), &current, wanted)? {
+            Found::Candidate(candidate) if candidate.manifest_digest == image.manifest_digest => Some(current),
+            Found::Candidate(_) | Found::Damaged(_) | Found::Nothing => None,
+        })
     }
 
     /// Applies the signature policy to an image in a local file, whose content is used as it is now.
@@ -292,9 +310,9 @@ fn candidate(
     Ok(Candidate { name, manifest_digest, manifest: manifest_bytes, config_bytes, config, layers, notes })
 }
 
-async fn open_registry(name: &RegistryName) -> Result<Registry, ImageError> {
+async fn open_registry(name: &RegistryName, network: &NetworkPolicy) -> Result<Registry, ImageError> {
     let text = name.to_string();
-    let name = name.clone();
-    let opened = tokio::task::spawn_blocking(move || Registry::open(&name, &HostConfig::load()?)).await;
+    let (name, network) = (name.clone(), network.clone());
+    let opened = tokio::task::spawn_blocking(move || Registry::open(&name, &HostConfig::load()?, &network, None)).await;
     Ok(opened.map_err(|_| ImageError::Worker { name: text })??)
 }
