@@ -33,7 +33,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("config", &["spec"]),
     ("bundle", &["plan", "spec"]),
     ("runtime", &["log", "outcome", "plan", "remove_tree", "state_dir", "sys", "user"]),
-    ("image", &["plan", "remove_tree", "state_dir", "sys"]),
+    // The unpacker runs under a filter of its own.
+    ("image", &["plan", "remove_tree", "seccomp", "state_dir", "sys"]),
     ("record", &["outcome", "state_dir", "sys"]),
     ("remove_tree", &["plan", "sys"]),
     ("log", &["state_dir", "sys"]),
@@ -73,6 +74,7 @@ const LONGER: &[(&str, usize, &str)] = &[("seccomp/profile.rs", 1000, "a table o
 /// Where a thread may sleep, each with its reason.
 const SLEEPS: &[(&str, &str)] = &[
     ("cli/logs.rs", "an execution that waits has no log yet to watch"),
+    ("image/registry/retry.rs", "a registry that is busy is asked again later"),
     ("exec/executor.rs", "another process's pending row and first state file are no events"),
     ("runtime/cgroup/mod.rs", "the kernel tells nobody when a dead group has become removable"),
 ];
@@ -82,6 +84,7 @@ const CHILD_TESTS: &[&str] = &[
     "log/tests/concurrent.rs",
     "log/tests/disk.rs",
     "tests/image/config.rs",
+    "tests/image/hostile/mod.rs",
     "tests/image/interrupt.rs",
     "tests/image/registry.rs",
 ];

@@ -2,7 +2,7 @@
 
 use super::error::ExecError;
 use super::executor::JobExecutor;
-use crate::image::{self, Digest, HostConfig, Image, ImageName, ImageRequest, ImageStore, Platform};
+use crate::image::{self, Digest, HostConfig, Image, ImageName, ImageRequest, ImageStore, Limits, Platform};
 use crate::plan::IdMappings;
 use crate::record::{ImageReference, Record};
 use crate::spec::PullPolicy;
@@ -34,9 +34,11 @@ impl JobExecutor {
         let config = self.image_config();
         let store = ImageStore::open(self.state(), mappings, self.binary().to_owned());
         let mut store = store.with_work(self.pull_under_way());
-        if let Some(bytes) = config.max_layer_bytes {
-            store = store.with_largest_layer(bytes);
-        }
+        let defaults = Limits::default();
+        store = store.with_limits(Limits {
+            max_layer_bytes: config.max_layer_bytes.or(defaults.max_layer_bytes),
+            max_ratio: config.max_ratio.or(defaults.max_ratio),
+        });
         if let Some(count) = config.parallel_layers {
             store = store.with_parallel_layers(count);
         }

@@ -12,8 +12,17 @@ const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
 /// Skippable frames, with which some zstd writers begin; the low four bits vary.
 const ZSTD_SKIPPABLE: &[u8] = &[0x2a, 0x4d, 0x18];
 
-/// Largest window that a zstd frame may ask for, as a power of two: what the decoder allocates.
-const ZSTD_WINDOW_LOG: u32 = 27;
+/// Largest window in bytes that a zstd frame may ask for, which is what the decoder allocates for each
+/// layer that is being worked on. Encoders of images stay within: the Go library that podman, buildah,
+/// skopeo and BuildKit use takes 4 to 32 MiB by level, zstd(1) up to 8 MiB at levels up to 19. Only
+/// `--ultra` and `--long` ask for more.
+pub const LARGEST_WINDOW: u64 = 1 << ZSTD_WINDOW_LOG;
+const ZSTD_WINDOW_LOG: u32 = 25;
+
+/// True for the error that a frame with a larger window leads to. The library has no code for it, only words.
+pub fn is_window_too_large(error: &io::Error) -> bool {
+    error.to_string() == "Frame requires too much memory for decoding"
+}
 
 /// The tar in `blob`: gzip (any number of members), zstd (any number of frames) or as it is.
 ///

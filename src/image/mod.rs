@@ -1,7 +1,7 @@
 //! Images: what a name refers to, where its content comes from, and the store of unpacked layers.
 //!
 //! [`ImageStore::resolve`] is the way in: an [`ImageName`] becomes an [`Image`], whose layers are
-//! directories ready for an overlay mount.
+//! directories ready for an overlay mount. [`ImageStore::load`] does it for all images of a file.
 //!
 //! # On disk
 //! ```text
@@ -23,6 +23,9 @@
 mod config;
 mod decompress;
 mod digest;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod host_cpu;
 mod manifest;
 mod name;
@@ -46,11 +49,11 @@ pub use platform::{Platform, PlatformError};
 pub use policy::{KeyError, MalformedPolicy, Origin, PolicyError, Refusal, RefusalReason, SignatureProblem};
 pub use progress::{LayerProgress, Observer, PullEvent};
 pub use reference::{ReferenceError, RegistryName};
-pub use registry::RegistryError;
+pub use registry::{NetworkPolicy, RegistryError};
 pub use source::{ArchiveProblem, BlobProblem, LoadInput, Place, SourceError};
 pub use store::{
     BlobError, DropReason, DroppedReference, Exclusive, Fate, GcPolicy, GcReport, GcRequest, HeldReference, Image,
-    ImageError, ImageNote, ImageRequest, ImageStore, Inventory, KeepReason, KeptReference, LayerError, Lease,
+    ImageError, ImageNote, ImageRequest, ImageStore, Inventory, KeepReason, KeptReference, LayerError, Lease, Limits,
     ListError, LiveUse, LoadedImage, PullPolicy, References, Removed, RemovedKind, StagingError, StoredImage,
     StoredLayer, Work,
 };

@@ -70,6 +70,18 @@ impl ImageName {
         RegistryName::parse(reference).map(ImageName::Registry)
     }
 
+    /// The name of the transport in containers-transports(5), by which signature policies tell images
+    /// apart; for an image of the local store that of podman's own.
+    pub fn transport(&self) -> &'static str {
+        match self {
+            ImageName::Layout { .. } => "oci",
+            ImageName::OciArchive { .. } => "oci-archive",
+            ImageName::DockerArchive { .. } => "docker-archive",
+            ImageName::Stored(_) => "containers-storage",
+            ImageName::Registry(_) => "docker",
+        }
+    }
+
     /// The file or directory of a local image.
     pub fn path(&self) -> Option<&Path> {
         match self {

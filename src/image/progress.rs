@@ -57,6 +57,10 @@ impl Reporter {
         Reporter(Some(observer))
     }
 
+    pub fn observer(&self) -> Option<Observer> {
+        self.0.clone()
+    }
+
     pub fn tell(&self, event: impl FnOnce() -> PullEvent) {
         if let Some(observer) = &self.0 {
             observer(&event());

@@ -177,6 +177,7 @@ fn jump_if(code: u16, operand: u32, jump_true: u8, jump_false: u8) -> Instructio
 fn answer(verdict: Verdict) -> Instruction {
     let operand = match verdict {
         Verdict::Allow => libc::SECCOMP_RET_ALLOW,
+        Verdict::Kill => libc::SECCOMP_RET_KILL_PROCESS,
         Verdict::Errno(errno) => libc::SECCOMP_RET_ERRNO | u32::from(errno),
     };
     Instruction { code: RETURN, jump_true: 0, jump_false: 0, operand }

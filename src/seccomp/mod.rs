@@ -41,6 +41,8 @@ pub enum Verdict {
     Allow,
     /// The call is not made and fails with this errno.
     Errno(u16),
+    /// The whole process ends by SIGSYS.
+    Kill,
 }
 
 /// True when the lower half of an argument has this value.
@@ -125,6 +127,15 @@ pub fn compile(capabilities: &BTreeSet<String>, architecture: Architecture) -> F
         })
         .collect();
     Filter::emit(&sections, Decision::Fixed(profile::DEFAULT))
+}
+
+/// A filter for a role of this program: it may make these calls of the host's own ABI, and is killed at
+/// any other. Names that the ABI does not have are passed over, as it has others for the same purpose.
+pub fn only(names: &[&str], architecture: Architecture) -> Filter {
+    let abi = architecture.abis()[0];
+    let allowed = names.iter().filter_map(|name| abi.number(name));
+    let decisions = allowed.map(|number| (number, Decision::Fixed(Verdict::Allow))).collect();
+    Filter::emit(&[(abi, decisions)], Decision::Fixed(Verdict::Kill))
 }
 
 /// Stands for the filter that [`compile`] makes: equal keys, equal filters. SHA-256 in lower-case

@@ -72,6 +72,24 @@ fn action(verdict: Verdict) -> u32 {
     match verdict {
         Verdict::Allow => libc::SECCOMP_RET_ALLOW,
         Verdict::Errno(errno) => libc::SECCOMP_RET_ERRNO | u32::from(errno),
+        Verdict::Kill => libc::SECCOMP_RET_KILL_PROCESS,
+    }
+}
+
+#[test]
+fn a_filter_of_a_role_kills_at_everything_else() {
+    const ALLOWED: [&str; 3] = ["read", "write", "exit_group"];
+    for architecture in [Architecture::X86_64, Architecture::Aarch64] {
+        let native = architecture.abis()[0];
+        let filter = only(&[&ALLOWED[..], &["no such call"]].concat(), architecture);
+        for abi in ALL_ABIS {
+            for name in ["read", "write", "exit_group", "execve", "socket", "ptrace", "mount", "openat"] {
+                let Some(number) = abi.number(name) else { continue };
+                let found = interpret(filter.instructions(), abi.audit_architecture(), number, [0; 6]);
+                let expected = if abi == native && ALLOWED.contains(&name) { Verdict::Allow } else { Verdict::Kill };
+                assert_eq!(found, action(expected), "{architecture:?} {abi:?} {name}");
+            }
+        }
     }
 }
 

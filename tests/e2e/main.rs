@@ -12,7 +12,11 @@ mod layout;
 #[path = "../image/server.rs"]
 #[allow(dead_code, reason = "the tests of images use the rest")]
 mod server;
+#[path = "../image/tarball.rs"]
+#[allow(dead_code, reason = "the tests of images use the rest")]
+mod tarball;
 
+mod archives;
 mod bad_input;
 mod caller;
 mod collect;

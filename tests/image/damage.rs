@@ -2,7 +2,7 @@
 
 use crate::layout::{Compression, Layer, LayoutBuilder, Tar, digest, gzip};
 use crate::store::{Home, chain, homes, resolve_in};
-use coracle::image::{ImageName, PullPolicy};
+use coracle::image::{ImageName, Limits, PullPolicy};
 use std::fs;
 
 fn tar() -> Tar {
@@ -83,7 +83,8 @@ fn a_layer_larger_than_the_limit_is_refused() {
         layout.image(&[Layer::new(Tar::new().file("zeros", &vec![0; 20 << 20]), Compression::Gzip)]);
         let name = ImageName::parse(&format!("oci:{}", layout.path().display())).unwrap();
         let resolve = |limit| {
-            let store = home.store().with_largest_layer(limit);
+            let limits = Limits { max_layer_bytes: Some(limit), max_ratio: None };
+            let store = home.store().with_limits(limits);
             resolve_in(&store, &name, PullPolicy::IfNotPresent, None, None)
         };
         let error = chain(&resolve(1 << 20).unwrap_err());

@@ -127,8 +127,8 @@ fn a_registry_that_sends_something_else_is_found_out() {
                 assert!(!home.layers().iter().any(|layer| large.diff_id.ends_with(layer)));
             };
         expect(|| Answer::Cut, &path, "the connection to 127.0.0.1");
-        expect(|| Answer::Body(vec![b'x'; 100]), &path, "another digest");
-        expect(|| Answer::Body(vec![b'x'; 20 << 20]), &path, "more than the");
+        expect(|| Answer::Body(vec![b'x'; 100]), &path, "offers 100 bytes instead of");
+        expect(|| Answer::Body(vec![b'x'; 20 << 20]), &path, "offers 20971520 bytes instead of");
         expect(|| Answer::Status(404, "gone"), &path, "does not have it");
         expect(|| Answer::Status(429, "slow down"), &path, "limits the rate");
         expect(|| Answer::Status(500, "oops"), "/manifests/latest", "oops");

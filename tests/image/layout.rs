@@ -4,75 +4,12 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use tar::{EntryType, Header};
+
+pub use crate::tarball::Tar;
 
 pub fn digest(bytes: &[u8]) -> String {
     let hex: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")
-}
-
-/// A tar under construction. Every entry is root's, of mode 0644 (directories 0755) and of the time 1000
-/// unless `with` says otherwise.
-pub struct Tar {
-    builder: tar::Builder<Vec<u8>>,
-}
-
-impl Tar {
-    pub fn new() -> Tar {
-        Tar { builder: tar::Builder::new(Vec::new()) }
-    }
-
-    pub fn file(self, name: &str, content: &[u8]) -> Tar {
-        self.entry(EntryType::Regular, name, None, content, |_| {})
-    }
-
-    pub fn directory(self, name: &str) -> Tar {
-        self.entry(EntryType::Directory, name, None, b"", |header| header.set_mode(0o755))
-    }
-
-    pub fn symlink(self, name: &str, target: &str) -> Tar {
-        self.entry(EntryType::Symlink, name, Some(target), b"", |header| header.set_mode(0o777))
-    }
-
-    pub fn hard_link(self, name: &str, target: &str) -> Tar {
-        self.entry(EntryType::Link, name, Some(target), b"", |_| {})
-    }
-
-    /// Names and targets are written as they are, however wrong.
-    pub fn entry(
-        mut self,
-        kind: EntryType,
-        name: &str,
-        target: Option<&str>,
-        content: &[u8],
-        with: impl FnOnce(&mut Header),
-    ) -> Tar {
-        let mut header = Header::new_ustar();
-        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
-        if let Some(target) = target {
-            header.set_link_name_literal(target).unwrap();
-        }
-        header.set_entry_type(kind);
-        header.set_size(content.len() as u64);
-        header.set_mode(0o644);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(1000);
-        with(&mut header);
-        header.set_cksum();
-        self.builder.append(&header, content).unwrap();
-        self
-    }
-
-    /// PAX records for the next entry.
-    pub fn pax(mut self, records: &[(&str, &[u8])]) -> Tar {
-        self.builder.append_pax_extensions(records.iter().copied()).unwrap();
-        self
-    }
-
-    pub fn bytes(self) -> Vec<u8> {
-        self.builder.into_inner().unwrap()
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +56,19 @@ impl Layer {
         let tar = tar.bytes();
         Layer { blob: compression.apply(&tar), media_type: compression.media_type().to_owned(), diff_id: digest(&tar) }
     }
+}
+
+/// The config of an image with these layers.
+pub fn config(layers: &[Layer], architecture: &str) -> String {
+    let diff_ids: Vec<&str> = layers.iter().map(|layer| layer.diff_id.as_str()).collect();
+    json!({
+        "architecture": architecture,
+        "os": "linux",
+        "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/hello"]},
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        "history": layers.iter().map(|_| json!({"created_by": "a test"})).collect::<Vec<_>>(),
+    })
+    .to_string()
 }
 
 /// An OCI layout directory under construction; complete on disk after every call.
@@ -170,18 +120,11 @@ impl LayoutBuilder {
 
     /// Writes an image's blobs and returns the descriptor of its manifest.
     pub fn manifest(&self, layers: &[Layer], architecture: &str) -> Value {
-        let diff_ids: Vec<&str> = layers.iter().map(|layer| layer.diff_id.as_str()).collect();
-        let config = json!({
-            "architecture": architecture,
-            "os": "linux",
-            "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/hello"]},
-            "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        });
         let media_type = "application/vnd.oci.image.manifest.v1+json";
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": media_type,
-            "config": self.blob(config.to_string().as_bytes(), "application/vnd.oci.image.config.v1+json"),
+            "config": self.blob(config(layers, architecture).as_bytes(), "application/vnd.oci.image.config.v1+json"),
             "layers": layers.iter().map(|layer| self.blob(&layer.blob, &layer.media_type)).collect::<Vec<_>>(),
         });
         self.blob(manifest.to_string().as_bytes(), media_type)
@@ -204,6 +147,13 @@ impl LayoutBuilder {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The layout in a tar, as `skopeo copy … oci-archive:` writes it.
+    pub fn archive(&self) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        builder.append_dir_all(".", &self.path).unwrap();
+        builder.into_inner().unwrap()
     }
 
     fn write_index(&self) {

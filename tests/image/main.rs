@@ -6,17 +6,25 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod archive;
 mod config;
 mod damage;
+mod documents;
 mod estargz;
+mod faulty;
 mod gc;
 mod hostile;
 mod interrupt;
 mod layout;
+mod load;
+mod places;
 mod policy;
+mod proxy;
 mod registry;
 mod repair;
 mod resolve;
+mod saved;
 mod server;
 mod store;
+mod tarball;
 mod unpack;

@@ -189,3 +189,20 @@ fn newer_and_always_differ_when_the_registry_is_gone() {
         assert_eq!((image.pulled, image.manifest_digest == known), (pulled, !pulled), "{policy:?}");
     }
 }
+
+#[test]
+fn what_has_not_changed_is_asked_for_by_its_digest_alone() {
+    let home = home();
+    let mut layout = LayoutBuilder::new(&home.path("layout"));
+    let manifest = digest_of(&layout.image(&[layer("a")]));
+    let server = Server::start(&layout, &manifest, |_| Answer::Normal);
+    let name = ImageName::parse(&server.reference()).unwrap();
+    let known = home.resolve(&server.reference()).unwrap().manifest_digest;
+    let (asked, fetched) = (server.count("/manifests/latest"), server.count("GET /v2/image/manifests/latest"));
+    for policy in [PullPolicy::Newer, PullPolicy::Always] {
+        let image = resolve_in(&home.store(), &name, policy, None, Some(&known)).unwrap();
+        assert!(!image.pulled && image.manifest_digest == known, "{policy:?}");
+    }
+    assert_eq!(server.count("/manifests/latest"), asked + 2);
+    assert_eq!(server.count("GET /v2/image/manifests/latest"), fetched);
+}

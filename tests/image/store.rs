@@ -1,9 +1,12 @@
 //! A state root of its own for each test.
 
-use coracle::image::{Digest, Image, ImageError, ImageName, ImageRequest, ImageStore, Platform, PullPolicy};
+use coracle::image::{
+    Digest, Image, ImageError, ImageName, ImageRequest, ImageStore, NetworkPolicy, Platform, PullPolicy,
+};
 use coracle::plan::{IdMap, IdMappings};
 use coracle::state_dir::StateDir;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A store in a temporary directory, which must hold no half-made layer when it is dropped.
 pub struct Home {
@@ -58,7 +61,7 @@ impl Home {
     }
 
     pub fn store_with(&self, binary: &Path) -> ImageStore {
-        ImageStore::open(&self.state, self.mappings.clone(), binary.to_owned())
+        ImageStore::open(&self.state, self.mappings.clone(), binary.to_owned()).with_network(impatient())
     }
 
     pub fn resolve(&self, name: &str) -> Result<Image, ImageError> {
@@ -114,6 +117,12 @@ pub fn resolve_in(
 
 pub fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(future)
+}
+
+/// Asks again as often as by default, after pauses too short to be noticed.
+pub fn impatient() -> NetworkPolicy {
+    let first_pause = Duration::from_millis(1);
+    NetworkPolicy { first_pause, longest_pause: first_pause, ..NetworkPolicy::default() }
 }
 
 /// The whole chain of an error, as a user would see it.

@@ -15,8 +15,8 @@ pub(super) struct Places {
     pub certificates: Vec<PathBuf>,
     /// Where programs are looked for, as PATH has them.
     pub programs: Vec<PathBuf>,
-    /// The user's home: what lies there and cannot be seen is another user's.
-    home: Option<PathBuf>,
+    /// The user's home and runtime directory: what lies there and cannot be seen is another user's.
+    personal: Vec<PathBuf>,
 }
 
 /// <https://github.com/containers/image/blob/main/docs/containers-registries.conf.5.md>,
@@ -93,6 +93,7 @@ impl Places {
                     _ => cache_home.map(|cache| cache.join(recorded)),
                 },
             },
+            personal: home.iter().cloned().chain([runtime.clone()]).collect(),
             auth: AuthPlaces {
                 named: named(&["REGISTRY_AUTH_FILE"])?,
                 usual: [
@@ -117,17 +118,16 @@ impl Places {
             programs: value("PATH")
                 .map(|path| std::env::split_paths(&path).filter(|directory| directory.is_absolute()).collect())
                 .unwrap_or_default(),
-            home,
         })
     }
 
-    /// Reads a file that may be missing. One in a home that this user cannot look into (HOME is
-    /// another user's, as after `su`) counts as missing.
+    /// Reads a file that may be missing. One in a home or runtime directory that this user cannot look
+    /// into (HOME is another user's, as after `su`; `/run/containers` is root's alone) counts as missing.
     pub fn read(&self, path: &Path) -> io::Result<Option<String>> {
         self.unless_missing(path, std::fs::read_to_string(path))
     }
 
-    /// `None` for a file or directory that is missing, or hidden in another user's home.
+    /// `None` for a file or directory that is missing, or hidden in another user's directory.
     pub fn unless_missing<T>(&self, path: &Path, result: io::Result<T>) -> io::Result<Option<T>> {
         match result {
             Ok(value) => Ok(Some(value)),
@@ -141,7 +141,7 @@ impl Places {
     }
 
     fn is_hidden(&self, path: &Path) -> bool {
-        let in_home = self.home.as_ref().is_some_and(|home| path.starts_with(home));
-        in_home && path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        let is_personal = self.personal.iter().any(|directory| path.starts_with(directory));
+        is_personal && path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
     }
 }

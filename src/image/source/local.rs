@@ -112,7 +112,7 @@ pub fn find(name: &ImageName, platform: &Platform, scratch: &Scratch) -> Result<
     .map(Some)
 }
 
-/// All images of a file, at least one, and the transport of containers-transports(5) that it is for.
+/// All images of a file, at least one, and the transport that it turned out to be of.
 ///
 /// # Errors
 /// See [`SourceError`]; one bad image takes the others with it.
@@ -159,11 +159,12 @@ fn load_archive(
     // (https://github.com/moby/moby/issues/47210), or some of several (https://github.com/moby/moby/issues/51389).
     let images = Layout::archive(tarball.clone()).and_then(|layout| layout.images(platform));
     let archive = DockerArchive::open(tarball)?;
-    let images = match images {
-        Ok(images) if images.len() >= archive.count() && images.iter().all(has_its_layers) => images,
-        _ => archive.images(scratch)?,
-    };
-    Ok(("docker-archive", images))
+    match images {
+        Ok(images) if images.len() >= archive.count() && images.iter().all(has_its_layers) => {
+            Ok(("docker-archive", images))
+        }
+        _ => Ok(("docker-archive", archive.images(scratch)?)),
+    }
 }
 
 fn has_its_layers(named: &NamedImage) -> bool {

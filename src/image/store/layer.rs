@@ -3,8 +3,9 @@
 //! before size, both digests and the unpacker's result are good.
 
 use super::layers::{self, ROOT};
+use super::limits::Allowance;
 use super::staging::{LayerLock, Staging, StagingError};
-use crate::image::decompress::decompress;
+use crate::image::decompress::{self, decompress};
 use crate::image::digest::Digest;
 use crate::image::manifest::LayerRef;
 use crate::image::progress::Meter;
@@ -13,10 +14,12 @@ use crate::image::source::{FileSlice, SourceError};
 use crate::image::unpack::{self, Report, UnpackError, UnpackStats};
 use bytes::{Buf, Bytes};
 use nix::fcntl::{FcntlArg, fcntl};
+use nix::sys::signal::Signal;
 use sha2::{Digest as _, Sha256};
 use std::fs::File;
 use std::io::{self, BufRead, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::Arc;
@@ -54,8 +57,21 @@ pub enum LayerError {
     DiffId { expected: Digest, found: Digest },
     #[error("failed to decompress the layer; the image was built wrongly")]
     Decompress { source: io::Error },
-    #[error("failed to unpack the layer: it holds more than {limit} bytes, the limit that is set")]
+    #[error(
+        "failed to decompress the layer: its zstd window is larger than {} MiB; compress it again with a smaller one, \
+         for example with skopeo copy --dest-compress-format zstd --dest-force-compress-format",
+        decompress::LARGEST_WINDOW >> 20
+    )]
+    Window,
+    #[error(
+        "failed to unpack the layer: it becomes more than {limit} bytes; if you trust it, raise images.max_layer_size"
+    )]
     TooLarge { limit: u64 },
+    #[error(
+        "failed to unpack the layer: it becomes more than {limit} bytes, over {ratio} times what is sent for it, as \
+         decompression bombs do; if you trust it, raise images.max_compression_ratio"
+    )]
+    Ratio { limit: u64, ratio: u32 },
     #[error(transparent)]
     Unpack(UnpackError),
     #[error("failed to unpack the layer: the disk that holds {} is full", store.display())]
@@ -64,6 +80,11 @@ pub enum LayerError {
     Spawn { binary: PathBuf, source: io::Error },
     #[error("failed to unpack the layer: the unpacker ended without a report ({status})")]
     NoReport { status: String },
+    #[error(
+        "failed to unpack the layer: the unpacker was killed by {signal}{}",
+        if *signal == Signal::SIGSYS { ", for a system call that no layer needs: do not trust this image" } else { "" }
+    )]
+    Killed { signal: Signal },
     #[error("failed to write {} to disk", path.display())]
     Sync { path: PathBuf, source: io::Error },
     #[error(transparent)]
@@ -95,8 +116,8 @@ pub struct Job {
     pub lock: LayerLock,
     /// Where it will be.
     pub target: PathBuf,
-    /// Bytes of tar.
-    pub largest: Option<u64>,
+    /// What it may become; `None`: anything.
+    pub allowance: Option<Allowance>,
     pub cancelled: Arc<AtomicBool>,
     pub meter: Meter,
 }
@@ -107,14 +128,14 @@ pub struct Job {
 /// # Errors
 /// See [`LayerError`].
 pub fn make(job: Job) -> Result<UnpackStats, LayerError> {
-    let Job { layer, source, staging, lock, target, largest, cancelled, meter } = job;
+    let Job { layer, source, staging, lock, target, allowance, cancelled, meter } = job;
     let staged = staging.stage(&layer.diff_id, &lock)?;
     let root = staged.path().join(ROOT);
     let created = std::fs::DirBuilder::new().mode(0o755).create(&root);
     created.map_err(|source| StagingError::Io { action: "create the directory", path: root.clone(), source })?;
     let mut incoming = Incoming::new(source, layer.size, cancelled, meter);
-    let unpacker = Unpacker::start(&staging, &root)?;
-    let (stats, bytes) = match transfer(&mut incoming, unpacker, largest) {
+    let unpacker = Unpacker::start(&staging, &root, allowance)?;
+    let (stats, bytes) = match transfer(&mut incoming, unpacker, allowance) {
         Ok((diff_id, report, bytes)) => {
             incoming.verify(&layer)?;
             if diff_id != layer.diff_id {
@@ -123,7 +144,7 @@ pub fn make(job: Job) -> Result<UnpackStats, LayerError> {
             (report, bytes)
         }
         // The blob's own state explains the rest.
-        Err(error) => return Err(incoming.explain(error, &layer, &staging)),
+        Err(error) => return Err(incoming.explain(error, &layer, &staging, allowance)),
     };
     let recorded = layers::write_record(staged.path(), &layer, bytes, stats.entries, staging.mappings.as_ref());
     recorded.map_err(|source| LayerError::Sync { path: staged.path().to_owned(), source })?;
@@ -143,13 +164,16 @@ pub fn make(job: Job) -> Result<UnpackStats, LayerError> {
 fn transfer(
     incoming: &mut Incoming,
     mut unpacker: Unpacker,
-    largest: Option<u64>,
+    allowance: Option<Allowance>,
 ) -> Result<(Digest, UnpackStats, u64), LayerError> {
     let mut hash = Sha256::new();
     let mut bytes = 0;
-    let mut left = largest;
+    let mut left = allowance.map(|allowance| allowance.bytes);
     let mut buffer = vec![0; PIECE];
-    let decompressed = |source| LayerError::Decompress { source };
+    let decompressed = |source| match source {
+        source if decompress::is_window_too_large(&source) => LayerError::Window,
+        source => LayerError::Decompress { source },
+    };
     {
         let mut tar = decompress(&mut *incoming).map_err(decompressed)?;
         loop {
@@ -159,8 +183,8 @@ fn transfer(
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(decompressed(error)),
             };
-            if let (Some(left), Some(limit)) = (&mut left, largest) {
-                *left = left.checked_sub(length as u64).ok_or(LayerError::TooLarge { limit })?;
+            if let (Some(left), Some(allowance)) = (&mut left, allowance) {
+                *left = left.checked_sub(length as u64).ok_or_else(|| allowance.exceeded())?;
             }
             bytes += length as u64;
             hash.update(&buffer[..length]);
@@ -180,8 +204,9 @@ struct Unpacker {
 }
 
 impl Unpacker {
-    fn start(staging: &Staging, root: &Path) -> Result<Unpacker, LayerError> {
-        let child = unpack::spawn(&staging.binary, root, staging.mappings.as_ref())
+    fn start(staging: &Staging, root: &Path, allowance: Option<Allowance>) -> Result<Unpacker, LayerError> {
+        let largest = allowance.map(|allowance| allowance.bytes);
+        let child = unpack::spawn(&staging.binary, root, staging.mappings.as_ref(), largest)
             .map_err(|source| LayerError::Spawn { binary: staging.binary.clone(), source })?;
         if let Some(stdin) = &child.stdin {
             // A smaller pipe works as well, only slower.
@@ -204,11 +229,16 @@ impl Unpacker {
             // What cannot be read is no report.
             let _ = stdout.take(LONGEST_REPORT).read_to_string(&mut text);
         }
-        let status = self.child.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
-        match serde_json::from_str(&text) {
-            Ok(Report::Done(stats)) => Ok(stats),
-            Ok(Report::Failed(error)) => Err(LayerError::Unpack(error)),
-            Err(_) => Err(LayerError::NoReport { status }),
+        let status = self.child.wait();
+        match (serde_json::from_str(&text), status) {
+            (Ok(Report::Failed(error)), _) => Err(LayerError::Unpack(error)),
+            // Not taken at its word if it ends badly after that.
+            (Ok(Report::Done(stats)), Ok(status)) if status.success() => Ok(stats),
+            (_, Ok(status)) => match status.signal().and_then(|signal| Signal::try_from(signal).ok()) {
+                Some(signal) => Err(LayerError::Killed { signal }),
+                None => Err(LayerError::NoReport { status: status.to_string() }),
+            },
+            (_, Err(error)) => Err(LayerError::NoReport { status: error.to_string() }),
         }
     }
 }
@@ -307,7 +337,13 @@ impl Incoming {
     }
 
     /// The reason behind `error`: what is wrong with the blob comes before what that led to.
-    fn explain(&mut self, error: LayerError, layer: &LayerRef, staging: &Staging) -> LayerError {
+    fn explain(
+        &mut self,
+        error: LayerError,
+        layer: &LayerRef,
+        staging: &Staging,
+        allowance: Option<Allowance>,
+    ) -> LayerError {
         if let Some(failure) = self.failure.take() {
             return failure;
         }
@@ -315,6 +351,7 @@ impl Incoming {
             LayerError::Unpack(source) if source.is_out_of_space() => {
                 LayerError::OutOfSpace { store: staging.directory.clone(), source }
             }
+            LayerError::Unpack(UnpackError::TooLarge) => allowance.map_or(error, |allowance| allowance.exceeded()),
             LayerError::Unpack(
                 UnpackError::Truncated | UnpackError::Malformed { .. } | UnpackError::Refused { .. },
             )

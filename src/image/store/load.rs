@@ -4,7 +4,6 @@ use super::resolve::Wanted;
 use super::{ImageError, ImageNote, ImageStore, PullPolicy};
 use crate::image::digest::Digest;
 use crate::image::platform::Platform;
-use crate::image::policy::Origin;
 use crate::image::reference::RegistryName;
 use crate::image::source::{self, LoadInput};
 
@@ -36,22 +35,14 @@ impl ImageStore {
         let lease = self.lease().await?;
         let host = Platform::host();
         let wanted = Wanted::new(platform, &host);
-        let file = match &input {
-            LoadInput::Path(path) => path.display().to_string(),
-            LoadInput::Stream(_) => "standard input".to_owned(),
+        let (file, path) = match &input {
+            LoadInput::Path(path) => (path.display().to_string(), Some(path.clone())),
+            LoadInput::Stream(_) => ("standard input".to_owned(), None),
         };
         let platform = wanted.platform.clone();
-        let path = match &input {
-            LoadInput::Path(path) => Some(path.clone()),
-            LoadInput::Stream(_) => None,
-        };
         let (transport, images) =
             self.read_local(&file, move |scratch| source::load(input, &platform, scratch)).await?;
-        let origin = match path {
-            Some(path) => Origin::local(transport, &path)?,
-            None => Origin::Local { transport, path: None },
-        };
-        self.admit_local(&file, &origin)?;
+        self.admit_local(&file, transport, path.as_deref())?;
         let mut loaded = Vec::with_capacity(images.len());
         for named in images {
             let name = match named.references.first() {

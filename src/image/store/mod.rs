@@ -5,6 +5,7 @@ mod gc;
 mod layer;
 mod layers;
 mod lease;
+mod limits;
 mod load;
 mod local;
 mod note;
@@ -21,6 +22,7 @@ pub use gc::{
 pub use layer::LayerError;
 pub use layers::ListError;
 pub use lease::{Exclusive, Lease};
+pub use limits::Limits;
 pub use load::LoadedImage;
 pub use note::ImageNote;
 pub use request::{ImageRequest, PullPolicy, References};
@@ -31,7 +33,7 @@ use crate::image::manifest::{LayerRef, ManifestError};
 use crate::image::name::ImageName;
 use crate::image::policy::PolicyError;
 use crate::image::progress::{Observer, Reporter};
-use crate::image::registry::RegistryError;
+use crate::image::registry::{NetworkPolicy, RegistryError};
 use crate::image::source::SourceError;
 use crate::image::unpack::{OPAQUE_ROOTFUL, OPAQUE_ROOTLESS};
 use crate::plan::IdMappings;
@@ -135,9 +137,10 @@ pub struct ImageStore {
     pub(super) staging: Staging,
     /// See [`lease`].
     lock: PathBuf,
-    pub(super) largest_layer: Option<u64>,
     pub(super) parallel_layers: usize,
     pub(super) reporter: Reporter,
+    pub(super) limits: Limits,
+    pub(super) network: NetworkPolicy,
     pub(super) signature_policy: Option<PathBuf>,
 }
 
@@ -164,9 +167,10 @@ impl ImageStore {
             layers: Layers::new(state.layers(), mappings.clone()),
             staging: Staging { directory: state.staging(), binary, mappings, work: None },
             lock: state.images_lock(),
-            largest_layer: None,
             parallel_layers: PARALLEL_LAYERS,
             reporter: Reporter::default(),
+            limits: Limits::default(),
+            network: NetworkPolicy::default(),
             signature_policy: None,
         }
     }
@@ -178,10 +182,17 @@ impl ImageStore {
         self
     }
 
-    /// Refuses layers of more than `bytes` unpacked. No limit by default.
+    /// Waits for registries in another way than by default.
     #[must_use]
-    pub fn with_largest_layer(mut self, bytes: u64) -> ImageStore {
-        self.largest_layer = Some(bytes);
+    pub fn with_network(mut self, network: NetworkPolicy) -> ImageStore {
+        self.network = network;
+        self
+    }
+
+    /// Other bounds on layers than the default ones.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> ImageStore {
+        self.limits = limits;
         self
     }
 

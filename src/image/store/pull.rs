@@ -156,7 +156,7 @@ async fn make(
         staging: store.staging.clone(),
         lock,
         target,
-        largest: store.largest_layer,
+        allowance: store.limits.allowance(layer.size),
         cancelled: stop.0.clone(),
         meter,
     };
@@ -175,11 +175,7 @@ async fn make(
             stats.map_err(ended)?.map(Some)
         }
         BlobSource::Registry(registry) => {
-            let stream = tokio::select! {
-                stream = registry.blob(&layer.blob) => stream?,
-                () = called_off(cancelled) => return Err(LayerError::Cancelled),
-            };
-            let mut stream = std::pin::pin!(stream);
+            let mut stream = std::pin::pin!(registry.blob(&layer.blob, layer.size));
             let (sender, receiver) = mpsc::channel(QUEUE);
             let job = job(Source::Stream(receiver));
             let working = tokio::task::spawn_blocking(move || layer::make(job));

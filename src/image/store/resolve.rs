@@ -13,7 +13,7 @@ use crate::image::policy::{Demands, Origin, Policy, PolicyError};
 use crate::image::reference::RegistryName;
 use crate::image::registry::{Registry, RegistryError};
 use oci_spec::image::ImageManifest;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the store has for a digest.
 pub(super) enum Found {
@@ -34,6 +34,13 @@ impl<'a> Wanted<'a> {
     pub fn new(platform: Option<&'a Platform>, host: &'a Platform) -> Wanted<'a> {
         Wanted { platform: platform.unwrap_or(host), is_explicit: platform.is_some() }
     }
+}
+
+/// Whether the signature policy is asked again about an image that has not changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Recheck {
+    Yes,
+    No,
 }
 
 /// An image that is here, or why it is not.
@@ -74,8 +81,25 @@ impl ImageStore {
             (PullPolicy::Never, None) => return Err(ImageError::NotPresent { name: text }),
             // What a digest names cannot have changed.
             (PullPolicy::Newer, Some(image)) if name.digest().is_some() => return Ok(image),
-            (PullPolicy::Newer, Some(image)) => return self.newer(&names[0], image, wanted, lease).await,
-            (PullPolicy::Always, _) | (PullPolicy::IfNotPresent | PullPolicy::Newer, None) => {}
+            (PullPolicy::Newer, Some(mut image)) => {
+                match self.current(&names[0], &image, wanted, lease, Recheck::No).await {
+                    Ok((_, Some(pulled))) => return Ok(pulled),
+                    Ok((digest, None)) => image.digest = digest,
+                    Err(error) if error.is_unreachable() => {
+                        image.notes.push(ImageNote::Offline { name: text, reason: error.to_string() });
+                    }
+                    Err(error) => return Err(error),
+                }
+                return Ok(image);
+            }
+            (PullPolicy::Always, Some(mut image)) => {
+                match self.current(&names[0], &image, wanted, lease, Recheck::Yes).await? {
+                    (_, Some(pulled)) => return Ok(pulled),
+                    (digest, None) => image.digest = digest,
+                }
+                return Ok(image);
+            }
+            (PullPolicy::Always | PullPolicy::IfNotPresent | PullPolicy::Newer, None) => {}
         }
         let mut image = self.pull_first(&names, wanted, lease).await?;
         // A layer that was made again has been named already.
@@ -84,12 +108,19 @@ impl ImageStore {
         Ok(image)
     }
 
+    async fn open_registry(&self, name: &RegistryName) -> Result<Registry, ImageError> {
+        let text = name.to_string();
+        let (name, network, observer) = (name.clone(), self.network.clone(), self.reporter.observer());
+        let open = move || Registry::open(&name, &HostConfig::load()?, &network, observer);
+        Ok(tokio::task::spawn_blocking(open).await.map_err(|_| ImageError::Worker { name: text })??)
+    }
+
     /// Pulls the first of the names that a registry has.
     async fn pull_first(&self, names: &[RegistryName], wanted: Wanted<'_>, lease: &Lease) -> Result<Image, ImageError> {
         let mut refusal = None;
         for name in names {
             let demands = self.demands(&name.to_string(), &Origin::Registry(name.clone()))?;
-            let registry = open_registry(name).await?;
+            let registry = self.open_registry(name).await?;
             match self.fetch(&registry, name, wanted, &demands).await {
                 Ok(candidate) => {
                     return pull::complete(self, candidate, lease, BlobSource::Registry(registry)).await;
@@ -108,41 +139,33 @@ impl ImageStore {
         }
     }
 
-    /// The image that the registry has now: `image`, unless that is another one.
-    async fn newer(
+    /// What the reference names now, and the image that it leads to, if that is another than `image`.
+    async fn current(
         &self,
         name: &RegistryName,
-        mut image: Image,
+        image: &Image,
         wanted: Wanted<'_>,
         lease: &Lease,
-    ) -> Result<Image, ImageError> {
-        let newer = async {
-            let registry = open_registry(name).await?;
-            // The reference may lead to an index; whichever image that leads to is compared.
-            if let Some(current) = registry.digest().await?
-                && let Found::Candidate(candidate) = self.find(&name.to_string(), &current, wanted)?
-                && candidate.manifest_digest == image.manifest_digest
-            {
-                return Ok::<_, ImageError>((current, None));
+        recheck: Recheck,
+    ) -> Result<(Digest, Option<Image>), ImageError> {
+        let demands = || self.demands(&name.to_string(), &Origin::Registry(name.clone()));
+        // A policy that cannot be used is found before anything is asked for.
+        let early = if recheck == Recheck::Yes { Some(demands()?) } else { None };
+        let registry = self.open_registry(name).await?;
+        if let Some(current) = self.unchanged(&registry, name, image, wanted).await? {
+            if let Some(demands) = early {
+                demands.verify(&registry, &image.manifest_digest, current != image.manifest_digest).await?;
             }
-            let demands = self.demands(&name.to_string(), &Origin::Registry(name.clone()))?;
-            let candidate = self.fetch(&registry, name, wanted, &demands).await?;
-            let current = candidate.digest.clone();
-            if candidate.manifest_digest == image.manifest_digest {
-                return Ok((current, None));
-            }
-            let pulled = pull::complete(self, candidate, lease, BlobSource::Registry(registry)).await?;
-            Ok((current, Some(pulled)))
-        };
-        match newer.await {
-            Ok((_, Some(pulled))) => return Ok(pulled),
-            Ok((current, None)) => image.digest = current,
-            Err(error) if error.is_unreachable() => {
-                image.notes.push(ImageNote::Offline { name: name.to_string(), reason: error.to_string() });
-            }
-            Err(error) => return Err(error),
+            return Ok((current, None));
         }
-        Ok(image)
+        let demands = early.map_or_else(demands, Ok)?;
+        let candidate = self.fetch(&registry, name, wanted, &demands).await?;
+        let current = candidate.digest.clone();
+        if candidate.manifest_digest == image.manifest_digest {
+            return Ok((current, None));
+        }
+        let pulled = pull::complete(self, candidate, lease, BlobSource::Registry(registry)).await?;
+        Ok((current, Some(pulled)))
     }
 
     /// What the store has of `name`, which was last resolved to `digest`.
@@ -171,10 +194,35 @@ impl ImageStore {
         })
     }
 
+    /// What the reference names now, if that is or leads to `image`. Only the digest is asked for.
+    async fn unchanged(
+        &self,
+        registry: &Registry,
+        name: &RegistryName,
+        image: &Image,
+        wanted: Wanted<'_>,
+    ) -> Result<Option<Digest>, ImageError> {
+        let current = registry.digest().await?;
+        Ok(match self.find(&name.to_string(), &current, wanted)? {
+            Found::Candidate(candidate) if candidate.manifest_digest == image.manifest_digest => Some(current),
+            Found::Candidate(_) | Found::Damaged(_) | Found::Nothing => None,
+        })
+    }
+
     /// Applies the signature policy to an image in a local file, whose content is used as it is now.
-    pub(super) fn admit_local(&self, name: &str, origin: &Origin) -> Result<(), PolicyError> {
+    pub(super) fn admit_local(
+        &self,
+        name: &str,
+        transport: &'static str,
+        path: Option<&Path>,
+    ) -> Result<(), PolicyError> {
+        let origin = match path {
+            Some(path) if transport != "docker-archive" => Origin::local(transport, path)?,
+            // These have no scopes.
+            _ => Origin::Local { transport, path: None },
+        };
         // A local image has no signatures: where they are demanded, it is refused here.
-        self.demands(name, origin).map(drop)
+        self.demands(name, &origin).map(drop)
     }
 
     /// What the signature policy wants to see of an image before its config is read.
@@ -352,11 +400,4 @@ pub(super) fn candidate(
         layers,
         notes,
     })
-}
-
-async fn open_registry(name: &RegistryName) -> Result<Registry, ImageError> {
-    let text = name.to_string();
-    let name = name.clone();
-    let opened = tokio::task::spawn_blocking(move || Registry::open(&name, &HostConfig::load()?)).await;
-    Ok(opened.map_err(|_| ImageError::Worker { name: text })??)
 }

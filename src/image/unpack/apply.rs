@@ -10,15 +10,18 @@
 //! - Extended attributes are applied when they are the image's own business: `user.*` and file
 //!   capabilities. Those that overlayfs or the host's security modules give a meaning to are not.
 
+mod directories;
+
 use super::archive::{Archive, Entry, Kind};
 use super::error::{IdKind, Refusal, UnpackError};
 use super::name::{LayerPath, Marker};
 use super::sparse::SparseMap;
 use crate::plan::IdMappings;
+use directories::{DirectoryTimes, Parent};
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::{
-    FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstat, fstatat, futimens, makedev, mkdirat,
+    FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags, fchmod, fchmodat, fstatat, futimens, makedev, mkdirat,
     mknodat, utimensat,
 };
 use nix::sys::time::TimeSpec;
@@ -55,28 +58,37 @@ pub struct Layer<'a> {
     /// `None`: root of the host, whose ids are the layer's.
     mappings: Option<&'a IdMappings>,
     stats: UnpackStats,
-    /// Modification times of the directories so far, set when nothing is written into them any more.
-    directory_times: Vec<(LayerPath, (i64, i64))>,
-    /// The directory that the last entry went into; entries come in order of directories.
+    /// Bytes that may still be taken by files with holes and by [`INODE`]s.
+    left: Option<u64>,
+    directory_times: DirectoryTimes,
+    /// Kept open, for entries come in order of directories.
     parent: Option<Parent>,
 }
 
-struct Parent {
-    path: Vec<u8>,
-    fd: OwnedFd,
-    /// Files made in it get its group.
-    is_setgid: bool,
-}
+/// Bytes that count for a file or directory, whatever is in it: a block, which directories take on common
+/// file systems. It bounds their number, which the size of a tar does not: one name can stand for two
+/// thousand directories.
+const INODE: u64 = 4096;
 
-const DEFAULT_DIRECTORY: Mode = Mode::from_bits_truncate(0o755);
 const SPECIAL_BITS: u32 = 0o7000;
 
-/// Applies every entry and reads the stream to its end.
+/// Applies every entry and reads the stream to its end. `largest` bounds what the layer takes; the tar's
+/// own bytes are for the one who sends it to bound.
 ///
 /// # Errors
 /// The first entry that cannot be applied; the directory is then half made.
-pub fn apply<R: Read>(archive: &mut Archive<R>, mappings: Option<&IdMappings>) -> Result<UnpackStats, UnpackError> {
-    let mut layer = Layer { mappings, stats: UnpackStats::default(), directory_times: Vec::new(), parent: None };
+pub fn apply<R: Read>(
+    archive: &mut Archive<R>,
+    mappings: Option<&IdMappings>,
+    largest: Option<u64>,
+) -> Result<UnpackStats, UnpackError> {
+    let mut layer = Layer {
+        mappings,
+        stats: UnpackStats::default(),
+        left: largest,
+        directory_times: DirectoryTimes::default(),
+        parent: None,
+    };
     while let Some(entry) = archive.next_entry()? {
         layer.entry(&entry, archive)?;
         layer.stats.entries += 1;
@@ -88,6 +100,7 @@ pub fn apply<R: Read>(archive: &mut Archive<R>, mappings: Option<&IdMappings>) -
 
 impl Layer<'_> {
     fn entry<R: Read>(&mut self, entry: &Entry, archive: &mut Archive<R>) -> Result<(), UnpackError> {
+        self.charge_inode()?;
         let path = LayerPath::parse(&entry.name)?;
         match path.marker()? {
             Marker::None => {}
@@ -142,6 +155,9 @@ impl Layer<'_> {
         (size, sparse): (u64, Option<&SparseMap>),
         archive: &mut Archive<R>,
     ) -> Result<(), UnpackError> {
+        if let Some(map) = sparse {
+            self.charge(map.real_size)?;
+        }
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let fd = self.replacing(path, name, |parent| openat(parent, name, flags, permissions(entry)))?;
         let mut file = File::from(fd);
@@ -204,8 +220,7 @@ impl Layer<'_> {
             // It may be the directory held open, whose bit was looked at before.
             self.parent = None;
         }
-        self.directory_times.push((path.clone(), entry.mtime));
-        Ok(())
+        self.remember_time(path, entry.mtime)
     }
 
     fn hard_link(&mut self, path: &LayerPath, name: &OsStr, target: &[u8]) -> Result<(), UnpackError> {
@@ -349,6 +364,17 @@ impl Layer<'_> {
         Ok(made)
     }
 
+    fn charge_inode(&mut self) -> Result<(), UnpackError> {
+        self.charge(INODE)
+    }
+
+    fn charge(&mut self, bytes: u64) -> Result<(), UnpackError> {
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(bytes).ok_or(UnpackError::TooLarge)?;
+        }
+        Ok(())
+    }
+
     fn look(&self, path: &LayerPath, name: &OsStr) -> Result<Option<FileStat>, UnpackError> {
         match fstatat(self.parent()?, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(status) => Ok(Some(status)),
@@ -356,72 +382,6 @@ impl Layer<'_> {
             Err(errno) => Err(UnpackError::system("look at", path.as_bytes(), errno)),
         }
     }
-
-    fn parent(&self) -> Result<&OwnedFd, UnpackError> {
-        // Every user of a parent opens it first.
-        self.parent.as_ref().map(|parent| &parent.fd).ok_or_else(|| UnpackError::system("open", b".", Errno::EBADF))
-    }
-
-    /// Makes `directory` the current one, creating it if need be.
-    fn open_parent(&mut self, directory: &[u8]) -> Result<(), UnpackError> {
-        let directory = if directory.is_empty() { b"." } else { directory };
-        if self.parent.as_ref().is_some_and(|parent| parent.path == directory) {
-            return Ok(());
-        }
-        let fd = match open_directory(directory) {
-            Err(Errno::ENOENT | Errno::ENOTDIR) => {
-                self.make_directories(directory)?;
-                open_directory(directory)
-            }
-            result => result,
-        };
-        let system = |errno: Errno| UnpackError::system("open the directory", directory, errno);
-        let fd = fd.map_err(system)?;
-        let status = fstat(&fd).map_err(system)?;
-        let is_setgid = Mode::from_bits_truncate(status.st_mode).contains(Mode::S_ISGID);
-        self.parent = Some(Parent { path: directory.to_owned(), fd, is_setgid });
-        Ok(())
-    }
-
-    /// Makes the missing directories of a path. One that the layer itself marked as removed comes back
-    /// without what is below.
-    fn make_directories(&mut self, directory: &[u8]) -> Result<(), UnpackError> {
-        let ends = directory.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(end, _)| end);
-        for end in ends.chain([directory.len()]) {
-            let prefix = &directory[..end];
-            let name = OsStr::from_bytes(prefix);
-            let system = |errno: Errno| UnpackError::system("create the directory", prefix, errno);
-            match fstatat(AT_FDCWD, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-                Err(Errno::ENOENT) => mkdirat(AT_FDCWD, name, DEFAULT_DIRECTORY).map_err(system)?,
-                Ok(status) if is_whiteout(&status) => {
-                    unlinkat(AT_FDCWD, name, UnlinkatFlags::NoRemoveDir).map_err(system)?;
-                    mkdirat(AT_FDCWD, name, DEFAULT_DIRECTORY).map_err(system)?;
-                    self.set_opaque(&LayerPath::parse(prefix)?)?;
-                }
-                // A link is followed, and fails if it leads nowhere; a file fails at the next step.
-                result => result.map(drop).map_err(system)?,
-            }
-        }
-        Ok(())
-    }
-
-    fn set_directory_times(&mut self) -> Result<(), UnpackError> {
-        for (path, mtime) in std::mem::take(&mut self.directory_times) {
-            let name = OsStr::from_bytes(path.as_bytes());
-            // It may have been replaced by an entry of another type since.
-            let is_directory = |status: FileStat| is_kind(&status, SFlag::S_IFDIR);
-            if fstatat(AT_FDCWD, name, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(is_directory) {
-                let time = time(mtime);
-                utimensat(AT_FDCWD, name, &time, &time, UtimensatFlags::NoFollowSymlink)
-                    .map_err(|errno| UnpackError::system("set the times of", path.as_bytes(), errno))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn open_directory(path: &[u8]) -> nix::Result<OwnedFd> {
-    open(OsStr::from_bytes(path), OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 fn parent_is_setgid(parent: Option<&Parent>) -> bool {

@@ -8,6 +8,7 @@
 use super::error::{Malformed, UnpackError};
 use super::pax::{self, Pax};
 use super::sparse::{self, Extent, SparseMap};
+use std::collections::BTreeMap;
 use std::io::{self, Read};
 use tar::{EntryType, Header};
 
@@ -31,7 +32,7 @@ pub struct Entry {
     pub gid: u64,
     /// Seconds since the epoch and nanoseconds, the latter in 0..1_000_000_000.
     pub mtime: (i64, i64),
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -139,8 +140,8 @@ impl<R: Read> Archive<R> {
             long_link.or(pax.link_path).or_else(own).unwrap_or_default()
         };
         let kind = match header.entry_type() {
-            // A file of an old archive whose name ends in a slash is a directory.
-            EntryType::Regular if name.ends_with(b"/") => {
+            // Only of the type from before POSIX: this is how such an archive marks directories.
+            EntryType::Regular if name.ends_with(b"/") && old.linkflag == [0] => {
                 self.expect_data(size)?;
                 Kind::Directory
             }

@@ -26,6 +26,8 @@ pub enum UnpackError {
          add to your ranges in /etc/subuid and /etc/subgid"
     )]
     UnmappedId { name: String, kind: IdKind, id: u64 },
+    #[error("failed to unpack the layer: it becomes larger than it may")]
+    TooLarge,
     #[error("failed to confine the unpacker: {message}")]
     Confine { message: String },
 }

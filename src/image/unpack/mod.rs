@@ -1,15 +1,17 @@
 //! The unpacker: a process of its own that applies one layer's tar, read from its standard input, to
 //! one directory, and has access to nothing else.
 //!
-//! Contract: the front starts `coracle --role=unpack DIRECTORY PARENT MAPPINGS` with an empty
+//! Contract: the front starts `coracle --role=unpack DIRECTORY PARENT MAPPINGS LARGEST` with an empty
 //! environment, writes the tar to its stdin and closes that. The unpacker enters the user namespace
-//! (when rootless), makes the directory its root, gives up every capability it does not need and all
-//! descriptors but the standard ones, reads the stream to its end and writes one line of JSON, a
-//! [`Report`], to stdout. It dies with the thread that started it. Neither digests nor compression are
+//! (when rootless), makes the directory its root, gives up every capability and every system call it does
+//! not need, all descriptors but the standard ones and most of its memory. Only then it reads the stream,
+//! to its end, and writes one line of JSON, a [`Report`], to stdout. It dies with the thread that started
+//! it, and at any other system call. Neither digests nor compression are
 //! its business; the front must not believe a word of the report before it has checked the digests.
 
 mod apply;
 mod archive;
+mod confine;
 mod error;
 mod name;
 mod pax;
@@ -19,9 +21,6 @@ pub use apply::{OPAQUE_ROOTFUL, OPAQUE_ROOTLESS, UnpackStats};
 pub use error::{IdKind, Malformed, Refusal, UnpackError};
 
 use crate::plan::IdMappings;
-use crate::sys::{capabilities, process, userns};
-use nix::sched::CloneFlags;
-use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -39,19 +38,27 @@ pub enum Report {
     Failed(UnpackError),
 }
 
-/// Starts an unpacker for `directory`, which exists and is empty. Its stdin and stdout are pipes.
+/// Starts an unpacker for `directory`, which exists and is empty. Its stdin and stdout are pipes. `largest`
+/// bounds in bytes what it makes of a small archive: the apparent size of files with holes, and 4 KiB for
+/// each file or directory.
 ///
 /// The calling thread must outlive it: the kernel kills it with that thread.
 ///
 /// # Errors
 /// When the process cannot be started.
 #[expect(clippy::disallowed_methods, reason = "the unpacker is a role of ours")]
-pub fn spawn(binary: &Path, directory: &Path, mappings: Option<&IdMappings>) -> io::Result<Child> {
+pub fn spawn(
+    binary: &Path,
+    directory: &Path,
+    mappings: Option<&IdMappings>,
+    largest: Option<u64>,
+) -> io::Result<Child> {
     Command::new(binary)
         .arg(ROLE)
         .arg(directory)
         .arg(std::process::id().to_string())
         .arg(serde_json::to_string(&mappings)?)
+        .arg(serde_json::to_string(&largest)?)
         .env_clear()
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -59,8 +66,8 @@ pub fn spawn(binary: &Path, directory: &Path, mappings: Option<&IdMappings>) -> 
         .spawn()
 }
 
-/// The role: `DIRECTORY PARENT MAPPINGS`, the latter as JSON, `null` for root. Must run before this
-/// process has a second thread.
+/// The role: `DIRECTORY PARENT MAPPINGS LARGEST`, the latter two as JSON, `null` for root and for no bound.
+/// Must run before this process has a second thread.
 pub fn main(arguments: impl Iterator<Item = OsString>) -> i32 {
     let report = match run(arguments, io::stdin().lock()) {
         Ok(stats) => Report::Done(stats),
@@ -73,53 +80,37 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> i32 {
     exit_code
 }
 
+/// Applies `tar` to the root directory of the calling thread, which is confined already.
+#[cfg(feature = "fuzzing")]
+pub(super) fn apply(
+    tar: &[u8],
+    mappings: Option<&IdMappings>,
+    largest: Option<u64>,
+) -> Result<UnpackStats, UnpackError> {
+    apply::apply(&mut archive::Archive::new(tar), mappings, largest)
+}
+
 fn run(arguments: impl Iterator<Item = OsString>, input: impl Read) -> Result<UnpackStats, UnpackError> {
     let confine = |message: String| UnpackError::Confine { message };
-    let (directory, parent, mappings) =
-        parse(arguments).ok_or_else(|| confine("usage: DIRECTORY PARENT MAPPINGS".into()))?;
-    confine_to(&directory, parent, mappings.as_ref()).map_err(confine)?;
-    apply::apply(&mut archive::Archive::new(input), mappings.as_ref())
+    let Arguments { directory, parent, mappings, largest } =
+        Arguments::parse(arguments).ok_or_else(|| confine("usage: DIRECTORY PARENT MAPPINGS LARGEST".into()))?;
+    confine::confine(&directory, parent, mappings.as_ref(), largest).map_err(confine)?;
+    apply::apply(&mut archive::Archive::new(input), mappings.as_ref(), largest)
 }
 
-fn parse(mut arguments: impl Iterator<Item = OsString>) -> Option<(PathBuf, i32, Option<IdMappings>)> {
-    let directory = PathBuf::from(arguments.next()?);
-    let parent = arguments.next()?.to_str()?.parse().ok()?;
-    let mappings = serde_json::from_str(arguments.next()?.to_str()?).ok()?;
-    Some((directory, parent, mappings))
+struct Arguments {
+    directory: PathBuf,
+    parent: i32,
+    mappings: Option<IdMappings>,
+    largest: Option<u64>,
 }
 
-/// Leaves this process with the directory and the standard streams as all it can reach.
-fn confine_to(directory: &Path, parent: i32, mappings: Option<&IdMappings>) -> Result<(), String> {
-    fn step<E: std::fmt::Display>(what: &'static str) -> impl FnOnce(E) -> String {
-        move |error| format!("{what}: {error}")
+impl Arguments {
+    fn parse(mut arguments: impl Iterator<Item = OsString>) -> Option<Arguments> {
+        let directory = PathBuf::from(arguments.next()?);
+        let parent = arguments.next()?.to_str()?.parse().ok()?;
+        let mappings = serde_json::from_str(arguments.next()?.to_str()?).ok()?;
+        let largest = serde_json::from_str(arguments.next()?.to_str()?).ok()?;
+        Some(Arguments { directory, parent, mappings, largest })
     }
-    nix::unistd::chdir(directory).map_err(step("enter the layer's directory"))?;
-    if let Some(mappings) = mappings {
-        userns::enter(mappings, CloneFlags::empty()).map_err(|error| match std::error::Error::source(&error) {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        })?;
-    }
-    // After the last change of credentials, which would clear it.
-    process::set_parent_death_signal(Signal::SIGKILL).map_err(step("follow the parent"))?;
-    if nix::unistd::getppid().as_raw() != parent {
-        return Err("the parent is gone".into());
-    }
-    process::close_all_except(&[]).map_err(step("close descriptors"))?;
-    nix::unistd::chroot(".").map_err(step("make the layer's directory the root"))?;
-    nix::unistd::chdir("/").map_err(step("enter the new root"))?;
-    nix::sys::stat::umask(nix::sys::stat::Mode::empty());
-    nix::sys::prctl::set_no_new_privs().map_err(step("set no_new_privs"))?;
-    let mut keep = vec![
-        capabilities::CHOWN,
-        capabilities::DAC_OVERRIDE,
-        capabilities::FOWNER,
-        capabilities::FSETID,
-        capabilities::SETFCAP,
-    ];
-    if mappings.is_none() {
-        // For devices and, the only use of CAP_SYS_ADMIN here, attributes of the class `trusted`.
-        keep.extend([capabilities::MKNOD, capabilities::SYS_ADMIN]);
-    }
-    capabilities::keep_only(&keep).map_err(step("give up capabilities"))
 }

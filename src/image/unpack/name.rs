@@ -94,6 +94,10 @@ impl LayerPath {
     /// [`Refusal::Whiteout`] for one of nothing, of the directory itself or of its parent.
     pub fn marker(&self) -> Result<Marker, UnpackError> {
         let (parent, name) = self.split();
+        // Also what is in its directories, as Docker and podman have it.
+        if parent.starts_with(AUFS) {
+            return Ok(Marker::Ignored);
+        }
         let Some(hidden) = name.strip_prefix(WHITEOUT) else { return Ok(Marker::None) };
         if name == OPAQUE {
             return Ok(Marker::Opaque(LayerPath(parent.to_owned())));
@@ -157,6 +161,7 @@ mod tests {
         assert_eq!(marker("a/.wh..wh..opq"), Ok(Marker::Opaque(path("a"))));
         assert_eq!(marker(".wh..wh..opq"), Ok(Marker::Opaque(path(""))));
         assert_eq!(marker(".wh..wh.plnk"), Ok(Marker::Ignored));
+        assert_eq!(marker(".wh..wh.plnk/1.2"), Ok(Marker::Ignored));
         assert_eq!(marker("a/b.wh.c"), Ok(Marker::None));
         for name in ["a/.wh.", "a/.wh..", "a/.wh..."] {
             assert!(marker(name).is_err(), "{name}");

@@ -4,6 +4,8 @@
 //! The `tar` crate's own iterator splits records at newlines and so cannot carry binary values, which
 //! file capabilities are.
 
+use std::collections::BTreeMap;
+
 /// What the records of one header say. A later record of a name wins, as in Go's archive/tar, which
 /// made most layers there are.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -16,7 +18,7 @@ pub struct Pax {
     /// Seconds and nanoseconds.
     pub mtime: Option<(i64, i64)>,
     /// Names without the `SCHILY.xattr.` prefix.
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
     pub sparse: SparseRecords,
 }
 
@@ -66,8 +68,7 @@ pub fn parse(mut content: &[u8]) -> Result<Pax, Invalid> {
             }
             _ => {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
-                    pax.xattrs.retain(|(known, _)| known != name);
-                    pax.xattrs.push((name.to_owned(), value.to_owned()));
+                    pax.xattrs.insert(name.to_owned(), value.to_owned());
                 }
             }
         }
@@ -152,7 +153,7 @@ mod tests {
         let pax = parse(&content).unwrap();
         assert_eq!(pax.path.as_deref(), Some(&b"second"[..]));
         assert_eq!((pax.size, pax.uid), (Some(12), None));
-        assert_eq!(pax.xattrs, [(b"security.capability".to_vec(), b"\x01\x00\n=\n".to_vec())]);
+        assert_eq!(pax.xattrs, [(b"security.capability".to_vec(), b"\x01\x00\n=\n".to_vec())].into());
     }
 
     #[test]

@@ -15,8 +15,8 @@ pub struct SparseMap {
     pub real_size: u64,
 }
 
-/// More fragments than a file of any purpose has; a bound on memory.
-pub const MOST_EXTENTS: usize = 1 << 20;
+/// As many as a file of 2 GiB has with a hole in every second block; a bound on memory.
+pub const MOST_EXTENTS: usize = 1 << 18;
 
 /// The map for `stored` bytes of data; `None` when it makes no sense.
 pub fn map(mut extents: Vec<Extent>, real_size: u64, stored: u64) -> Option<SparseMap> {

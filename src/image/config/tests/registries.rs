@@ -284,3 +284,17 @@ fn a_file_that_cannot_be_read_is_an_error_and_a_home_of_somebody_else_is_not() {
     std::fs::set_permissions(host.path("home"), PermissionsExt::from_mode(0o700)).unwrap();
     assert_eq!(found.unwrap().len(), 1, "hidden: {is_hidden}");
 }
+
+#[test]
+fn a_runtime_directory_that_is_closed_to_this_user_holds_no_credentials() {
+    use std::os::unix::fs::PermissionsExt;
+    let host = Host::new();
+    // As podman makes it when root runs it first.
+    host.file("run/containers/0/auth.json", "{}");
+    let closed = host.path("run/containers");
+    std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o0)).unwrap();
+    let endpoint = host.config().endpoints(&name("a.example/x")).unwrap().remove(0);
+    let found = host.config().credentials(&endpoint);
+    std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o700)).unwrap();
+    assert_eq!(found.unwrap(), crate::image::config::Credentials::Anonymous);
+}

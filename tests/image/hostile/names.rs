@@ -45,7 +45,6 @@ fn the_root_is_a_directory_and_nothing_else() {
         for name in [".", "/", "./", "a/.."] {
             refused(&home, Tar::new().symlink(name, "/etc"), "can only be a directory");
         }
-        // A regular file whose name ends in a slash is a directory, as in every other engine.
         refused(&home, Tar::new().file(".", b""), "can only be a directory");
     }
 }
