@@ -72,7 +72,8 @@ pub(super) fn ask(
         if complaint.trim() == NOT_FOUND {
             return Ok(None);
         }
-        let complaint = complaint.trim().chars().take(LONGEST_COMPLAINT).collect::<String>().escape_debug().to_string();
+        let complaint = if complaint.trim().is_empty() { "it gives no reason" } else { complaint.trim() };
+        let complaint = complaint.chars().take(LONGEST_COMPLAINT).collect::<String>().escape_debug().to_string();
         return Err(HelperError::Failed { program, status, complaint });
     }
     let Ok(Answer { username, secret }) = serde_json::from_slice(&answer) else {

@@ -15,8 +15,8 @@ const AUTH_FILES: &str = "containers-auth.json";
 #[derive(Debug, Default)]
 pub(super) struct Registries {
     entries: Vec<Entry>,
-    /// With the file that lists them.
-    search: (Vec<String>, PathBuf),
+    /// `unqualified-search-registries`.
+    search: Vec<String>,
     helpers: Vec<String>,
     /// With the file that sets it.
     mode: (ShortNameMode, PathBuf),
@@ -79,7 +79,7 @@ impl Registries {
         self.entries.retain(|old| conf.entries.iter().all(|new| new.prefix != old.prefix));
         self.entries.extend(conf.entries);
         if let Some(search) = conf.search {
-            self.search = (search, path.to_owned());
+            self.search = search;
         }
         if let Some(helpers) = conf.helpers {
             self.helpers = helpers;
@@ -120,16 +120,14 @@ impl Registries {
         if let Some(Some(full)) = self.aliases.get(short) {
             return Ok(vec![name.at(full).map_err(failed)?]);
         }
-        let (hosts, file) = &self.search;
-        let candidates = hosts.iter().map(|host| name.with_registry(host)).collect::<Result<Vec<_>, _>>();
+        let candidates = self.search.iter().map(|host| name.with_registry(host)).collect::<Result<Vec<_>, _>>();
         let candidates = candidates.map_err(failed)?;
         match (candidates.len(), &self.mode) {
             // As Docker has it.
             (0, _) => Ok(vec![name.with_registry(name.registry()).map_err(failed)?]),
-            (2.., (ShortNameMode::Enforcing, mode_file)) => {
+            (2.., (ShortNameMode::Enforcing, file)) => {
                 let candidates = candidates.iter().map(RegistryName::to_string).collect();
-                tracing::debug!(search = %file.display(), "several search registries");
-                Err(ConfigError::Ambiguous { name: short.to_owned(), candidates, file: mode_file.clone() })
+                Err(ConfigError::Ambiguous { name: short.to_owned(), candidates, file: file.clone() })
             }
             _ => Ok(candidates),
         }

@@ -74,6 +74,20 @@ fn files_are_looked_at_in_order_until_one_has_something() {
 }
 
 #[test]
+fn paths_in_variables_are_made_absolute_at_once_and_those_of_xdg_must_be() {
+    let mut host = Host::new();
+    for variable in ["REGISTRY_AUTH_FILE", "CONTAINERS_REGISTRIES_CONF", "DOCKER_CONFIG", "XDG_CONFIG_HOME"] {
+        host.variables.insert(variable, "relative".into());
+    }
+    let places = host.places();
+    let here = std::env::current_dir().unwrap();
+    assert_eq!(places.auth.named.unwrap().path, here.join("relative"));
+    assert_eq!(places.registries.named.unwrap().path, here.join("relative"));
+    assert!(places.auth.usual.contains(&here.join("relative/config.json")), "{:?}", places.auth.usual);
+    assert!(places.auth.usual.contains(&host.path(AUTH_JSON)), "{:?}", places.auth.usual);
+}
+
+#[test]
 fn the_nearest_namespace_counts() {
     let host = Host::new();
     let entry = |key: &str, user: &str| format!(r#""{key}": {{"username": "{user}", "password": "x"}}"#);

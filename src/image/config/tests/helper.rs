@@ -35,12 +35,14 @@ fn having_nothing_is_no_failure() {
 fn a_helper_that_fails_is_named_with_what_it_says() {
     let mut host = Host::new();
     host.helper("locked", "printf 'the keyring is \\033[1mlocked'; exit 3");
+    host.helper("silent", "exit 4");
     host.helper("chatty", "echo secret-and-no-json");
     let error = chain(&asked(&host, "locked").unwrap_err());
     contains(
         &error,
         &[display(&host.path("bin/docker-credential-locked")), "exit status: 3", "the keyring is \\u{1b}"],
     );
+    contains(&chain(&asked(&host, "silent").unwrap_err()), &["exit status: 4: it gives no reason"]);
     let error = chain(&asked(&host, "chatty").unwrap_err());
     contains(&error, &["docker-credential-chatty", "JSON"]);
     assert!(!error.contains("secret-and"), "{error}");
