@@ -3,9 +3,10 @@
 use super::error::ExecError;
 use super::executor::JobExecutor;
 use super::prepare::own_mappings;
+use super::references::complete_names;
 use crate::image::{
-    Digest, DroppedReference, Exclusive, Fate, GcPolicy, GcReport, GcRequest, HeldReference, ImageError, ImageName,
-    ImageStore, LiveUse,
+    Digest, DroppedReference, Exclusive, Fate, GcPolicy, GcReport, GcRequest, HeldReference, ImageError, ImageStore,
+    LiveUse,
 };
 use crate::state_dir::ExecutionDir;
 use jiff::Timestamp;
@@ -21,8 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct LiveExecution {
     id: String,
-    /// The complete name of its image.
-    reference: Option<String>,
+    /// The complete names that its image may have. Those of a local path may be wrong: it counts from its
+    /// front's current directory, and that front shares the store until the image is resolved.
+    references: Vec<String>,
     manifest_digest: Option<Digest>,
     layers: Option<Vec<PathBuf>>,
 }
@@ -37,7 +39,7 @@ impl LiveExecution {
         match &self.manifest_digest {
             Some(digest) => images.contains(digest),
             // It has not been resolved yet.
-            None => self.reference.as_deref() == Some(reference),
+            None => self.references.iter().any(|name| name == reference),
         }
     }
 }
@@ -46,7 +48,7 @@ impl LiveExecution {
 #[derive(Debug, Clone, Default)]
 struct Selection {
     drop: BTreeSet<String>,
-    spare: Option<String>,
+    spare: BTreeSet<String>,
 }
 
 impl JobExecutor {
@@ -56,7 +58,7 @@ impl JobExecutor {
     /// When the record cannot be read.
     pub(super) fn live_executions(&self) -> Result<Vec<LiveExecution>, ExecError> {
         let live = self.record().non_terminal()?.into_iter().map(|row| LiveExecution {
-            reference: complete(&row.image),
+            references: if row.image_digest.is_none() { complete_names(&row.image) } else { Vec::new() },
             manifest_digest: row.image_digest.and_then(|digest| digest.parse().ok()),
             layers: planned_layers(&self.state().execution(&row.id)),
             id: row.id,
@@ -86,7 +88,7 @@ impl JobExecutor {
         let store = self.image_store(mappings);
         match tokio::time::timeout(PATIENCE, store.exclusive()).await {
             Ok(lock) => {
-                let selection = Selection { drop, spare: None };
+                let selection = Selection { drop, spare: BTreeSet::new() };
                 self.collect(store, lock?, GcPolicy::default(), selection, false).await
             }
             Err(_) => self.forget_for_now(&drop),
@@ -140,7 +142,7 @@ impl JobExecutor {
             let used_by = users.map(|live| live.id.clone()).collect();
             let fate = if selection.drop.contains(&known.reference) {
                 Fate::Drop
-            } else if selection.spare.as_ref() == Some(&known.reference) {
+            } else if selection.spare.contains(&known.reference) {
                 Fate::Keep
             } else {
                 Fate::ByPolicy
@@ -164,8 +166,8 @@ impl JobExecutor {
     }
 
     /// Begins the automatic collection, if the configuration asks for one: after something was pulled, while
-    /// whoever pulled it goes on. `spare` is not dropped.
-    pub(super) fn collect_in_background(&self, spare: String) {
+    /// whoever pulled it goes on. What is in `spare` stays.
+    pub(super) fn collect_in_background(&self, spare: BTreeSet<String>) {
         let policy = self.image_config().gc.clone();
         if policy == GcPolicy::default() {
             return;
@@ -187,11 +189,11 @@ impl JobExecutor {
     }
 
     /// `None` when others use the store at this moment: they collect when they have pulled.
-    async fn collect_if_free(&self, policy: GcPolicy, spare: String) -> Result<Option<GcReport>, ExecError> {
+    async fn collect_if_free(&self, policy: GcPolicy, spare: BTreeSet<String>) -> Result<Option<GcReport>, ExecError> {
         let (mappings, _) = own_mappings()?;
         let store = self.image_store(mappings);
         let Some(lock) = store.try_exclusive()? else { return Ok(None) };
-        let selection = Selection { drop: BTreeSet::new(), spare: Some(spare) };
+        let selection = Selection { drop: BTreeSet::new(), spare };
         self.collect(store, lock, policy, selection, false).await.map(Some)
     }
 
@@ -204,13 +206,6 @@ impl JobExecutor {
             let _ = task.await;
         }
     }
-}
-
-/// The name of an image as references have it. The one of a local path may be relative to a directory that
-/// only its front knows; that one shares the store until the image is resolved.
-fn complete(image: &str) -> Option<String> {
-    let name = ImageName::parse(image).ok()?.complete().ok()?;
-    Some(name.to_string())
 }
 
 /// The layers in the plan of an execution; `None` before there is one.

@@ -17,6 +17,7 @@ use crate::sys::mount::read_only_view;
 use crate::sys::process::ProcessIdentity;
 use crate::sys::readable;
 use crate::sys::tree;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -244,7 +245,7 @@ impl JobExecutor {
         // A supervisor that is gone by now is found out by whoever waits for it.
         let _ = control::send(ours.as_fd(), control::GO, None);
         if prepared.pulled {
-            self.collect_in_background(prepared.reference);
+            self.collect_in_background(BTreeSet::from([prepared.reference]));
         }
         let control = ours
             .set_nonblocking(true)

@@ -5,11 +5,13 @@ use super::error::ExecError;
 use super::executor::JobExecutor;
 use super::model::JobExecutionId;
 use super::prepare::own_mappings;
-use super::references::{KnownReference, Wanted};
-use crate::image::{Digest, GcReport, ImageError, ImageName, ImageStore, Inventory, Platform, StoredImage};
+use super::references::{KnownReference, Wanted, complete_names};
+use crate::image::{self, Digest, GcReport, ImageError, ImageStore, Inventory, Platform, StoredImage};
 use crate::spec::PullPolicy;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 /// How much of a digest has to be given.
@@ -124,7 +126,7 @@ impl JobExecutor {
         let image = self.resolve_image(&store, reference, wanted).await?;
         drop(image.lease);
         if image.pulled {
-            self.collect_in_background(image.reference.clone());
+            self.collect_in_background(BTreeSet::from([image.reference.clone()]));
         }
         let notes = note.iter().map(ToString::to_string).chain(image.notes.iter().map(ToString::to_string)).collect();
         Ok(PulledImage {
@@ -137,13 +139,47 @@ impl JobExecutor {
         })
     }
 
-    /// Takes every image of an archive or layout into the store, under the names that it gives them.
+    /// Takes every image of an archive or layout into the store, under the names that it gives them: one
+    /// [`PulledImage`] for each name. The policy is of no account.
     ///
     /// # Errors
     /// Input that is neither an OCI nor a docker archive, is damaged, or does not fit on the disk.
     pub async fn load(&self, input: LoadInput, options: &PullOptions) -> Result<Vec<PulledImage>, ExecError> {
-        let _ = (input, options);
-        Ok(Vec::new())
+        let (mappings, note) = own_mappings()?;
+        let store = self.image_store(mappings);
+        let input = match input {
+            LoadInput::Path(path) => image::LoadInput::Path(path),
+            LoadInput::Stdin => {
+                let stdin = io::stdin().as_fd().try_clone_to_owned();
+                image::LoadInput::Stream(stdin.map_err(ExecError::io("read", "/dev/stdin"))?)
+            }
+        };
+        let lease = store.lease().await?;
+        let mut loaded = Vec::new();
+        for image in store.load(input, options.platform.as_ref()).await? {
+            let notes = note.iter().map(ToString::to_string).chain(image.notes.iter().map(ToString::to_string));
+            let notes: Vec<String> = notes.collect();
+            let mut references: Vec<String> = image.references.iter().map(ToString::to_string).collect();
+            if references.is_empty() {
+                references.push(image.digest.to_string());
+            }
+            for reference in references {
+                self.remember(&reference, &image.digest, true)?;
+                loaded.push(PulledImage {
+                    reference,
+                    digest: image.digest.clone(),
+                    manifest_digest: image.digest.clone(),
+                    platform: image.platform.clone(),
+                    pulled: image.pulled,
+                    notes: notes.clone(),
+                });
+            }
+        }
+        drop(lease);
+        if loaded.iter().any(|image| image.pulled) {
+            self.collect_in_background(loaded.iter().map(|image| image.reference.clone()).collect());
+        }
+        Ok(loaded)
     }
 
     /// All references, in alphabetical order; those that are damaged too.
@@ -219,9 +255,10 @@ impl JobExecutor {
     /// The references that `text` means: the one of that name, else those of that digest. Never none.
     fn find_images(&self, store: &ImageStore, text: &str) -> Result<Vec<Examined>, ExecError> {
         let known = self.known_references()?;
-        let complete = ImageName::parse(text).ok().and_then(|name| name.complete().ok()).map(|name| name.to_string());
-        if let Some(known) = known.iter().find(|known| Some(&known.reference) == complete.as_ref()) {
-            return Ok(vec![Examined::new(store, known.clone())?]);
+        for name in complete_names(text) {
+            if let Some(known) = known.iter().find(|known| known.reference == name) {
+                return Ok(vec![Examined::new(store, known.clone())?]);
+            }
         }
         let digits = text.strip_prefix("sha256:").unwrap_or(text);
         let is_prefix = digits.len() >= LEAST_DIGITS && digits.bytes().all(|byte| byte.is_ascii_hexdigit());

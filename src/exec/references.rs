@@ -2,7 +2,7 @@
 
 use super::error::ExecError;
 use super::executor::JobExecutor;
-use crate::image::{self, Digest, Image, ImageName, ImageRequest, ImageStore, Platform};
+use crate::image::{self, Digest, HostConfig, Image, ImageName, ImageRequest, ImageStore, Platform};
 use crate::plan::IdMappings;
 use crate::record::{ImageReference, Record};
 use crate::spec::PullPolicy;
@@ -69,7 +69,11 @@ impl JobExecutor {
         };
         let request = ImageRequest { name: &name, policy, platform: wanted.platform, references: &known };
         let image = store.resolve(&request).await?;
-        self.remember(&image.reference, &image.digest, image.pulled)?;
+        match name {
+            // A digest names nothing that could change; what was loaded without a name is recorded by `load`.
+            ImageName::Stored(_) if self.record().image(&image.reference)?.is_none() => {}
+            _ => self.remember(&image.reference, &image.digest, image.pulled)?,
+        }
         Ok(image)
     }
 
@@ -117,6 +121,20 @@ impl JobExecutor {
             found.push(KnownReference { reference, digest, pulled_at, used_at });
         }
         Ok(found)
+    }
+}
+
+/// The complete names that `text` may stand for, in the order to try. None for what is no name; a relative
+/// path counts from the current directory. Blocks.
+pub(super) fn complete_names(text: &str) -> Vec<String> {
+    match ImageName::parse(text) {
+        Ok(ImageName::Registry(name)) => {
+            let candidates = HostConfig::load().and_then(|config| config.candidates(&name));
+            // A configuration that cannot be used is no reason not to find what is here.
+            candidates.unwrap_or_else(|_| vec![name]).iter().map(ToString::to_string).collect()
+        }
+        Ok(name) => name.absolute().map(|name| name.to_string()).into_iter().collect(),
+        Err(_) => Vec::new(),
     }
 }
 

@@ -21,8 +21,11 @@
 //! hash what comes out.
 
 mod config;
+mod decompress;
 mod digest;
+mod host_cpu;
 mod manifest;
+mod name;
 mod platform;
 mod progress;
 mod reference;
@@ -37,13 +40,15 @@ pub use config::{
 };
 pub use digest::{Digest, DigestError};
 pub use manifest::ManifestError;
+pub use name::{ArchivedImage, ImageName};
 pub use platform::{Platform, PlatformError};
 pub use progress::{LayerProgress, Observer, PullEvent};
-pub use reference::{ImageName, ReferenceError, RegistryName};
+pub use reference::{ReferenceError, RegistryName};
 pub use registry::RegistryError;
-pub use source::layout::{BlobProblem, LayoutError};
+pub use source::{ArchiveProblem, BlobProblem, LoadInput, Place, SourceError};
 pub use store::{
     BlobError, DropReason, DroppedReference, Exclusive, Fate, GcPolicy, GcReport, GcRequest, HeldReference, Image,
     ImageError, ImageNote, ImageRequest, ImageStore, Inventory, KeepReason, KeptReference, LayerError, Lease,
-    ListError, LiveUse, PullPolicy, References, Removed, RemovedKind, StagingError, StoredImage, StoredLayer, Work,
+    ListError, LiveUse, LoadedImage, PullPolicy, References, Removed, RemovedKind, StagingError, StoredImage,
+    StoredLayer, Work,
 };

@@ -1,22 +1,9 @@
-//! Names of images as users write them.
+//! References to images in registries, as Docker reads them.
 
 use super::digest::{Digest, DigestError};
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::io;
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::str::FromStr;
-
-/// Where an image comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum ImageName {
-    /// `oci:PATH[:TAG]`: an OCI layout directory.
-    /// <https://github.com/containers/image/blob/main/docs/containers-transports.5.md>
-    Layout { path: PathBuf, tag: Option<String> },
-    /// A reference as Docker reads it, with or without `docker://`.
-    Registry(RegistryName),
-}
 
 /// `REGISTRY/REPOSITORY[:TAG][@DIGEST]`, complete: at least one of tag and digest is there, and the
 /// digest decides when both are.
@@ -40,11 +27,16 @@ pub enum ReferenceError {
     #[error("failed to read the image name: it is empty")]
     Empty,
     #[error(
-        "failed to read {name:?}: the transport {transport}: is not supported yet; use oci:PATH[:TAG] or a registry"
+        "failed to read {name:?}: the transport {transport}: is not supported; use oci:PATH[:TAG], oci-archive:FILE[:TAG], \
+         docker-archive:FILE[:REFERENCE] or a registry"
     )]
     Transport { name: String, transport: &'static str },
-    #[error("failed to read {0:?}: oci: needs the path of a layout directory, as in oci:PATH or oci:PATH:TAG")]
-    LayoutPath(String),
+    #[error("failed to read {0:?}: a path comes first, and what follows its colon is not empty, as in oci:PATH:TAG")]
+    LocalPath(String),
+    #[error("failed to read {0:?}: what follows @ is the place of an image in the archive, a number from 0 on")]
+    ArchiveIndex(String),
+    #[error("failed to read {0:?}: images of a docker-archive are named by tag, or as @0, @1, …, not by digest")]
+    ArchiveDigest(String),
     #[error("failed to read {0:?}: names of repositories are in lower case")]
     UpperCase(String),
     #[error(
@@ -64,59 +56,10 @@ const LONGEST_NAME: usize = 255;
 const LONGEST_TAG: usize = 128;
 const DOCKER_HUB: &str = "docker.io";
 
-/// The other transports of containers-transports(5).
-const OTHER_TRANSPORTS: [&str; 9] = [
-    "oci-archive",
-    "docker-archive",
-    "docker-daemon",
-    "dir",
-    "containers-storage",
-    "ostree",
-    "sif",
-    "tarball",
-    "atomic",
-];
-
-impl ImageName {
+impl RegistryName {
     /// # Errors
     /// See [`ReferenceError`].
-    pub fn parse(text: &str) -> Result<ImageName, ReferenceError> {
-        if text.is_empty() {
-            return Err(ReferenceError::Empty);
-        }
-        if let Some(rest) = text.strip_prefix("oci:") {
-            // The first colon ends the path, as in containers-transports(5).
-            let (path, tag) = rest.split_once(':').map_or((rest, None), |(path, tag)| (path, Some(tag)));
-            if path.is_empty() || tag == Some("") {
-                return Err(ReferenceError::LayoutPath(text.to_owned()));
-            }
-            return Ok(ImageName::Layout { path: path.into(), tag: tag.map(str::to_owned) });
-        }
-        for transport in OTHER_TRANSPORTS {
-            if text.strip_prefix(transport).is_some_and(|rest| rest.starts_with(':')) {
-                return Err(ReferenceError::Transport { name: text.to_owned(), transport });
-            }
-        }
-        let reference = text.strip_prefix("docker://").unwrap_or(text);
-        RegistryName::parse(reference).map(ImageName::Registry)
-    }
-}
-
-impl ImageName {
-    /// The same name wherever it is used: local paths are absolute.
-    ///
-    /// # Errors
-    /// When there is no current directory.
-    pub fn complete(&self) -> io::Result<ImageName> {
-        Ok(match self {
-            ImageName::Layout { path, tag } => ImageName::Layout { path: std::path::absolute(path)?, tag: tag.clone() },
-            ImageName::Registry(_) => self.clone(),
-        })
-    }
-}
-
-impl RegistryName {
-    pub(super) fn parse(text: &str) -> Result<RegistryName, ReferenceError> {
+    pub fn parse(text: &str) -> Result<RegistryName, ReferenceError> {
         let form = || ReferenceError::Form(text.to_owned());
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => {
@@ -287,16 +230,6 @@ fn is_tag(tag: &str) -> bool {
         && tag.bytes().enumerate().all(|(at, byte)| is_word(byte) || (at > 0 && matches!(byte, b'.' | b'-')))
 }
 
-impl fmt::Display for ImageName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ImageName::Layout { path, tag: Some(tag) } => write!(f, "oci:{}:{tag}", path.display()),
-            ImageName::Layout { path, tag: None } => write!(f, "oci:{}", path.display()),
-            ImageName::Registry(name) => name.fmt(f),
-        }
-    }
-}
-
 impl fmt::Display for RegistryName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.registry, self.repository)?;
@@ -310,18 +243,10 @@ impl fmt::Display for RegistryName {
     }
 }
 
-impl FromStr for ImageName {
-    type Err = ReferenceError;
-
-    fn from_str(text: &str) -> Result<ImageName, ReferenceError> {
-        ImageName::parse(text)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
+    use crate::image::name::ImageName;
 
     fn full(text: &str) -> String {
         ImageName::parse(text).unwrap().to_string()
@@ -350,24 +275,8 @@ mod tests {
     }
 
     #[test]
-    fn layouts_are_paths_with_a_tag() {
-        let layout =
-            |path: &str, tag: Option<&str>| ImageName::Layout { path: path.into(), tag: tag.map(str::to_owned) };
-        assert_eq!(ImageName::parse("oci:a/b").unwrap(), layout("a/b", None));
-        assert_eq!(ImageName::parse("oci:/a:v1").unwrap(), layout("/a", Some("v1")));
-        assert_eq!(ImageName::parse("oci:/a:host/name:v1").unwrap(), layout("/a", Some("host/name:v1")));
-        for text in ["oci:", "oci::v1", "oci:/a:"] {
-            assert_eq!(ImageName::parse(text), Err(ReferenceError::LayoutPath(text.into())));
-        }
-    }
-
-    #[test]
     fn what_is_no_image_is_refused_with_the_reason() {
         assert_eq!(ImageName::parse(""), Err(ReferenceError::Empty));
-        assert!(matches!(
-            ImageName::parse("oci-archive:x.tar"),
-            Err(ReferenceError::Transport { transport: "oci-archive", .. })
-        ));
         assert!(matches!(ImageName::parse("Debian"), Err(ReferenceError::UpperCase(_))));
         assert!(matches!(ImageName::parse("debian:-x"), Err(ReferenceError::Tag(_))));
         assert!(matches!(ImageName::parse(&"a".repeat(300)), Err(ReferenceError::TooLong(_))));
@@ -384,7 +293,7 @@ mod tests {
     fn only_this_machine_is_loopback() {
         let loopback = |text: &str| match ImageName::parse(text).unwrap() {
             ImageName::Registry(name) => name.is_loopback(),
-            ImageName::Layout { .. } => panic!("{text}"),
+            _ => panic!("{text}"),
         };
         for text in ["localhost/x", "localhost:5000/x", "127.0.0.1:5000/x", "127.9.9.9/x", "[::1]:5000/x", "[::1]/x"] {
             assert!(loopback(text), "{text}");
@@ -425,15 +334,6 @@ mod tests {
         }
         for registry in ["", "no-host", "a/b", "https://registry.example", "-x.example"] {
             RegistryName::parse("debian").unwrap().with_registry(registry).unwrap_err();
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_is_accepted_reads_back_the_same(text in "[a-z0-9A-Z./:@_\\[\\]-]{0,40}") {
-            if let Ok(name) = ImageName::parse(&text) {
-                prop_assert_eq!(ImageName::parse(&name.to_string()).unwrap(), name);
-            }
         }
     }
 }

@@ -46,8 +46,8 @@ pub enum Service {
 }
 
 impl Deployment {
-    /// Reads a spec file. Relative bind sources start from its directory; relative `oci:` images
-    /// from the current directory, as in containers-transports(5)
+    /// Reads a spec file. Relative bind sources start from its directory; relative paths of
+    /// images from the current directory, as in containers-transports(5)
     /// (<https://github.com/containers/image/blob/main/docs/containers-transports.5.md>).
     ///
     /// `env` answers `$E:NAME`; pass `&|name| std::env::var_os(name)`.

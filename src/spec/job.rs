@@ -35,7 +35,8 @@ pub struct JobSpec {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageSpec {
-    /// As written: `oci:PATH[:TAG]` or a registry reference.
+    /// As written: a registry reference, `oci:PATH[:TAG]`, `oci-archive:FILE[:TAG]`,
+    /// `docker-archive:FILE[:REFERENCE]` or `sha256:HEX`.
     pub name: String,
     pub pull_policy: PullPolicy,
     /// `os/arch[/variant]`; `None`: the host's.

@@ -59,8 +59,8 @@
 //! - Numbers and booleans in a place for text keep their spelling: `VERSION: 1.10` is `1.10`.
 //! - A file mode is octal however it is written: `755`, `0755`, `0o755`, `"755"`.
 //! - A field with nothing after the colon is an error, not a default.
-//! - Relative bind sources start from the file's directory; relative `oci:` paths from the current
-//!   directory, as in containers-transports(5).
+//! - Relative bind sources start from the file's directory; relative paths of `oci:`,
+//!   `oci-archive:` and `docker-archive:` images from the current directory, as in containers-transports(5).
 //! - Amounts and lengths of time: [`parse_bytes`], [`parse_cpu_millis`], [`parse_duration`].
 
 mod deployment;

@@ -152,19 +152,24 @@ pub(super) fn host_path(text: &str, base: Option<&Path>) -> Result<PathBuf, Valu
     Ok(base.join(path).components().collect())
 }
 
+/// What an image's name looks like, for messages.
+pub(super) const IMAGE_FORMS: &str =
+    "[REGISTRY/]NAME[:TAG], oci:PATH[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REFERENCE]";
+
+/// What follows the transport in the name of an image in local files; `None` for other images.
+pub(super) fn local_image(text: &str) -> Option<&str> {
+    ["oci:", "oci-archive:", "docker-archive:"].iter().find_map(|transport| text.strip_prefix(transport))
+}
+
 /// An image's name; `image` parses it in full when it is used.
 pub(super) fn image_name(text: &str) -> Result<String, ValueError> {
-    let name = text.strip_prefix("oci:").unwrap_or(text);
+    let name = local_image(text).unwrap_or(text);
     if name.is_empty() {
         return Err(ValueError::Empty { what: "the name of an image" });
     }
     let path_may_hold_spaces = name.len() < text.len();
     if text.chars().any(|c| c.is_control() || (c.is_whitespace() && !path_may_hold_spaces)) {
-        return Err(ValueError::Malformed {
-            what: "the name of an image",
-            text: text.to_owned(),
-            form: "oci:PATH[:TAG] or [REGISTRY/]NAME[:TAG]",
-        });
+        return Err(ValueError::Malformed { what: "the name of an image", text: text.to_owned(), form: IMAGE_FORMS });
     }
     Ok(text.to_owned())
 }

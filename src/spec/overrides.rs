@@ -5,7 +5,7 @@ use super::job::{
     Security, StopPolicy, Storage,
 };
 use super::names::{
-    container_path, env_name, hostname, identifier, image_name, label_name, mount_target, no_nul, user,
+    container_path, env_name, hostname, identifier, image_name, label_name, local_image, mount_target, no_nul, user,
 };
 use super::process::{check_sysctl_network, parse_signal};
 use super::resources;
@@ -180,7 +180,7 @@ fn words(words: Vec<String>) -> Result<Vec<String>, ValueError> {
 
 /// The last part of an image's name, with what a job's name cannot hold taken out.
 fn job_name(image: &str) -> String {
-    let name = image.strip_prefix("oci:").unwrap_or(image);
+    let name = local_image(image).unwrap_or(image);
     let name = name.split('@').next().unwrap_or_default().trim_end_matches('/');
     let last = name.rsplit('/').next().unwrap_or_default();
     let last = last.split(':').next().unwrap_or_default();

@@ -6,7 +6,7 @@ use super::error::{Problem, SpecError};
 use super::init::{Init, read_init};
 use super::job::{ImageSpec, JobSpec, Logs, NetworkMode, Platform, ProcessOptions, PullPolicy, Resources, StopPolicy};
 use super::mount::read_storage;
-use super::names::{group, hostname, image_name, label_name, no_nul, user};
+use super::names::{IMAGE_FORMS, group, hostname, image_name, label_name, no_nul, user};
 use super::network::read_network;
 use super::process::{DEFAULT_GRACE_PERIOD, parse_signal, read_command, read_sysctls, read_ulimits};
 use super::quantity::parse_bytes;
@@ -179,7 +179,7 @@ fn cron(text: &str) -> Result<(), ValueError> {
 
 fn read_image(at: &At) -> Option<ImageSpec> {
     let mut fields = at.fields("write `image: {name: …}`")?;
-    let name = fields.require("name", "oci:PATH[:TAG] or a registry reference").and_then(|at| at.parse(image_name));
+    let name = fields.require("name", IMAGE_FORMS).and_then(|at| at.parse(image_name));
     let policy = fields
         .take("pull_policy")
         .and_then(|at| at.choice("pull policy", &["always", "newer", "if_not_present", "never"]));

@@ -43,7 +43,7 @@ fn a_blob_that_was_changed_is_found() {
             let longer = [&layer.blob[..], &[0; 100]].concat();
             fails(&home, &with_blob(&home, &layer, Some(&longer)), "more than the");
             fails(&home, &with_blob(&home, &layer, Some(b"")), "0 bytes came instead of");
-            fails(&home, &with_blob(&home, &layer, None), "failed to read");
+            fails(&home, &with_blob(&home, &layer, None), "the blob is missing");
         }
     }
 }

@@ -2,13 +2,14 @@
 //! decompress, hash the tar, hand it to the unpacker. Nothing is kept whole, and nothing is visible
 //! before size, both digests and the unpacker's result are good.
 
-use super::decompress::decompress;
 use super::layers::{self, ROOT};
 use super::staging::{LayerLock, Staging, StagingError};
+use crate::image::decompress::decompress;
 use crate::image::digest::Digest;
 use crate::image::manifest::LayerRef;
 use crate::image::progress::Meter;
 use crate::image::registry::RegistryError;
+use crate::image::source::{FileSlice, SourceError};
 use crate::image::unpack::{self, Report, UnpackError, UnpackStats};
 use bytes::{Buf, Bytes};
 use nix::fcntl::{FcntlArg, fcntl};
@@ -36,6 +37,8 @@ pub enum LayerError {
     Read { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Source(#[from] SourceError),
     #[error(
         "failed to verify the layer: {found} bytes came instead of {expected}; it is cut off or was changed on the way"
     )]
@@ -71,7 +74,7 @@ pub enum LayerError {
 
 /// Where a blob comes from.
 pub enum Source {
-    File(PathBuf),
+    File(FileSlice),
     /// Ends with [`Piece::End`]; a channel that closes without means that nobody wants the layer any more.
     Stream(mpsc::Receiver<Piece>),
 }
@@ -109,7 +112,7 @@ pub fn make(job: Job) -> Result<UnpackStats, LayerError> {
     let root = staged.path().join(ROOT);
     let created = std::fs::DirBuilder::new().mode(0o755).create(&root);
     created.map_err(|source| StagingError::Io { action: "create the directory", path: root.clone(), source })?;
-    let mut incoming = Incoming::open(source, layer.size, cancelled, meter)?;
+    let mut incoming = Incoming::new(source, layer.size, cancelled, meter);
     let unpacker = Unpacker::start(&staging, &root)?;
     let (stats, bytes) = match transfer(&mut incoming, unpacker, largest) {
         Ok((diff_id, report, bytes)) => {
@@ -233,22 +236,23 @@ struct Incoming {
 }
 
 enum Pieces {
-    File { file: File, path: PathBuf },
+    /// With the bytes of it read so far.
+    File {
+        slice: FileSlice,
+        read: u64,
+    },
     Stream(mpsc::Receiver<Piece>),
 }
 
 impl Incoming {
-    fn open(source: Source, expected: u64, cancelled: Arc<AtomicBool>, meter: Meter) -> Result<Incoming, LayerError> {
+    fn new(source: Source, expected: u64, cancelled: Arc<AtomicBool>, meter: Meter) -> Incoming {
         let source = match source {
             Source::Stream(receiver) => Pieces::Stream(receiver),
-            Source::File(path) => match File::open(&path) {
-                Ok(file) => Pieces::File { file, path },
-                Err(source) => return Err(LayerError::Read { path, source }),
-            },
+            Source::File(slice) => Pieces::File { slice, read: 0 },
         };
         let current = Bytes::new();
         let hash = Sha256::new();
-        Ok(Incoming { source, current, hash, received: 0, expected, cancelled, meter, ended: false, failure: None })
+        Incoming { source, current, hash, received: 0, expected, cancelled, meter, ended: false, failure: None }
     }
 
     /// The next piece that is not empty; empty at the end.
@@ -268,13 +272,14 @@ impl Incoming {
                     Some(Piece::Failed(error)) => return Err(error.into()),
                     None => return Err(LayerError::Cancelled),
                 },
-                Pieces::File { file, path } => {
+                Pieces::File { slice, read } => {
                     let mut buffer = vec![0; PIECE];
-                    match file.read(&mut buffer) {
+                    match slice.read_at(&mut buffer, *read) {
                         Ok(length) => buffer.truncate(length),
                         Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                        Err(source) => return Err(LayerError::Read { path: path.clone(), source }),
+                        Err(source) => return Err(LayerError::Read { path: slice.path.clone(), source }),
                     }
+                    *read += buffer.len() as u64;
                     Bytes::from(buffer)
                 }
             };

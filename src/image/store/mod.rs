@@ -1,11 +1,12 @@
 //! The store: what is resolved from what is there, and pulling the rest.
 
 mod blobs;
-mod decompress;
 mod gc;
 mod layer;
 mod layers;
 mod lease;
+mod load;
+mod local;
 mod note;
 mod pull;
 mod request;
@@ -20,16 +21,17 @@ pub use gc::{
 pub use layer::LayerError;
 pub use layers::ListError;
 pub use lease::{Exclusive, Lease};
+pub use load::LoadedImage;
 pub use note::ImageNote;
 pub use request::{ImageRequest, PullPolicy, References};
 pub use staging::{StagingError, Work};
 
 use crate::image::digest::Digest;
 use crate::image::manifest::{LayerRef, ManifestError};
+use crate::image::name::ImageName;
 use crate::image::progress::{Observer, Reporter};
-use crate::image::reference::ImageName;
 use crate::image::registry::RegistryError;
-use crate::image::source::layout::LayoutError;
+use crate::image::source::SourceError;
 use crate::image::unpack::{OPAQUE_ROOTFUL, OPAQUE_ROOTLESS};
 use crate::plan::IdMappings;
 use crate::state_dir::StateDir;
@@ -66,7 +68,7 @@ pub struct Image {
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     #[error(transparent)]
-    Layout(#[from] LayoutError),
+    Source(Box<SourceError>),
     #[error(transparent)]
     Registry(#[from] RegistryError),
     #[error("failed to use the image {name}")]
@@ -83,6 +85,14 @@ pub enum ImageError {
     Path { name: String, source: std::io::Error },
     #[error("failed to lock {}", path.display())]
     Lock { path: PathBuf, source: std::io::Error },
+    #[error(
+        "failed to find {name} in the store: images are named by digest only when they are here; load or pull it again"
+    )]
+    NotHere { name: String },
+    #[error("failed to use {name}: layers of it are missing in the store; load or pull it again")]
+    Incomplete { name: String },
+    #[error("failed to use {name}: {} is damaged; load or pull the image again", path.display())]
+    DamagedHere { name: String, path: PathBuf },
     #[error(transparent)]
     Store(#[from] BlobError),
     #[error(transparent)]
@@ -91,6 +101,12 @@ pub enum ImageError {
     List(#[from] ListError),
     #[error("failed to complete the work on {name}: a worker thread ended early")]
     Worker { name: String },
+}
+
+impl From<SourceError> for ImageError {
+    fn from(error: SourceError) -> ImageError {
+        ImageError::Source(Box::new(error))
+    }
 }
 
 /// Images on this machine. Cheap to open and to clone; any number of processes may use one state root
@@ -167,8 +183,11 @@ impl ImageStore {
     pub async fn resolve(&self, request: &ImageRequest<'_>) -> Result<Image, ImageError> {
         let lease = self.lease().await?;
         match request.name {
-            ImageName::Layout { path, tag } => self.resolve_layout(request, lease, path, tag.as_deref()).await,
-            ImageName::Registry(name) => self.resolve_registry(request, lease, name).await,
+            ImageName::Layout { .. } | ImageName::OciArchive { .. } | ImageName::DockerArchive { .. } => {
+                self.resolve_local(request, &lease).await
+            }
+            ImageName::Stored(digest) => self.resolve_stored(request, digest, &lease),
+            ImageName::Registry(name) => self.resolve_registry(request, &lease, name).await,
         }
     }
 

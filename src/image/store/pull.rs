@@ -9,7 +9,7 @@ use crate::image::digest::Digest;
 use crate::image::manifest::LayerRef;
 use crate::image::progress::{LayerProgress, PullEvent};
 use crate::image::registry::Registry;
-use crate::image::source::layout::Layout;
+use crate::image::source::LayerFiles;
 use crate::image::unpack::UnpackStats;
 use futures_util::StreamExt;
 use std::collections::HashSet;
@@ -29,7 +29,7 @@ const QUEUE: usize = 16;
 
 /// Where the blobs of an image are.
 pub enum BlobSource {
-    Layout(Box<Layout>),
+    Local(LayerFiles),
     Registry(Registry),
 }
 
@@ -165,8 +165,8 @@ async fn make(
     };
     let ended = |_| LayerError::Cancelled;
     match source {
-        BlobSource::Layout(layout) => {
-            let job = job(Source::File(layout.blob_path(&layer.blob)));
+        BlobSource::Local(files) => {
+            let job = job(Source::File(files.layer(&layer.blob)?));
             let mut working = tokio::task::spawn_blocking(move || layer::make(job));
             let stats = tokio::select! {
                 made = &mut working => made,
@@ -245,7 +245,7 @@ fn create_parent(target: &std::path::Path) -> Result<(), StagingError> {
 }
 
 /// Tells the blocking thread when nobody waits for it any more.
-struct StopOnDrop(Arc<AtomicBool>);
+pub(super) struct StopOnDrop(pub Arc<AtomicBool>);
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {

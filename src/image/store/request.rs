@@ -1,8 +1,8 @@
 //! What is asked of the store.
 
 use crate::image::digest::Digest;
+use crate::image::name::ImageName;
 use crate::image::platform::Platform;
-use crate::image::reference::ImageName;
 use std::error::Error;
 
 /// When to ask the registry.

@@ -11,12 +11,11 @@ use crate::image::manifest::{self, Document, ManifestError};
 use crate::image::platform::{self, Platform};
 use crate::image::reference::RegistryName;
 use crate::image::registry::{Registry, RegistryError};
-use crate::image::source::layout::Layout;
 use oci_spec::image::ImageManifest;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What the store has for a digest.
-enum Found {
+pub(super) enum Found {
     Candidate(Box<Candidate>),
     Damaged(PathBuf),
     Nothing,
@@ -24,15 +23,15 @@ enum Found {
 
 /// What a reference is resolved for.
 #[derive(Clone, Copy)]
-struct Wanted<'a> {
-    platform: &'a Platform,
+pub(super) struct Wanted<'a> {
+    pub platform: &'a Platform,
     /// Whether the user named the platform.
-    is_explicit: bool,
+    pub is_explicit: bool,
 }
 
 impl<'a> Wanted<'a> {
-    fn new(request: &ImageRequest<'a>, host: &'a Platform) -> Wanted<'a> {
-        Wanted { platform: request.platform.unwrap_or(host), is_explicit: request.platform.is_some() }
+    pub fn new(platform: Option<&'a Platform>, host: &'a Platform) -> Wanted<'a> {
+        Wanted { platform: platform.unwrap_or(host), is_explicit: platform.is_some() }
     }
 }
 
@@ -44,49 +43,15 @@ enum Here {
 }
 
 impl ImageStore {
-    pub(super) async fn resolve_layout(
-        &self,
-        request: &ImageRequest<'_>,
-        lease: Lease,
-        path: &Path,
-        tag: Option<&str>,
-    ) -> Result<Image, ImageError> {
-        let name = request.name.to_string();
-        let host = Platform::host();
-        let wanted = Wanted::new(request, &host);
-        let complete = request.name.complete();
-        let complete = complete.map_err(|source| ImageError::Path { name: name.clone(), source })?;
-        let reference = complete.to_string();
-        let layout = Layout::open(path)?;
-        let (digest, bytes, manifest) = layout.manifest(tag, wanted.platform)?;
-        let failed = |source| ImageError::Manifest { name: name.clone(), source };
-        let (config_digest, config_size) = manifest::config_of(&manifest).map_err(failed)?;
-        let config = layout.blob(&config_digest, config_size)?;
-        let names = Names { name: &name, reference: &reference, digest: &digest };
-        let candidate = candidate(names, digest.clone(), bytes, &manifest, config, wanted)?;
-        if let Some(image) = self.image(&candidate, &lease, false) {
-            // Its layers may have come with another image. A collection has to find them by this one, too.
-            self.keep_documents(&candidate)?;
-            return Ok(image);
-        }
-        if request.policy == PullPolicy::Never {
-            return Err(match self.broken_layer(&candidate) {
-                Some(path) => ImageError::Damaged { name, path },
-                None => ImageError::NotPresent { name },
-            });
-        }
-        pull::complete(self, candidate, &lease, BlobSource::Layout(Box::new(layout))).await
-    }
-
     pub(super) async fn resolve_registry(
         &self,
         request: &ImageRequest<'_>,
-        lease: Lease,
+        lease: &Lease,
         name: &RegistryName,
     ) -> Result<Image, ImageError> {
         let text = name.to_string();
         let host = Platform::host();
-        let wanted = Wanted::new(request, &host);
+        let wanted = Wanted::new(request.platform, &host);
         let policy = request.policy;
         let mut names = candidates(name).await?;
         let mut notes = Vec::new();
@@ -94,7 +59,7 @@ impl ImageStore {
         if let Some((index, digest)) = known(&names, request)? {
             // What the name stood for it goes on standing for.
             names = vec![names.swap_remove(index)];
-            match self.here(&names[0], &digest, wanted, &lease)? {
+            match self.here(&names[0], &digest, wanted, lease)? {
                 Here::Image(image) => here = Some(*image),
                 Here::Damaged(path) if policy == PullPolicy::Never => {
                     return Err(ImageError::Damaged { name: text, path });
@@ -108,10 +73,10 @@ impl ImageStore {
             (PullPolicy::Never, None) => return Err(ImageError::NotPresent { name: text }),
             // What a digest names cannot have changed.
             (PullPolicy::Newer, Some(image)) if name.digest().is_some() => return Ok(image),
-            (PullPolicy::Newer, Some(image)) => return self.newer(&names[0], image, wanted, &lease).await,
+            (PullPolicy::Newer, Some(image)) => return self.newer(&names[0], image, wanted, lease).await,
             (PullPolicy::Always, _) | (PullPolicy::IfNotPresent | PullPolicy::Newer, None) => {}
         }
-        let mut image = self.pull_first(&names, wanted, &lease).await?;
+        let mut image = self.pull_first(&names, wanted, lease).await?;
         // A layer that was made again has been named already.
         notes.retain(|note| !image.notes.contains(note));
         image.notes.extend(notes);
@@ -153,7 +118,7 @@ impl ImageStore {
             let registry = open_registry(name).await?;
             // The reference may lead to an index; whichever image that leads to is compared.
             if let Some(current) = registry.digest().await?
-                && let Found::Candidate(candidate) = self.find(name, &current, wanted)?
+                && let Found::Candidate(candidate) = self.find(&name.to_string(), &current, wanted)?
                 && candidate.manifest_digest == image.manifest_digest
             {
                 return Ok((current, None));
@@ -185,7 +150,7 @@ impl ImageStore {
         wanted: Wanted<'_>,
         lease: &Lease,
     ) -> Result<Here, ImageError> {
-        Ok(match self.find(name, digest, wanted)? {
+        Ok(match self.find(&name.to_string(), digest, wanted)? {
             Found::Damaged(path) => Here::Damaged(path),
             Found::Nothing => Here::Nothing,
             Found::Candidate(candidate) => match self.image(&candidate, lease, false) {
@@ -196,7 +161,7 @@ impl ImageStore {
     }
 
     /// The directory of the first layer that is there and cannot be used.
-    fn broken_layer(&self, candidate: &Candidate) -> Option<PathBuf> {
+    pub(super) fn broken_layer(&self, candidate: &Candidate) -> Option<PathBuf> {
         candidate.layers.iter().find_map(|layer| match self.layers.find(&layer.diff_id) {
             LayerState::Broken(path) => Some(path),
             LayerState::Ready(_) | LayerState::Absent => None,
@@ -242,9 +207,8 @@ impl ImageStore {
     }
 
     /// What the store holds under `digest`, a manifest's or an index's.
-    fn find(&self, name: &RegistryName, digest: &Digest, wanted: Wanted<'_>) -> Result<Found, ImageError> {
-        let text = name.to_string();
-        let names = Names { name: &text, reference: &text, digest };
+    pub(super) fn find(&self, name: &str, digest: &Digest, wanted: Wanted<'_>) -> Result<Found, ImageError> {
+        let names = Names { name, reference: name, digest };
         let mut digest = digest.clone();
         for _ in 0..=MOST_NESTED {
             let bytes = match self.blobs.read(&digest)? {
@@ -294,11 +258,13 @@ impl ImageStore {
 
 /// What an image is called while it is resolved.
 #[derive(Clone, Copy)]
-struct Names<'a> {
-    name: &'a str,
-    reference: &'a str,
+pub(super) struct Names<'a> {
+    /// As the user wrote it.
+    pub name: &'a str,
+    /// In its complete form.
+    pub reference: &'a str,
     /// What the reference names.
-    digest: &'a Digest,
+    pub digest: &'a Digest,
 }
 
 /// The full names that `name` may stand for, in the order to try.
@@ -331,7 +297,7 @@ fn known(names: &[RegistryName], request: &ImageRequest<'_>) -> Result<Option<(u
 /// How many indexes may lead to a manifest.
 const MOST_NESTED: u32 = 8;
 
-fn candidate(
+pub(super) fn candidate(
     names: Names<'_>,
     manifest_digest: Digest,
     manifest_bytes: Vec<u8>,

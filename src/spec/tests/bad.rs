@@ -93,7 +93,7 @@ fn headers() {
     );
     assert_eq!(
         replace("{name: busybox}", "{}"),
-        "job.yaml:6:5: services.hello.image.name: missing; oci:PATH[:TAG] or a registry reference"
+        "job.yaml:6:5: services.hello.image.name: missing; [REGISTRY/]NAME[:TAG], oci:PATH[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REFERENCE]"
     );
 }
 

@@ -223,10 +223,13 @@ fn the_image_names_a_job_from_flags() {
         ("localhost:5000/team/tool.1:v2", "tool.1"),
         ("debian@sha256:0123", "debian"),
         ("oci:.", "job"),
+        ("oci-archive:/a b/report.tar:v1", "report.tar"),
+        ("docker-archive:/a/all.tar:example.com/team/report:v1", "report"),
+        ("docker-archive:/a/report.tar:@0", "report.tar"),
     ] {
         assert_eq!(JobSpec::from_image(image).unwrap().name, name, "{image}");
     }
-    for image in ["", "oci:", "a b", "a\nb", "a\0"] {
+    for image in ["", "oci:", "docker-archive:", "a b", "a\nb", "a\0"] {
         assert!(JobSpec::from_image(image).is_err(), "{image:?}");
     }
 }

@@ -23,9 +23,7 @@ pub fn decompress<'a>(mut blob: impl BufRead + 'a) -> io::Result<Box<dyn Read + 
     // A source may give less than asked for; four bytes are enough to tell.
     let mut magic = Vec::with_capacity(4);
     blob.by_ref().take(4).read_to_end(&mut magic)?;
-    let is_skippable = magic.len() == 4 && magic[0] & 0xf0 == 0x50 && &magic[1..] == ZSTD_SKIPPABLE;
-    let is_gzip = magic.starts_with(GZIP);
-    let is_zstd = magic.starts_with(ZSTD) || is_skippable;
+    let (is_gzip, is_zstd) = (magic.starts_with(GZIP), is_zstd(&magic));
     let whole = io::Cursor::new(magic).chain(blob);
     Ok(if is_gzip {
         Box::new(flate2::bufread::MultiGzDecoder::new(whole))
@@ -36,6 +34,16 @@ pub fn decompress<'a>(mut blob: impl BufRead + 'a) -> io::Result<Box<dyn Read + 
     } else {
         Box::new(whole)
     })
+}
+
+fn is_zstd(magic: &[u8]) -> bool {
+    let is_skippable = magic.len() >= 4 && magic[0] & 0xf0 == 0x50 && &magic[1..4] == ZSTD_SKIPPABLE;
+    magic.starts_with(ZSTD) || is_skippable
+}
+
+/// True when [`decompress`] would change something that begins like this; four bytes are enough.
+pub fn is_compressed(start: &[u8]) -> bool {
+    start.starts_with(GZIP) || is_zstd(start)
 }
 
 #[cfg(test)]
