@@ -1,7 +1,7 @@
 //! Images: what a name refers to, where its content comes from, and the store of unpacked layers.
 //!
 //! [`ImageStore::resolve`] is the way in: an [`ImageName`] becomes an [`Image`], whose layers are
-//! directories ready for an overlay mount.
+//! directories ready for an overlay mount. [`ImageStore::load`] does it for all images of a file.
 //!
 //! # On disk
 //! ```text

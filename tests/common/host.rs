@@ -15,6 +15,8 @@ pub enum Feature {
     Cgroups,
     /// docker-registry(1) and skopeo(1).
     Registry,
+    /// podman(1).
+    Podman,
     /// mmdebstrap(1) and a Debian mirror.
     Debian,
 }
@@ -30,6 +32,7 @@ pub fn needs(feature: Feature) -> bool {
         Feature::Registry => {
             (!has_program("docker-registry") || !has_program("skopeo")).then_some("docker-registry and skopeo")
         }
+        Feature::Podman => (!has_program("podman")).then_some("podman"),
         Feature::Debian => (!has_program("mmdebstrap")).then_some("mmdebstrap"),
     };
     let Some(missing) = missing else { return true };

@@ -6,5 +6,6 @@ pub mod cli;
 pub mod fixture;
 pub mod host;
 pub mod leftovers;
+pub mod podman;
 pub mod registry;
 pub mod terminal;

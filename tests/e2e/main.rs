@@ -13,6 +13,7 @@ mod layout;
 #[allow(dead_code, reason = "the tests of images use the rest")]
 mod server;
 
+mod archives;
 mod bad_input;
 mod caller;
 mod container;

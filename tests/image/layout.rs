@@ -121,6 +121,18 @@ impl Layer {
     }
 }
 
+/// The config of an image with these layers.
+pub fn config(layers: &[Layer], architecture: &str) -> String {
+    let diff_ids: Vec<&str> = layers.iter().map(|layer| layer.diff_id.as_str()).collect();
+    json!({
+        "architecture": architecture,
+        "os": "linux",
+        "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/hello"]},
+        "rootfs": {"type": "layers", "diff_ids": diff_ids},
+    })
+    .to_string()
+}
+
 /// An OCI layout directory under construction; complete on disk after every call.
 pub struct LayoutBuilder {
     path: PathBuf,
@@ -170,18 +182,11 @@ impl LayoutBuilder {
 
     /// Writes an image's blobs and returns the descriptor of its manifest.
     pub fn manifest(&self, layers: &[Layer], architecture: &str) -> Value {
-        let diff_ids: Vec<&str> = layers.iter().map(|layer| layer.diff_id.as_str()).collect();
-        let config = json!({
-            "architecture": architecture,
-            "os": "linux",
-            "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/hello"]},
-            "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        });
         let media_type = "application/vnd.oci.image.manifest.v1+json";
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": media_type,
-            "config": self.blob(config.to_string().as_bytes(), "application/vnd.oci.image.config.v1+json"),
+            "config": self.blob(config(layers, architecture).as_bytes(), "application/vnd.oci.image.config.v1+json"),
             "layers": layers.iter().map(|layer| self.blob(&layer.blob, &layer.media_type)).collect::<Vec<_>>(),
         });
         self.blob(manifest.to_string().as_bytes(), media_type)
@@ -204,6 +209,13 @@ impl LayoutBuilder {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The layout in a tar, as `skopeo copy … oci-archive:` writes it.
+    pub fn archive(&self) -> Vec<u8> {
+        let mut builder = tar::Builder::new(Vec::new());
+        builder.append_dir_all(".", &self.path).unwrap();
+        builder.into_inner().unwrap()
     }
 
     fn write_index(&self) {

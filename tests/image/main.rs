@@ -6,14 +6,17 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod archive;
 mod config;
 mod damage;
 mod estargz;
 mod hostile;
 mod interrupt;
 mod layout;
+mod load;
 mod registry;
 mod resolve;
+mod saved;
 mod server;
 mod store;
 mod unpack;

@@ -28,6 +28,9 @@ impl FileSlice {
     pub fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize> {
         let left = self.length.saturating_sub(position);
         let length = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        if length == 0 {
+            return Ok(0);
+        }
         self.file.read_at(&mut buffer[..length], self.offset.saturating_add(position))
     }
 
@@ -96,7 +99,7 @@ impl Files {
 
 /// Opens a regular file, without waiting for the writer of a pipe.
 fn open(path: &Path) -> io::Result<(File, u64)> {
-    let file = File::options().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::other("it is not a regular file"));

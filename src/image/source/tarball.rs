@@ -213,8 +213,8 @@ impl Walk<'_> {
             return if at == 0 { Err(self.problem(ArchiveProblem::Empty)) } else { Ok(None) };
         }
         let expected = Header::from_byte_slice(&block).cksum();
-        let sum: u32 =
-            (0..).zip(&block).map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) }).sum();
+        // With the field of the sum itself taken as spaces.
+        let sum: u32 = block[..148].iter().chain(&[b' '; 8]).chain(&block[156..]).map(|byte| u32::from(*byte)).sum();
         if expected.is_ok_and(|expected| expected == sum) {
             return Ok(Some(block));
         }
@@ -291,3 +291,7 @@ fn follow(name: &[u8], target: &[u8]) -> Option<Vec<u8>> {
     let directory = name.iter().rposition(|byte| *byte == b'/').map_or(&b""[..], |slash| &name[..slash]);
     clean(&[directory, target].join(&b'/'))
 }
+
+#[cfg(test)]
+#[path = "tarball_tests.rs"]
+mod tests;
