@@ -1,7 +1,7 @@
 //! The command line: what `coracle` does when it is not one of its hidden roles.
 //!
 //! Results go to standard output; notes, warnings and errors to standard error, each line starting
-//! with `coracle: `. A reader that closes standard output early ends the command quietly.
+//! with `coracle: `; `progress` says what else is there while an image is pulled. A reader that closes standard output early ends the command quietly.
 //!
 //! # Exit codes
 //! As those of `docker run` (<https://docs.docker.com/reference/cli/docker/container/run/#exit-status>):

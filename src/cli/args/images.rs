@@ -11,7 +11,7 @@ pub(in crate::cli) struct FetchArgs {
     /// Platform, as linux/arm64 or linux/arm/v7 [default: this host's]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_parser = parse_platform)]
     pub platform: Option<Platform>,
-    /// Show no progress of pulls
+    /// Show no progress of pulls; pull and load then print nothing but their results
     #[arg(short, long)]
     pub quiet: bool,
     /// How progress is shown, on standard error
@@ -29,7 +29,7 @@ pub(in crate::cli) enum ProgressMode {
     Plain,
     /// One JSON object per line and event
     Json,
-    /// Nothing, as with --quiet
+    /// Nothing
     None,
 }
 
