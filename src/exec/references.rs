@@ -31,16 +31,19 @@ pub(super) struct Wanted<'a> {
 impl JobExecutor {
     /// The store as this user uses it, with what the configuration says, observed.
     pub(super) fn image_store(&self, mappings: Option<IdMappings>) -> ImageStore {
+        let config = self.image_config();
         let store = ImageStore::open(self.state(), mappings, self.binary().to_owned());
-        let store = store.with_work(self.pull_under_way());
-        let store = match self.observer() {
-            Some(observer) => store.with_observer(observer.clone()),
-            None => store,
-        };
-        match self.image_config().max_layer_bytes {
-            Some(bytes) => store.with_largest_layer(bytes),
-            None => store,
+        let mut store = store.with_work(self.pull_under_way());
+        if let Some(bytes) = config.max_layer_bytes {
+            store = store.with_largest_layer(bytes);
         }
+        if let Some(count) = config.parallel_layers {
+            store = store.with_parallel_layers(count);
+        }
+        if let Some(observer) = self.observer() {
+            store = store.with_observer(observer.clone());
+        }
+        store
     }
 
     /// Resolves an image and records its reference. While the caller has the image, no collection touches

@@ -1,6 +1,7 @@
 //! A real registry (Debian's docker-registry) on a loopback port, filled with skopeo.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
@@ -92,6 +93,40 @@ impl Registry {
             .expect("skopeo starts");
         assert!(output.status.success(), "{image}: {}", String::from_utf8_lossy(&output.stderr));
         reference
+    }
+}
+
+/// What skopeo does not push, over the protocol itself.
+/// <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#push>
+impl Registry {
+    /// Pushes a blob with this digest to a repository.
+    pub fn put_blob(&self, repository: &str, digest: &str, bytes: &[u8]) {
+        let started = self.request("POST", &format!("/v2/{repository}/blobs/uploads/"), "", b"");
+        let location = started.lines().find_map(|line| line.strip_prefix("Location: ")).expect("a place to upload to");
+        let path = location.strip_prefix(&format!("http://{}", self.address)).unwrap_or(location);
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let put = self.request("PUT", &format!("{path}{separator}digest={digest}"), "application/octet-stream", bytes);
+        assert!(put.starts_with("HTTP/1.1 201"), "{put}");
+    }
+
+    /// Pushes a manifest, whose blobs are there, under a tag.
+    pub fn put_manifest(&self, repository: &str, tag: &str, media_type: &str, bytes: &[u8]) {
+        let put = self.request("PUT", &format!("/v2/{repository}/manifests/{tag}"), media_type, bytes);
+        assert!(put.starts_with("HTTP/1.1 201"), "{put}");
+    }
+
+    fn request(&self, method: &str, path: &str, media_type: &str, body: &[u8]) -> String {
+        let mut connection = TcpStream::connect(&self.address).expect("the registry listens");
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {media_type}\r\n\
+             Content-Length: {}\r\n\r\n",
+            self.address,
+            body.len()
+        );
+        connection.write_all(&[head.as_bytes(), body].concat()).expect("the registry takes the request");
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).expect("the registry answers");
+        answer
     }
 }
 

@@ -16,6 +16,7 @@ mod server;
 mod archives;
 mod bad_input;
 mod caller;
+mod collect;
 mod container;
 mod crash;
 mod debian;

@@ -144,7 +144,43 @@ fn a_full_disk_is_named_and_left_clean() {
             let mut layout = LayoutBuilder::new(&home.path("layout"));
             layout.image(&[Layer::new(tar(), Compression::Gzip)]);
             fails(&home, &layout, "is full");
-            nix::mount::umount(&staging).unwrap();
+            // Processes that other tests start hold its files until they have begun.
+            nix::mount::umount2(&staging, nix::mount::MntFlags::MNT_DETACH).unwrap();
+        }
+    })
+    .join()
+    .unwrap();
+}
+
+/// Needs root: mounts small or read-only file systems in a mount namespace of its own.
+#[test]
+fn a_store_that_takes_no_document_is_named_and_left_clean() {
+    if !crate::common::host::needs(crate::common::host::Feature::Root) {
+        return;
+    }
+    std::thread::spawn(|| {
+        use nix::mount::{MntFlags, MsFlags, mount, umount2};
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS | nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+        for home in homes() {
+            let mut layout = LayoutBuilder::new(&home.path("layout"));
+            layout.image(&[Layer::new(tar(), Compression::Gzip)]);
+            let blobs = home.state.blobs().join("sha256");
+            let name = format!("oci:{}", layout.path().display());
+            for (flags, options, reason) in
+                [(MsFlags::empty(), "nr_inodes=1", "No space left"), (MsFlags::MS_RDONLY, "size=1m", "Read-only")]
+            {
+                mount(Some("tmpfs"), &blobs, Some("tmpfs"), flags, Some(options)).unwrap();
+                let error = chain(&home.resolve(&name).unwrap_err());
+                assert!(error.contains(reason) && error.contains(blobs.to_str().unwrap()), "{error}");
+                assert_eq!(home.staged(), Vec::<String>::new());
+                assert_eq!(fs::read_dir(&blobs).unwrap().count(), 0);
+                umount2(&blobs, MntFlags::MNT_DETACH).unwrap();
+            }
+            // The layer was good, and what was lacking is all that is made now.
+            assert_eq!(home.layers().len(), 1);
+            home.resolve(&name).unwrap();
+            assert_eq!(fs::read_dir(&blobs).unwrap().count(), 2);
         }
     })
     .join()

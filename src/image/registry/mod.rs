@@ -142,6 +142,23 @@ impl Registry {
         Ok((found, bytes.to_vec()))
     }
 
+    /// The manifest under another tag of the same repository. `None` when there is no such tag.
+    ///
+    /// # Errors
+    /// See [`RegistryError`].
+    pub async fn manifest_of_tag(&self, tag: &str) -> Result<Option<Vec<u8>>, RegistryError> {
+        let (registry, repository) = (self.name.registry().to_owned(), self.name.repository().to_owned());
+        let what = format!("the tag {tag} of {registry}/{repository}");
+        let reference = Reference::with_tag(registry, repository, tag.to_owned());
+        match self.client.pull_manifest_raw(&reference, &self.auth, &[OCI_MANIFEST, DOCKER_MANIFEST]).await {
+            Ok((bytes, _)) => Ok(Some(bytes.to_vec())),
+            Err(error) => match self.error(what, error) {
+                RegistryError::NotFound { .. } => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
     /// A document of known size, verified.
     ///
     /// # Errors

@@ -112,15 +112,19 @@ pub fn find(name: &ImageName, platform: &Platform, scratch: &Scratch) -> Result<
     .map(Some)
 }
 
-/// All images of a file, at least one.
+/// All images of a file, at least one, and the transport of containers-transports(5) that it is for.
 ///
 /// # Errors
 /// See [`SourceError`]; one bad image takes the others with it.
-pub fn load(input: LoadInput, platform: &Platform, scratch: &Scratch) -> Result<Vec<NamedImage>, SourceError> {
-    let (path, images) = match input {
+pub fn load(
+    input: LoadInput,
+    platform: &Platform,
+    scratch: &Scratch,
+) -> Result<(&'static str, Vec<NamedImage>), SourceError> {
+    let (path, (transport, images)) = match input {
         LoadInput::Path(path) if path.is_dir() => {
             let images = Layout::directory(&path)?.images(platform)?;
-            (path, images)
+            (path, ("oci", images))
         }
         LoadInput::Path(path) => {
             let images = load_archive(open(&path, scratch)?, platform, scratch)?;
@@ -136,13 +140,17 @@ pub fn load(input: LoadInput, platform: &Platform, scratch: &Scratch) -> Result<
     if images.is_empty() {
         return Err(SourceError::Archive { path, problem: ArchiveProblem::None });
     }
-    Ok(images)
+    Ok((transport, images))
 }
 
-fn load_archive(tarball: Tarball, platform: &Platform, scratch: &Scratch) -> Result<Vec<NamedImage>, SourceError> {
+fn load_archive(
+    tarball: Tarball,
+    platform: &Platform,
+    scratch: &Scratch,
+) -> Result<(&'static str, Vec<NamedImage>), SourceError> {
     if !DockerArchive::is_in(&tarball) {
         return match Layout::is_in(&tarball) {
-            true => Layout::archive(tarball)?.images(platform),
+            true => Ok(("oci-archive", Layout::archive(tarball)?.images(platform)?)),
             false => Err(SourceError::Archive { path: tarball.path().to_owned(), problem: ArchiveProblem::NoImages }),
         };
     }
@@ -151,10 +159,11 @@ fn load_archive(tarball: Tarball, platform: &Platform, scratch: &Scratch) -> Res
     // (https://github.com/moby/moby/issues/47210), or some of several (https://github.com/moby/moby/issues/51389).
     let images = Layout::archive(tarball.clone()).and_then(|layout| layout.images(platform));
     let archive = DockerArchive::open(tarball)?;
-    match images {
-        Ok(images) if images.len() >= archive.count() && images.iter().all(has_its_layers) => Ok(images),
-        _ => archive.images(scratch),
-    }
+    let images = match images {
+        Ok(images) if images.len() >= archive.count() && images.iter().all(has_its_layers) => images,
+        _ => archive.images(scratch)?,
+    };
+    Ok(("docker-archive", images))
 }
 
 fn has_its_layers(named: &NamedImage) -> bool {

@@ -248,3 +248,52 @@ pub fn write_record(
     };
     write_atomic_volatile(&path.join(RECORD), &serde_json::to_vec(&record)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::IdMap;
+
+    fn mappings(host: u32, count: u32) -> IdMappings {
+        let ids = vec![IdMap { container: 0, host, count }];
+        IdMappings { uids: ids.clone(), gids: ids }
+    }
+
+    fn make(layers: &Layers, layer: &LayerRef) {
+        let path = layers.target(&layer.diff_id);
+        std::fs::create_dir_all(path.join(ROOT)).unwrap();
+        write_record(&path, layer, 10, 1, layers.mappings.as_ref()).unwrap();
+    }
+
+    #[test]
+    fn layers_of_other_ids_are_not_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let kinds = [None, Some(mappings(1000, 1)), Some(mappings(100_000, 65_536)), Some(mappings(200_000, 65_536))];
+        let kinds = kinds.map(|mappings| Layers::new(directory.path().to_owned(), mappings));
+        let diff_id = Digest::of(b"tar");
+        let layer = LayerRef { blob: Digest::of(b"blob"), size: 4, diff_id: diff_id.clone() };
+        for (index, kind) in kinds.iter().enumerate() {
+            assert_eq!(kind.find(&diff_id), LayerState::Absent, "{}", kind.kind);
+            make(kind, &layer);
+            assert_eq!(kind.find(&diff_id), LayerState::Ready(kind.target(&diff_id).join(ROOT)));
+            assert_eq!(kind.all().unwrap().len(), index + 1);
+        }
+        // A record that says otherwise than the directory's name.
+        let (from, to) = (kinds[2].target(&diff_id).join(RECORD), kinds[3].target(&diff_id));
+        std::fs::copy(from, to.join(RECORD)).unwrap();
+        assert_eq!(kinds[3].find(&diff_id), LayerState::Broken(to));
+    }
+
+    #[test]
+    fn bytes_are_counted_once_and_links_are_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let inside = directory.path().join("layer/diff/a");
+        std::fs::create_dir_all(&inside).unwrap();
+        std::fs::write(inside.join("file"), "12345").unwrap();
+        std::fs::hard_link(inside.join("file"), inside.join("again")).unwrap();
+        std::fs::write(directory.path().join("outside"), "x".repeat(1000)).unwrap();
+        std::os::unix::fs::symlink(directory.path(), inside.join("l")).unwrap();
+        let link = directory.path().as_os_str().len() as u64;
+        assert_eq!(unpacked_bytes(&directory.path().join("layer")), 5 + link);
+    }
+}

@@ -4,6 +4,7 @@ use super::resolve::Wanted;
 use super::{ImageError, ImageNote, ImageStore, PullPolicy};
 use crate::image::digest::Digest;
 use crate::image::platform::Platform;
+use crate::image::policy::Origin;
 use crate::image::reference::RegistryName;
 use crate::image::source::{self, LoadInput};
 
@@ -40,7 +41,17 @@ impl ImageStore {
             LoadInput::Stream(_) => "standard input".to_owned(),
         };
         let platform = wanted.platform.clone();
-        let images = self.read_local(&file, move |scratch| source::load(input, &platform, scratch)).await?;
+        let path = match &input {
+            LoadInput::Path(path) => Some(path.clone()),
+            LoadInput::Stream(_) => None,
+        };
+        let (transport, images) =
+            self.read_local(&file, move |scratch| source::load(input, &platform, scratch)).await?;
+        let origin = match path {
+            Some(path) => Origin::local(transport, &path)?,
+            None => Origin::Local { transport, path: None },
+        };
+        self.admit_local(&file, &origin)?;
         let mut loaded = Vec::with_capacity(images.len());
         for named in images {
             let name = match named.references.first() {

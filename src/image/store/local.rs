@@ -5,7 +5,9 @@ use super::pull::{self, BlobSource, StopOnDrop};
 use super::resolve::{Found, Names, Wanted, candidate};
 use super::{Image, ImageError, ImageRequest, ImageStore, PullPolicy};
 use crate::image::digest::Digest;
+use crate::image::name::ImageName;
 use crate::image::platform::Platform;
+use crate::image::policy::Origin;
 use crate::image::source::{self, LocalImage, Scratch, SourceError};
 use std::sync::Arc;
 use tokio::sync::oneshot;
@@ -19,9 +21,17 @@ impl ImageStore {
         let name = request.name.to_string();
         let complete = request.name.clone().absolute();
         let complete = complete.map_err(|source| ImageError::Path { name: name.clone(), source })?;
+        let transport = match request.name {
+            ImageName::OciArchive { .. } => "oci-archive",
+            ImageName::DockerArchive { .. } => "docker-archive",
+            _ => "oci",
+        };
         let (file, platform) = (request.name.clone(), wanted.platform.clone());
         let found = self.read_local(&name, move |scratch| source::find(&file, &platform, scratch)).await?;
         let local = found.ok_or_else(|| ImageError::NotPresent { name: name.clone() })?;
+        if let Some(path) = request.name.path() {
+            self.admit_local(&name, &Origin::local(transport, path)?)?;
+        }
         self.take((&name, &complete.to_string()), local, request.policy, wanted, lease).await
     }
 

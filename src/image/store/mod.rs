@@ -29,6 +29,7 @@ pub use staging::{StagingError, Work};
 use crate::image::digest::Digest;
 use crate::image::manifest::{LayerRef, ManifestError};
 use crate::image::name::ImageName;
+use crate::image::policy::PolicyError;
 use crate::image::progress::{Observer, Reporter};
 use crate::image::registry::RegistryError;
 use crate::image::source::SourceError;
@@ -41,6 +42,9 @@ use oci_spec::image::ImageConfiguration;
 use staging::Staging;
 use std::collections::HashSet;
 use std::path::PathBuf;
+
+/// Layers worked on at once, as Docker does (`max-concurrent-downloads`).
+const PARALLEL_LAYERS: usize = 3;
 
 /// An image that is ready to be run.
 #[derive(Debug, Clone)]
@@ -71,6 +75,8 @@ pub enum ImageError {
     Source(Box<SourceError>),
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     #[error("failed to use the image {name}")]
     Manifest { name: String, source: ManifestError },
     #[error("failed to get the layer {digest} of {name}")]
@@ -109,6 +115,17 @@ impl From<SourceError> for ImageError {
     }
 }
 
+impl ImageError {
+    /// True when the registry could not be asked for the image or for its signatures.
+    fn is_unreachable(&self) -> bool {
+        match self {
+            ImageError::Registry(error) => error.is_unreachable(),
+            ImageError::Policy(PolicyError::Signatures { source, .. }) => source.is_unreachable(),
+            _ => false,
+        }
+    }
+}
+
 /// Images on this machine. Cheap to open and to clone; any number of processes may use one state root
 /// at once.
 #[derive(Debug, Clone)]
@@ -119,7 +136,9 @@ pub struct ImageStore {
     /// See [`lease`].
     lock: PathBuf,
     pub(super) largest_layer: Option<u64>,
+    pub(super) parallel_layers: usize,
     pub(super) reporter: Reporter,
+    pub(super) signature_policy: Option<PathBuf>,
 }
 
 /// Manifest and config of one image, verified, and where its layers are to be found.
@@ -146,7 +165,9 @@ impl ImageStore {
             staging: Staging { directory: state.staging(), binary, mappings, work: None },
             lock: state.images_lock(),
             largest_layer: None,
+            parallel_layers: PARALLEL_LAYERS,
             reporter: Reporter::default(),
+            signature_policy: None,
         }
     }
 
@@ -169,6 +190,21 @@ impl ImageStore {
     #[must_use]
     pub fn with_work(mut self, work: Work) -> ImageStore {
         self.staging.work = Some(work);
+        self
+    }
+
+    /// Works on so many layers of an image at once, at least on one. Three by default.
+    #[must_use]
+    pub fn with_parallel_layers(mut self, count: usize) -> ImageStore {
+        self.parallel_layers = count.max(1);
+        self
+    }
+
+    /// Takes the signature policy from `file` instead of the user's or the host's
+    /// (containers-policy.json(5)). It is read whenever content is taken from a source.
+    #[must_use]
+    pub fn with_signature_policy(mut self, file: PathBuf) -> ImageStore {
+        self.signature_policy = Some(file);
         self
     }
 

@@ -21,9 +21,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-/// Layers worked on at once, as Docker does (`max-concurrent-downloads`).
-const AT_ONCE: usize = 3;
-
 /// Pieces between the network and the thread that decompresses.
 const QUEUE: usize = 16;
 
@@ -67,7 +64,7 @@ pub async fn complete(
     let mut tasks = JoinSet::new();
     let mut result = Ok(());
     loop {
-        while result.is_ok() && tasks.len() < AT_ONCE {
+        while result.is_ok() && tasks.len() < store.parallel_layers {
             let Some(layer) = missing.next() else { break };
             tasks.spawn(one(store.clone(), source.clone(), layer, cancelled.clone()));
         }

@@ -9,6 +9,7 @@ use crate::image::config::HostConfig;
 use crate::image::digest::Digest;
 use crate::image::manifest::{self, Document, ManifestError};
 use crate::image::platform::{self, Platform};
+use crate::image::policy::{Demands, Origin, Policy, PolicyError};
 use crate::image::reference::RegistryName;
 use crate::image::registry::{Registry, RegistryError};
 use oci_spec::image::ImageManifest;
@@ -87,8 +88,9 @@ impl ImageStore {
     async fn pull_first(&self, names: &[RegistryName], wanted: Wanted<'_>, lease: &Lease) -> Result<Image, ImageError> {
         let mut refusal = None;
         for name in names {
+            let demands = self.demands(&name.to_string(), &Origin::Registry(name.clone()))?;
             let registry = open_registry(name).await?;
-            match self.fetch(&registry, name, wanted).await {
+            match self.fetch(&registry, name, wanted, &demands).await {
                 Ok(candidate) => {
                     return pull::complete(self, candidate, lease, BlobSource::Registry(registry)).await;
                 }
@@ -121,9 +123,10 @@ impl ImageStore {
                 && let Found::Candidate(candidate) = self.find(&name.to_string(), &current, wanted)?
                 && candidate.manifest_digest == image.manifest_digest
             {
-                return Ok((current, None));
+                return Ok::<_, ImageError>((current, None));
             }
-            let candidate = self.fetch(&registry, name, wanted).await?;
+            let demands = self.demands(&name.to_string(), &Origin::Registry(name.clone()))?;
+            let candidate = self.fetch(&registry, name, wanted, &demands).await?;
             let current = candidate.digest.clone();
             if candidate.manifest_digest == image.manifest_digest {
                 return Ok((current, None));
@@ -134,7 +137,7 @@ impl ImageStore {
         match newer.await {
             Ok((_, Some(pulled))) => return Ok(pulled),
             Ok((current, None)) => image.digest = current,
-            Err(ImageError::Registry(error)) if error.is_unreachable() => {
+            Err(error) if error.is_unreachable() => {
                 image.notes.push(ImageNote::Offline { name: name.to_string(), reason: error.to_string() });
             }
             Err(error) => return Err(error),
@@ -168,21 +171,39 @@ impl ImageStore {
         })
     }
 
-    /// Gets manifest and config of a reference, through indexes, and keeps them.
+    /// Applies the signature policy to an image in a local file, whose content is used as it is now.
+    pub(super) fn admit_local(&self, name: &str, origin: &Origin) -> Result<(), PolicyError> {
+        // A local image has no signatures: where they are demanded, it is refused here.
+        self.demands(name, origin).map(drop)
+    }
+
+    /// What the signature policy wants to see of an image before its config is read.
+    fn demands(&self, name: &str, origin: &Origin) -> Result<Demands, PolicyError> {
+        Policy::load(self.signature_policy.as_deref())?.demands(name, origin)
+    }
+
+    /// Gets manifest and config of a reference, through indexes, and keeps the indexes once the image
+    /// meets `demands`.
     async fn fetch(
         &self,
         registry: &Registry,
         name: &RegistryName,
         wanted: Wanted<'_>,
+        demands: &Demands,
     ) -> Result<Candidate, ImageError> {
         let text = name.to_string();
         let failed = |source| ImageError::Manifest { name: text.clone(), source };
         let (mut digest, mut bytes) = registry.manifest(None).await?;
         let top = digest.clone();
         let names = Names { name: &text, reference: &text, digest: &top };
+        let mut indexes: Vec<Vec<u8>> = Vec::new();
         for _ in 0..=MOST_NESTED {
             match manifest::parse(&bytes).map_err(failed)? {
                 Document::Manifest(manifest) => {
+                    demands.verify(registry, &digest, !indexes.is_empty()).await?;
+                    for index in &indexes {
+                        self.blobs.write(index)?;
+                    }
                     let (config_digest, config_size) = manifest::config_of(&manifest).map_err(failed)?;
                     let config = match self.blobs.read(&config_digest)? {
                         Stored::Good(config) => config,
@@ -195,7 +216,7 @@ impl ImageStore {
                         failed(ManifestError::NoPlatform { wanted: Box::new(wanted.platform.clone()), offered })
                     })?;
                     let next = manifest::digest_of(chosen).map_err(failed)?;
-                    self.blobs.write(&bytes)?;
+                    indexes.push(std::mem::take(&mut bytes));
                     (digest, bytes) = match self.blobs.read(&next)? {
                         Stored::Good(bytes) => (next, bytes),
                         Stored::Corrupt(_) | Stored::Missing => registry.manifest(Some(&next)).await?,
