@@ -86,7 +86,7 @@ impl<R: Read> Archive<R> {
             let rest = self.data;
             self.copy(rest, |_| Ok(()))?;
             let padding = std::mem::take(&mut self.padding);
-            self.skip(padding)?;
+            self.skip_padding(padding)?;
             let at = self.offset;
             let malformed = |what| UnpackError::Malformed { what, offset: at };
             let Some(block) = self.header_block()? else {
@@ -353,11 +353,12 @@ impl<R: Read> Archive<R> {
         Ok(Some(block))
     }
 
-    fn skip(&mut self, mut left: u64) -> Result<(), UnpackError> {
+    /// The archive may end here: `umoci insert` leaves out the zeros after the last file, and Go does not miss them.
+    fn skip_padding(&mut self, mut left: u64) -> Result<(), UnpackError> {
         while left > 0 {
             let length = self.fill()?.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             if length == 0 {
-                return Err(UnpackError::Truncated);
+                break;
             }
             self.consume(length);
             left -= length as u64;

@@ -104,11 +104,14 @@ fn extensions_are_bounded_and_must_describe_something() {
 }
 
 #[test]
-fn a_stream_may_end_at_a_header_and_nowhere_else() {
+fn a_stream_may_end_after_an_entrys_data_and_nowhere_else() {
     let stream = [header("file", EntryType::Regular, 600).as_bytes().to_vec(), padded(vec![b'x'; 600])].concat();
     assert_eq!(read_all(&stream).unwrap().len(), 1);
     assert!(read_all(&[]).unwrap().is_empty());
-    for cut in [1, 511, 513, 1000, 1024, 1500] {
+    for cut in [512 + 600, 512 + 601, 1535] {
+        assert_eq!(read_all(&stream[..cut]), read_all(&stream), "{cut}");
+    }
+    for cut in [1, 511, 513, 1000, 1024, 1111] {
         assert_eq!(read_all(&stream[..cut]), Err(UnpackError::Truncated), "{cut}");
     }
 }
