@@ -148,6 +148,7 @@ fn image_config(config: Config) -> ImageConfig {
         max_layer_bytes: config.max_layer_size,
         max_ratio: config.max_compression_ratio,
         parallel_layers: config.parallel_layers,
+        ..ImageConfig::default()
     }
 }
 

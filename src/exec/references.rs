@@ -42,6 +42,9 @@ impl JobExecutor {
         if let Some(count) = config.parallel_layers {
             store = store.with_parallel_layers(count);
         }
+        if let Some(file) = &config.signature_policy {
+            store = store.with_signature_policy(file.clone());
+        }
         if let Some(observer) = self.observer() {
             store = store.with_observer(observer.clone());
         }
