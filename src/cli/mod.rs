@@ -1,7 +1,7 @@
 //! The command line: what `coracle` does when it is not one of its hidden roles.
 //!
 //! Results go to standard output; notes, warnings and errors to standard error, each line starting
-//! with `coracle: `. A reader that closes standard output early ends the command quietly.
+//! with `coracle: `; `progress` says what else is there while an image is pulled. A reader that closes standard output early ends the command quietly.
 //!
 //! # Exit codes
 //! As those of `docker run` (<https://docs.docker.com/reference/cli/docker/container/run/#exit-status>):
@@ -91,6 +91,9 @@ fn dispatch(cli: Cli, has_diagnostics: bool) -> Result<u8, CliError> {
     let root = cli.root.or_else(|| std::env::var_os(ROOT_VARIABLE).filter(|root| !root.is_empty()).map(PathBuf::from));
     // For what gets images or collects them. Nothing in it is worth keeping a job from being cancelled.
     let configured = || Config::load(cli.config.as_deref(), &environment).map(image_config);
+    let fetching = |args: &FetchArgs| {
+        configured().map(|images| ImageConfig { signature_policy: args.signature_policy.clone(), ..images })
+    };
     let defaults = ImageConfig::default;
     let progress = |args: &FetchArgs| Progress::new(args, has_diagnostics);
     match cli.command {
@@ -101,15 +104,19 @@ fn dispatch(cli: Cli, has_diagnostics: bool) -> Result<u8, CliError> {
             // What is wrong with the job is found before anything is made on disk.
             let jobs = run::jobs(&args)?;
             let progress = progress(&args.fetch);
-            with_executor(root, configured()?, async |executor| run::run(executor, &args, &jobs, progress).await)
+            with_executor(root, fetching(&args.fetch)?, async |executor| {
+                run::run(executor, &args, &jobs, progress).await
+            })
         }
         Command::Pull(args) | Command::Image(ImageCommand::Pull(args)) => {
             let progress = progress(&args.fetch);
-            with_executor(root, configured()?, async |executor| images::pull(executor, &args, progress).await)
+            with_executor(root, fetching(&args.fetch)?, async |executor| images::pull(executor, &args, progress).await)
         }
         Command::Load(args) | Command::Image(ImageCommand::Load(args)) => {
             let (input, progress) = (images::load_input(&args)?, progress(&args.fetch));
-            with_executor(root, configured()?, async |executor| images::load(executor, &args, input, progress).await)
+            with_executor(root, fetching(&args.fetch)?, async |executor| {
+                images::load(executor, &args, input, progress).await
+            })
         }
         Command::Image(ImageCommand::Gc(args)) => {
             let images = configured()?;
@@ -148,7 +155,7 @@ fn image_config(config: Config) -> ImageConfig {
         max_layer_bytes: config.max_layer_size,
         max_ratio: config.max_compression_ratio,
         parallel_layers: config.parallel_layers,
-        ..ImageConfig::default()
+        signature_policy: None,
     }
 }
 

@@ -57,7 +57,7 @@ pub struct ImageConfig {
     pub max_ratio: Option<u32>,
     /// Layers worked on at once; `None`: the store's own number.
     pub parallel_layers: Option<usize>,
-    /// A signature policy to be used instead of the user's or the host's, containers-policy.json(5).
+    /// A containers-policy.json(5) to use; `None`: the user's or the host's.
     pub signature_policy: Option<PathBuf>,
 }
 

@@ -152,3 +152,18 @@ fn a_platform_that_there_is_not_is_an_error_that_lists_those_there_are() {
     coracle.finish(run).expect_error(125, &["linux/s390x"]);
     assert_eq!(images(&coracle).len(), 0);
 }
+
+#[test]
+fn a_signature_policy_can_be_named() {
+    let coracle = Coracle::new();
+    let image = fixture::toolbox();
+    let policy = |kind: &str| {
+        let path = coracle.file(kind, format!(r#"{{"default": [{{"type": "{kind}"}}]}}"#));
+        format!("--signature-policy={}", path.display())
+    };
+    let (reject, accept) = (policy("reject"), policy("insecureAcceptAnything"));
+    coracle.run(["pull", &reject, &image]).expect_error(125, &["reject"]);
+    coracle.finish(coracle.image_command(&image, &[&reject], &["true"])).expect_error(125, &["reject"]);
+    assert_eq!(coracle.layers().len(), 0);
+    coracle.finish(coracle.image_command(&image, &[&accept], &["true"])).expect_code(0);
+}

@@ -2,6 +2,7 @@
 
 use crate::spec::{Platform, parse_bytes, parse_duration, parse_platform};
 use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How an image is got; the same for every command that may pull.
@@ -11,7 +12,10 @@ pub(in crate::cli) struct FetchArgs {
     /// Platform, as linux/arm64 or linux/arm/v7 [default: this host's]
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", value_parser = parse_platform)]
     pub platform: Option<Platform>,
-    /// Show no progress of pulls
+    /// Signature policy (containers-policy.json(5)), in place of the user's or the host's
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub signature_policy: Option<PathBuf>,
+    /// Show no progress of pulls; pull and load then print nothing but their results
     #[arg(short, long)]
     pub quiet: bool,
     /// How progress is shown, on standard error
@@ -29,7 +33,7 @@ pub(in crate::cli) enum ProgressMode {
     Plain,
     /// One JSON object per line and event
     Json,
-    /// Nothing, as with --quiet
+    /// Nothing
     None,
 }
 

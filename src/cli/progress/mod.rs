@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn bars_are_for_terminals() {
-        let args = |quiet, progress| FetchArgs { platform: None, quiet, progress };
+        let args = |quiet, progress| FetchArgs { platform: None, signature_policy: None, quiet, progress };
         let terminal = Target { is_terminal: true, is_dumb: false, has_diagnostics: false };
         for (mode, target, expected) in [
             (ProgressMode::Auto, terminal, Some(Style::Bars)),

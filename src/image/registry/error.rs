@@ -107,13 +107,14 @@ impl Error for Answer {}
 impl RegistryError {
     /// True when the registry said that it has no such image, or none for this user.
     pub fn is_refusal(&self) -> bool {
-        matches!(
-            self,
+        match self {
             RegistryError::NotFound { .. }
-                | RegistryError::LogIn { .. }
-                | RegistryError::BadCredentials { .. }
-                | RegistryError::Forbidden { .. }
-        )
+            | RegistryError::LogIn { .. }
+            | RegistryError::BadCredentials { .. }
+            | RegistryError::Forbidden { .. } => true,
+            RegistryError::Mirrors { source, .. } => source.is_refusal(),
+            _ => false,
+        }
     }
 
     /// True when the registry could not be asked, as against an answer that is no.
