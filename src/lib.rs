@@ -9,7 +9,8 @@
 //! Imports go downward only; `tests/architecture.rs` holds them.
 //!
 //! ```text
-//! main → cli → exec → init, bundle, image, runtime, record, log, spec
+//! main → cli → config → spec
+//! cli → exec → init, bundle, image, runtime, record, log, spec
 //! bundle → spec, plan, image (config type only)    runtime → log, plan, outcome
 //! record → outcome                                 image, runtime, record, log → state_dir, sys
 //! remove_tree → plan, sys                          sys::userns → plan
@@ -21,6 +22,7 @@
 
 pub mod bundle;
 pub mod cli;
+pub mod config;
 pub mod exec;
 pub mod image;
 pub mod log;

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 /// ROOT/coracle.db                  SQLite: the record
 /// ROOT/executions/ID/              see [`ExecutionDir`]
 /// ROOT/blobs/sha256/HEX            manifests, indexes and image configs
-/// ROOT/layers/sha256/HEX/          one directory per unpacked layer, named by its diff id
+/// ROOT/layers/KIND/HEX/            one directory per unpacked layer, named by its diff id
+/// ROOT/images.lock                 flock: shared by who resolves images, held alone by a collection
 /// ROOT/staging/                    layers being unpacked; whatever no live process owns is garbage
 /// ROOT/volumes/NAME/               named volumes
 /// ROOT/cache/seccomp-KEY-HASH.bpf  compiled seccomp filters
@@ -168,6 +169,10 @@ impl StateDir {
 
     pub fn layers(&self) -> PathBuf {
         self.root.join("layers")
+    }
+
+    pub fn images_lock(&self) -> PathBuf {
+        self.root.join("images.lock")
     }
 
     pub fn staging(&self) -> PathBuf {

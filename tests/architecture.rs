@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// missing in `src`, fails the test.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["exec", "log", "outcome", "spec", "state_dir", "sys"]),
+    ("cli", &["config", "exec", "log", "outcome", "spec", "state_dir", "sys"]),
     (
         "exec",
         &[
@@ -29,6 +29,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "user",
         ],
     ),
+    // Values of the configuration file are written as in specs.
+    ("config", &["spec"]),
     ("bundle", &["plan", "spec"]),
     ("runtime", &["log", "outcome", "plan", "remove_tree", "state_dir", "sys", "user"]),
     // The unpacker runs under a filter of its own.
@@ -72,6 +74,7 @@ const LONGER: &[(&str, usize, &str)] = &[("seccomp/profile.rs", 1000, "a table o
 /// Where a thread may sleep, each with its reason.
 const SLEEPS: &[(&str, &str)] = &[
     ("cli/logs.rs", "an execution that waits has no log yet to watch"),
+    ("image/registry/retry.rs", "a registry that is busy is asked again later"),
     ("exec/executor.rs", "another process's pending row and first state file are no events"),
     ("runtime/cgroup/mod.rs", "the kernel tells nobody when a dead group has become removable"),
 ];

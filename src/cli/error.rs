@@ -21,6 +21,8 @@ pub(super) enum CliError {
     /// The arguments contradict each other or what the spec holds.
     #[error("{message}")]
     Usage { message: String, hint: Option<String> },
+    #[error("no image {reference} here")]
+    NoImage { reference: String, nearest: Option<String> },
     #[error("failed to {action}")]
     Io { action: &'static str, source: io::Error },
     /// Several were asked for and some failed; each was reported when it did.
@@ -58,6 +60,10 @@ impl CliError {
     fn hint(&self) -> Option<String> {
         match self {
             CliError::Usage { hint, .. } => hint.clone(),
+            CliError::NoImage { nearest: Some(nearest), .. } => {
+                Some(format!("did you mean {nearest}? `coracle images` lists them all"))
+            }
+            CliError::NoImage { nearest: None, .. } => Some("`coracle images` lists them".into()),
             CliError::Exec(ExecError::NotFound { .. }) => Some("`coracle ps -a` lists every execution".into()),
             CliError::Exec(ExecError::Ambiguous { .. }) => Some("give more of the id".into()),
             _ => None,

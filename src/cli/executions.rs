@@ -1,8 +1,9 @@
 //! `coracle inspect`, `wait`, `cancel` and `rm`.
 
 use super::args::{CancelArgs, InspectArgs, RmArgs, WaitArgs};
-use super::error::{CliError, chain};
+use super::error::CliError;
 use super::json::{self, ExecutionDocument};
+use super::tally::Tally;
 use super::{human, output};
 use crate::exec::{JobExecution, JobExecutor};
 use crate::outcome::{EXIT_ENGINE, End, PeakMemorySource};
@@ -116,17 +117,9 @@ pub(super) async fn remove(executor: &JobExecutor, args: &RmArgs) -> Result<u8, 
 
 /// Does something to every id, whatever becomes of the others.
 async fn each(ids: &[String], act: impl AsyncFn(&str) -> Result<(), CliError>) -> Result<u8, CliError> {
-    let mut failed = 0;
+    let mut tally = Tally::of(ids.len());
     for id in ids {
-        match act(id).await {
-            Ok(()) => {}
-            // One error is reported in full.
-            Err(error) if ids.len() == 1 => return Err(error),
-            Err(error) => {
-                failed += 1;
-                output::message("error", &chain(&error));
-            }
-        }
+        tally.add(act(id).await)?;
     }
-    if failed > 0 { Err(CliError::Some { failed, all: ids.len() }) } else { Ok(0) }
+    tally.finish()
 }

@@ -15,6 +15,14 @@ impl Interrupts {
         Ok(Interrupts { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 
+    /// Waits for `work`, but no longer than to the next signal.
+    pub(super) async fn unless(&mut self, work: impl Future<Output = ()>) {
+        tokio::select! {
+            () = work => {}
+            _ = self.next() => {}
+        }
+    }
+
     /// The number of the next one. None is lost when this is dropped while waiting.
     pub(super) async fn next(&mut self) -> i32 {
         tokio::select! {

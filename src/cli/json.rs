@@ -50,6 +50,35 @@
 //! [problems], "errors": [problems], "warnings": [problems]}`, where a problem is `{"source": file,
 //! "path": field, "line": from 1 or null, "column": from 1 or null, "message": text}`.
 
+//! # Images
+//! `images --json` prints an array of these, by name; `image inspect --json` prints an array with one per
+//! REF, with `config` and `layers`.
+//!
+//! | field | value |
+//! |---|---|
+//! | `reference` | the name in its complete form, as `docker.io/library/debian:12` |
+//! | `digest` | of what the name stands for: an index or a manifest |
+//! | `manifest_digest` | of the image's own manifest |
+//! | `platforms` | those that are here, as `linux/arm/v7` |
+//! | `created_at`, `pulled_at`, `used_at` | times; `used_at` is exact to the hour |
+//! | `size_bytes` | of the documents and compressed layers, as a registry sends them |
+//! | `unpacked_bytes` | of the files in its layers, which other images may share |
+//! | `in_use` | ids of executions that have not ended |
+//! | `problem` | what is wrong with it, in words |
+//! | `config` | the OCI image config as stored |
+//! | `layers` | base first: `digest` of the blob, `diff_id`, `media_type`, `size_bytes`, `unpacked_bytes`, `path`, `present` |
+//!
+//! # A collection
+//! `image gc --json` prints `{"dry_run": bool, "dropped": [references], "removed": [{"kind":
+//! "layer"|"document"|"leftover", "name": text, "bytes": number}], "kept": [references], "problems": [texts],
+//! "freed_bytes": number, "remaining_bytes": number}`. A reference is `{"reference": name, "digest": digest,
+//! "reason": …}`; reasons to drop one are `{"kind": "asked"}`, `{"kind": "unused", "for_seconds": number}` and
+//! `{"kind": "over_budget"}`, to keep one `{"kind": "in_use", "executions": [ids]}` and `{"kind": "policy"}`.
+
+mod images;
+
+pub(super) use images::{GcDocument, ImageDetailsDocument, ImageDocument};
+
 use super::error::CliError;
 use super::output;
 use crate::exec::{JobExecution, JobTrigger};

@@ -1,7 +1,7 @@
 //! The command line: what `coracle` does when it is not one of its hidden roles.
 //!
 //! Results go to standard output; notes, warnings and errors to standard error, each line starting
-//! with `coracle: `. A reader that closes standard output early ends the command quietly.
+//! with `coracle: `; `progress` says what else is there while an image is pulled. A reader that closes standard output early ends the command quietly.
 //!
 //! # Exit codes
 //! As those of `docker run` (<https://docs.docker.com/reference/cli/docker/container/run/#exit-status>):
@@ -14,26 +14,32 @@
 //! | 126 | the job's command cannot be executed |
 //! | 127 | the job's command was not found |
 //!
-//! Every other command exits with 0 or 125.
+//! `pull` and `load` exit with 128 + n when signal n interrupted them, and with 125 when an image could not be
+//! got; the others are got all the same. Every other command exits with 0 or 125.
 
 mod args;
 mod error;
 mod executions;
 mod human;
+mod images;
 mod interrupts;
 mod json;
 mod logs;
 mod output;
+mod progress;
 mod ps;
 mod run;
+mod tally;
 mod validate;
 
-use crate::exec::{JobExecutor, JobExecutorConfig};
+use crate::config::Config;
+use crate::exec::{GcPolicy, ImageConfig, JobExecutor, JobExecutorConfig};
 use crate::outcome::EXIT_ENGINE;
 use crate::state_dir::ROOT_VARIABLE;
-use args::{Cli, Command};
+use args::{Cli, Command, FetchArgs, ImageCommand};
 use clap::{CommandFactory, Parser};
 use error::CliError;
+use progress::Progress;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -50,8 +56,8 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(usage(&error)),
     };
-    start_tracing(cli.verbose);
-    match dispatch(cli) {
+    let has_diagnostics = start_tracing(cli.verbose);
+    match dispatch(cli, has_diagnostics) {
         Ok(code) => ExitCode::from(code),
         Err(error) => ExitCode::from(error.report()),
     }
@@ -70,17 +76,26 @@ fn usage(error: &clap::Error) -> u8 {
     EXIT_ENGINE
 }
 
-fn start_tracing(verbose: bool) {
+/// True when there will be diagnostics.
+fn start_tracing(verbose: bool) -> bool {
     let asked = std::env::var(LOG_VARIABLE).ok().filter(|filter| !filter.is_empty());
-    let Some(filter) = asked.or_else(|| verbose.then(|| "coracle=debug".to_owned())) else { return };
+    let Some(filter) = asked.or_else(|| verbose.then(|| "coracle=debug".to_owned())) else { return false };
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_writer(std::io::stderr)
         .init();
+    true
 }
 
-fn dispatch(cli: Cli) -> Result<u8, CliError> {
+fn dispatch(cli: Cli, has_diagnostics: bool) -> Result<u8, CliError> {
     let root = cli.root.or_else(|| std::env::var_os(ROOT_VARIABLE).filter(|root| !root.is_empty()).map(PathBuf::from));
+    // For what gets images or collects them. Nothing in it is worth keeping a job from being cancelled.
+    let configured = || Config::load(cli.config.as_deref(), &environment).map(image_config);
+    let fetching = |args: &FetchArgs| {
+        configured().map(|images| ImageConfig { signature_policy: args.signature_policy.clone(), ..images })
+    };
+    let defaults = ImageConfig::default;
+    let progress = |args: &FetchArgs| Progress::new(args, has_diagnostics);
     match cli.command {
         Command::Validate(args) => validate::validate(&args),
         Command::Completions { shell } => completions(shell),
@@ -88,19 +103,65 @@ fn dispatch(cli: Cli) -> Result<u8, CliError> {
         Command::Run(args) => {
             // What is wrong with the job is found before anything is made on disk.
             let jobs = run::jobs(&args)?;
-            with_executor(root, async |executor| run::run(executor, &args, jobs).await)
+            let progress = progress(&args.fetch);
+            with_executor(root, fetching(&args.fetch)?, async |executor| {
+                run::run(executor, &args, &jobs, progress).await
+            })
         }
-        Command::Ps(args) => with_executor(root, async |executor| ps::ps(executor, &args).await),
-        Command::Logs(args) => with_executor(root, async |executor| logs::logs(executor, &args).await),
-        Command::Inspect(args) => with_executor(root, async |executor| executions::inspect(executor, &args).await),
-        Command::Wait(args) => with_executor(root, async |executor| executions::wait(executor, &args).await),
-        Command::Cancel(args) => with_executor(root, async |executor| executions::cancel(executor, &args).await),
-        Command::Rm(args) => with_executor(root, async |executor| executions::remove(executor, &args).await),
+        Command::Pull(args) | Command::Image(ImageCommand::Pull(args)) => {
+            let progress = progress(&args.fetch);
+            with_executor(root, fetching(&args.fetch)?, async |executor| images::pull(executor, &args, progress).await)
+        }
+        Command::Load(args) | Command::Image(ImageCommand::Load(args)) => {
+            let (input, progress) = (images::load_input(&args)?, progress(&args.fetch));
+            with_executor(root, fetching(&args.fetch)?, async |executor| {
+                images::load(executor, &args, input, progress).await
+            })
+        }
+        Command::Image(ImageCommand::Gc(args)) => {
+            let images = configured()?;
+            let policy = images.gc.clone();
+            with_executor(root, images, async |executor| images::collect(executor, &args, &policy).await)
+        }
+        Command::Images(args) | Command::Image(ImageCommand::Ls(args)) => {
+            with_executor(root, defaults(), async |executor| images::list(executor, &args).await)
+        }
+        Command::Rmi(args) | Command::Image(ImageCommand::Rm(args)) => {
+            with_executor(root, defaults(), async |executor| images::remove(executor, &args).await)
+        }
+        Command::Image(ImageCommand::Inspect(args)) => {
+            with_executor(root, defaults(), async |executor| images::inspect(executor, &args).await)
+        }
+        Command::Ps(args) => with_executor(root, defaults(), async |executor| ps::ps(executor, &args).await),
+        Command::Logs(args) => with_executor(root, defaults(), async |executor| logs::logs(executor, &args).await),
+        Command::Inspect(args) => {
+            with_executor(root, defaults(), async |executor| executions::inspect(executor, &args).await)
+        }
+        Command::Wait(args) => {
+            with_executor(root, defaults(), async |executor| executions::wait(executor, &args).await)
+        }
+        Command::Cancel(args) => {
+            with_executor(root, defaults(), async |executor| executions::cancel(executor, &args).await)
+        }
+        Command::Rm(args) => {
+            with_executor(root, defaults(), async |executor| executions::remove(executor, &args).await)
+        }
+    }
+}
+
+fn image_config(config: Config) -> ImageConfig {
+    ImageConfig {
+        gc: GcPolicy { max_unused: config.max_unused, max_bytes: config.max_size },
+        max_layer_bytes: config.max_layer_size,
+        max_ratio: config.max_compression_ratio,
+        parallel_layers: config.parallel_layers,
+        signature_policy: None,
     }
 }
 
 fn with_executor(
     root: Option<PathBuf>,
+    images: ImageConfig,
     body: impl AsyncFnOnce(&JobExecutor) -> Result<u8, CliError>,
 ) -> Result<u8, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -108,8 +169,8 @@ fn with_executor(
         .build()
         .map_err(|source| CliError::Io { action: "start the runtime", source })?;
     let result = runtime.block_on(async {
-        let executor = JobExecutor::open(JobExecutorConfig { root, ..JobExecutorConfig::default() }).await?;
-        body(&executor).await
+        let config = JobExecutorConfig { root, images, ..JobExecutorConfig::default() };
+        body(&JobExecutor::open(config).await?).await
     });
     // A look-up that still runs in the background has nothing left to say.
     runtime.shutdown_background();

@@ -31,7 +31,12 @@ pub(super) fn finish(result: Result<(), CliError>) -> u8 {
 
 /// One message to the user: `coracle: KIND: TEXT`, with KIND error, warning, note or hint.
 pub(super) fn message(kind: &str, text: &str) {
-    complain(&format!("coracle: {kind}: {}\n", printable(text)));
+    complain(&formatted(kind, text));
+}
+
+/// The line that [`message`] writes.
+pub(super) fn formatted(kind: &str, text: &str) -> String {
+    format!("coracle: {kind}: {}\n", printable(text))
 }
 
 /// Writes to standard error. There is nowhere to report that this failed.

@@ -1,9 +1,10 @@
 //! `coracle run`.
 
-use super::args::{JobArgs, RunArgs};
+use super::args::RunArgs;
 use super::error::CliError;
 use super::executions::exit_code;
 use super::interrupts::Interrupts;
+use super::progress::Progress;
 use super::{output, validate};
 use crate::exec::{JobExecution, JobExecutor, JobTrigger, Notice, Started, Stdio};
 use crate::outcome::{End, signal_code};
@@ -38,7 +39,7 @@ pub(super) fn jobs(args: &RunArgs) -> Result<Vec<JobSpec>, CliError> {
     if jobs.len() > 1 && (args.interactive || !args.command.is_empty()) {
         return Err(CliError::usage("--interactive and a command go with one job", "name one SERVICE"));
     }
-    let changes = changes(&args.job, &args.command);
+    let changes = changes(args);
     jobs.into_iter().map(|job| Ok(job.with(changes.clone())?)).collect()
 }
 
@@ -78,16 +79,18 @@ fn job_names(deployment: &Deployment) -> Vec<String> {
     deployment.services.iter().filter(|(_, service)| is_job(service)).map(|(name, _)| name.clone()).collect()
 }
 
-fn changes(args: &JobArgs, command: &[String]) -> Overrides {
+fn changes(run: &RunArgs) -> Overrides {
+    let RunArgs { job: args, command, fetch, .. } = run;
     Overrides {
         name: args.name.clone(),
         pull_policy: args.pull,
+        platform: fetch.platform.clone(),
         // As `docker run --entrypoint ""`: none at all.
         entrypoint: args.entrypoint.as_ref().map(|program| match program.as_str() {
             "" => Vec::new(),
             program => vec![program.to_owned()],
         }),
-        args: (!command.is_empty()).then(|| command.to_vec()),
+        args: (!command.is_empty()).then(|| command.clone()),
         workdir: args.workdir.clone(),
         env: args.env.clone(),
         user: args.user.clone(),
@@ -108,20 +111,42 @@ fn changes(args: &JobArgs, command: &[String]) -> Overrides {
 }
 
 /// Runs the jobs: with `-d` all at once, else one after the other until one does not complete.
-pub(super) async fn run(executor: &JobExecutor, args: &RunArgs, jobs: Vec<JobSpec>) -> Result<u8, CliError> {
+pub(super) async fn run(
+    executor: &JobExecutor,
+    args: &RunArgs,
+    jobs: &[JobSpec],
+    progress: Progress,
+) -> Result<u8, CliError> {
     let mut interrupts = Interrupts::new()?;
-    for job in &jobs {
+    let watched = progress.watch(executor);
+    let code = run_each(&watched, args, jobs, &progress, &mut interrupts).await;
+    // A collection that a pull has set off. Whoever does not want to wait for it interrupts it.
+    interrupts.unless(executor.finish_collection()).await;
+    code
+}
+
+async fn run_each(
+    executor: &JobExecutor,
+    args: &RunArgs,
+    jobs: &[JobSpec],
+    progress: &Progress,
+    interrupts: &mut Interrupts,
+) -> Result<u8, CliError> {
+    for job in jobs {
         let stdio = if args.detach { Stdio::Detached } else { Stdio::Attached { stdin: args.interactive } };
         let mut shown = Vec::new();
         let mut notice = |notice: Notice| {
             let text = notice.to_string();
-            output::message("note", &text);
+            progress.message("note", &text);
             shown.push(text);
         };
         let started = tokio::select! {
             started = executor.start(job, JobTrigger::Cli, stdio, &mut notice) => started?,
             signal = interrupts.next() => {
-                output::message("note", &format!("{}: cancelled before its start", job.name));
+                let was_pulling = progress.close();
+                interrupts.unless(executor.finish_pulls()).await;
+                let kept = if was_pulling { "; finished layers are kept; the next pull goes on from there" } else { "" };
+                output::message("note", &format!("{}: cancelled before its start{kept}", job.name));
                 return Ok(signal_code(signal));
             }
         };
@@ -131,7 +156,7 @@ pub(super) async fn run(executor: &JobExecutor, args: &RunArgs, jobs: Vec<JobSpe
             output::print(&format!("{id}\n"))?;
             continue;
         }
-        let execution = attend(started, &mut interrupts).await?;
+        let execution = attend(started, interrupts).await?;
         report(&execution, &shown);
         if !matches!(execution.end, Some(End::Exited { code: 0 })) {
             return Ok(exit_code(&execution));

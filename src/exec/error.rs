@@ -58,6 +58,17 @@ pub enum ExecError {
     NotEnded { id: JobExecutionId, status: String },
     #[error("execution {id} has no log")]
     NoLog { id: JobExecutionId },
+    #[error("no image {reference} in the store")]
+    ImageNotFound { reference: String },
+    #[error("{reference} names several images: {}; give more of it, or use force to mean all of them", references.join(", "))]
+    AmbiguousImage { reference: String, references: Vec<String> },
+    #[error(
+        "the image {reference} is used by {}, which has not ended; cancel it first, or use force to drop the reference alone",
+        executions.iter().map(JobExecutionId::as_str).collect::<Vec<_>>().join(", ")
+    )]
+    ImageInUse { reference: String, executions: Vec<JobExecutionId> },
+    #[error("failed to inspect the image {reference}: {problem}")]
+    ImageIncomplete { reference: String, problem: String },
     #[error("execution {id} belongs to a process that does not answer")]
     Unreachable { id: JobExecutionId },
 }

@@ -6,7 +6,7 @@ use super::prepare::{Host, own_mappings};
 use super::roles;
 use super::settle::Settler;
 use super::started::{Notice, Started, Stdio};
-use crate::image::ImageStore;
+use crate::image::{GcPolicy, Observer};
 use crate::log;
 use crate::record::{Execution, NewExecution, Query, Record, Status};
 use crate::runtime::state::LiveState;
@@ -17,14 +17,18 @@ use crate::sys::mount::read_only_view;
 use crate::sys::process::ProcessIdentity;
 use crate::sys::readable;
 use crate::sys::tree;
+use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::process::Command;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// How often an execution that has no supervisor yet is looked at while it is waited for.
 const PENDING_POLL: Duration = Duration::from_millis(100);
@@ -39,17 +43,41 @@ pub struct JobExecutorConfig {
     pub root: Option<PathBuf>,
     /// A coracle binary; `None`: this program, which then has to call [`init`](super::init).
     pub binary: Option<PathBuf>,
+    pub images: ImageConfig,
+}
+
+/// How images are pulled and kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageConfig {
+    /// What is removed by itself after a pull; by default nothing is.
+    pub gc: GcPolicy,
+    /// Most bytes that one layer may hold unpacked; `None`: the store's own limit.
+    pub max_layer_bytes: Option<u64>,
+    /// How many times larger than its blob a layer may be; `None`: the store's own limit.
+    pub max_ratio: Option<u32>,
+    /// Layers worked on at once; `None`: the store's own number.
+    pub parallel_layers: Option<usize>,
+    /// A containers-policy.json(5) to use; `None`: the user's or the host's.
+    pub signature_policy: Option<PathBuf>,
 }
 
 /// The executor on one state root. Clones share it.
-#[derive(Debug, Clone)]
-pub struct JobExecutor(Arc<Inner>);
+#[derive(Clone)]
+pub struct JobExecutor {
+    inner: Arc<Inner>,
+    observer: Option<Observer>,
+}
 
 #[derive(Debug)]
 struct Inner {
     state: StateDir,
     record: Record,
     binary: PathBuf,
+    /// Every pull under way holds a receiver.
+    pulls: watch::Sender<()>,
+    images: ImageConfig,
+    /// The automatic collection that is under way.
+    collection: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl JobExecutor {
@@ -65,45 +93,86 @@ impl JobExecutor {
         };
         let state = StateDir::open(config.root.as_deref())?;
         let record = Record::open(&state)?;
-        let executor = JobExecutor(Arc::new(Inner { state, record, binary }));
+        let executor = JobExecutor {
+            inner: Arc::new(Inner {
+                state,
+                record,
+                binary,
+                pulls: watch::Sender::new(()),
+                images: config.images,
+                collection: Mutex::default(),
+            }),
+            observer: None,
+        };
         executor.settler().reconcile()?;
         executor.sweep_staging();
         Ok(executor)
+    }
+
+    /// The same executor, whose pulls, loads and starts tell `observer` how they get on.
+    #[must_use]
+    pub fn with_observer(mut self, observer: Observer) -> JobExecutor {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Waits until pulls, loads and starts of this executor that were dropped have removed what was half
+    /// made. A program that ends without it leaves that to the next one that opens the store.
+    pub async fn finish_pulls(&self) {
+        self.inner.pulls.closed().await;
+    }
+
+    /// What a pull holds while it is under way; see [`JobExecutor::finish_pulls`].
+    pub(super) fn pull_under_way(&self) -> watch::Receiver<()> {
+        self.inner.pulls.subscribe()
+    }
+
+    pub(super) fn observer(&self) -> Option<&Observer> {
+        self.observer.as_ref()
     }
 
     /// Removes what pulls that were killed have left. Nothing depends on it, so a failure is left to
     /// the next one who opens the store.
     fn sweep_staging(&self) {
         let is_empty = |path: &Path| std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
-        if is_empty(&self.0.state.staging()) {
+        if is_empty(&self.inner.state.staging()) {
             return;
         }
-        let swept = own_mappings()
-            .map_err(ExecError::from)
-            .and_then(|(mappings, _)| Ok(ImageStore::open(&self.0.state, mappings, self.0.binary.clone()).sweep()?));
+        let swept =
+            own_mappings().map_err(ExecError::from).and_then(|(mappings, _)| Ok(self.image_store(mappings).sweep()?));
         if let Err(error) = swept {
             tracing::warn!(%error, "unfinished pulls are left in the store");
         }
     }
 
     pub(super) fn settler(&self) -> Settler<'_> {
-        Settler { state: &self.0.state, record: &self.0.record, binary: &self.0.binary }
+        Settler { state: &self.inner.state, record: &self.inner.record, binary: &self.inner.binary }
     }
 
     pub(super) fn execution_dir(&self, id: &JobExecutionId) -> ExecutionDir {
-        self.0.state.execution(id.as_str())
+        self.inner.state.execution(id.as_str())
     }
 
     pub(super) fn state(&self) -> &StateDir {
-        &self.0.state
+        &self.inner.state
     }
 
     pub(super) fn record(&self) -> &Record {
-        &self.0.record
+        &self.inner.record
     }
 
     pub(super) fn binary(&self) -> &Path {
-        &self.0.binary
+        &self.inner.binary
+    }
+
+    pub(super) fn image_config(&self) -> &ImageConfig {
+        &self.inner.images
+    }
+
+    /// The automatic collection that is under way, if any.
+    pub(super) fn collection(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        // A panic elsewhere leaves a handle or none, and either is right.
+        self.inner.collection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts an execution of `job`. Returns when its record is durable and its supervisor may run
@@ -121,7 +190,7 @@ impl JobExecutor {
     ) -> Result<Started, ExecError> {
         let host = Host::probe(job)?;
         let id = JobExecutionId::new();
-        self.0.record.insert(&NewExecution {
+        self.inner.record.insert(&NewExecution {
             id: id.0.clone(),
             job_name: job.name.clone(),
             deployment: job.deployment.clone(),
@@ -136,7 +205,7 @@ impl JobExecutor {
         let mut pending = Pending { executor: self, id: Some(&id) };
         // The sync goes on while the container is made; nothing runs before it is done.
         let this = self.clone();
-        let durable = tokio::task::spawn_blocking(move || this.0.record.make_durable());
+        let durable = tokio::task::spawn_blocking(move || this.inner.record.make_durable());
         let started = self.launch(&id, job, host, stdio, durable, notice).await;
         pending.id = None;
         if let Err(error) = &started
@@ -156,7 +225,7 @@ impl JobExecutor {
         durable: tokio::task::JoinHandle<Result<(), crate::record::RecordError>>,
         notice: &mut dyn FnMut(Notice),
     ) -> Result<Started, ExecError> {
-        let digest = self.prepare(id, job, host, notice).await?;
+        let prepared = self.prepare(id, job, host, notice).await?;
         let (ours, theirs) = StdUnixStream::pair().map_err(ExecError::io("make a socket for", id.as_str()))?;
         let stdin = match stdio {
             Stdio::Attached { stdin: true } => Some(io::stdin()),
@@ -171,11 +240,15 @@ impl JobExecutor {
         if let Ok(synced) = durable.await {
             synced?;
         }
-        if !self.0.record.activate(id.as_str(), &digest, &format!("{id}-{}", job.init_steps.len()), &identity)? {
+        let digest = prepared.manifest_digest.to_string();
+        if !self.inner.record.activate(id.as_str(), &digest, &format!("{id}-{}", job.init_steps.len()), &identity)? {
             return Err(ExecError::CancelledBeforeStart { id: id.clone() });
         }
         // A supervisor that is gone by now is found out by whoever waits for it.
         let _ = control::send(ours.as_fd(), control::GO, None);
+        if prepared.pulled {
+            self.collect_in_background(BTreeSet::from([prepared.reference]));
+        }
         let control = ours
             .set_nonblocking(true)
             .and_then(|()| UnixStream::from_std(ours))
@@ -192,25 +265,25 @@ impl JobExecutor {
         let view = self.read_only_binary();
         let program = match &view {
             Some(view) => PathBuf::from(format!("/proc/self/fd/{}", view.as_raw_fd())),
-            None => self.0.binary.clone(),
+            None => self.inner.binary.clone(),
         };
         Command::new(program)
             .arg0("coracle")
             .arg(role::SUPERVISE)
-            .args([self.0.state.root(), self.0.state.runtime()])
+            .args([self.inner.state.root(), self.inner.state.runtime()])
             .arg(id.as_str())
             .env_clear()
             .stdin(control)
             .stdout(stream())
             .stderr(stream())
             .spawn()
-            .map_err(|source| ExecError::Spawn { binary: self.0.binary.clone(), source })
+            .map_err(|source| ExecError::Spawn { binary: self.inner.binary.clone(), source })
     }
 
     /// The binary on a read-only mount, where this process may make one: supervisor and pid 1 then run
     /// from it. Where it may not, the launcher sees to that.
     fn read_only_binary(&self) -> Option<OwnedFd> {
-        let is_own = self.0.binary == Path::new(roles::OWN_BINARY);
+        let is_own = self.inner.binary == Path::new(roles::OWN_BINARY);
         (is_own && nix::unistd::geteuid().is_root()).then(read_only_view)?.ok()
     }
 
@@ -219,7 +292,7 @@ impl JobExecutor {
     /// # Errors
     /// None or several do.
     pub async fn resolve(&self, prefix: &str) -> Result<JobExecutionId, ExecError> {
-        let mut ids = self.0.record.find_prefix(prefix)?;
+        let mut ids = self.inner.record.find_prefix(prefix)?;
         match ids.len() {
             0 => Err(ExecError::NotFound { prefix: prefix.to_owned() }),
             1 => Ok(JobExecutionId(ids.remove(0))),
@@ -228,13 +301,13 @@ impl JobExecutor {
     }
 
     fn row(&self, id: &JobExecutionId) -> Result<Execution, ExecError> {
-        self.0.record.get(id.as_str())?.ok_or_else(|| ExecError::NotFound { prefix: id.to_string() })
+        self.inner.record.get(id.as_str())?.ok_or_else(|| ExecError::NotFound { prefix: id.to_string() })
     }
 
     fn with_live_state(&self, row: Execution) -> JobExecution {
         // Between two supervisors' writes or after a crash there is none to show.
         let live = (row.status == Status::Active)
-            .then(|| LiveState::read(&self.0.state.execution(&row.id).state()).ok().flatten())
+            .then(|| LiveState::read(&self.inner.state.execution(&row.id).state()).ok().flatten())
             .flatten();
         JobExecution::new(row, live)
     }
@@ -259,7 +332,7 @@ impl JobExecutor {
             // The record does not know the two live stages apart, so their limit is applied below.
             limit: query.limit.filter(|_| query.statuses.is_empty()),
         };
-        let rows = self.0.record.list(&recorded)?;
+        let rows = self.inner.record.list(&recorded)?;
         let mut found: Vec<JobExecution> = rows.into_iter().map(|row| self.with_live_state(row)).collect();
         if !query.statuses.is_empty() {
             found.retain(|execution| query.statuses.contains(&execution.status.filter()));
@@ -306,7 +379,7 @@ impl JobExecutor {
             if row.status.is_terminal() {
                 return Err(ended(self.with_live_state(row).status.to_string()));
             }
-            if self.0.record.cancel_pending(id.as_str(), jiff::Timestamp::now())? {
+            if self.inner.record.cancel_pending(id.as_str(), jiff::Timestamp::now())? {
                 return Ok(());
             }
             let directory = self.execution_dir(id);
@@ -337,7 +410,7 @@ impl JobExecutor {
         let directory = self.execution_dir(id);
         // First the files: a crash in between leaves a record that can be removed again.
         tree::remove(directory.path()).map_err(ExecError::io("remove", directory.path()))?;
-        Ok(self.0.record.remove(id.as_str())?)
+        Ok(self.inner.record.remove(id.as_str())?)
     }
 
     /// The log, for reading now or following.
@@ -351,6 +424,12 @@ impl JobExecutor {
             return Err(ExecError::NoLog { id: id.clone() });
         }
         Ok(log::Reader::open(&path)?)
+    }
+}
+
+impl fmt::Debug for JobExecutor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobExecutor").field("root", &self.inner.state.root()).finish_non_exhaustive()
     }
 }
 

@@ -3,13 +3,14 @@
 use super::error::ExecError;
 use super::executor::JobExecutor;
 use super::model::JobExecutionId;
+use super::references::Wanted;
 use super::started::Notice;
 use crate::bundle::{self, Bundle, HostFacts, Place};
-use crate::image::{self, Image, ImageName, ImageStore};
+use crate::image::{Digest, Image, Platform};
 use crate::plan::{IdMappings, Overlay, PLAN_VERSION, Plan};
 use crate::runtime::cgroup;
 use crate::seccomp;
-use crate::spec::{JobSpec, PullPolicy};
+use crate::spec::JobSpec;
 use crate::state_dir::ExecutionDir;
 use crate::sys::file::write_atomic_volatile;
 use crate::sys::userns::{self, UserNsError};
@@ -36,6 +37,14 @@ impl Host {
     }
 }
 
+/// What an execution was prepared with.
+pub(super) struct Prepared {
+    pub manifest_digest: Digest,
+    pub reference: String,
+    /// True when something was fetched or unpacked.
+    pub pulled: bool,
+}
+
 /// The ids that containers of this user have; `None` for root, whose are the host's.
 pub(super) fn own_mappings() -> Result<(Option<IdMappings>, Option<userns::Note>), UserNsError> {
     if nix::unistd::geteuid().is_root() {
@@ -46,7 +55,8 @@ pub(super) fn own_mappings() -> Result<(Option<IdMappings>, Option<userns::Note>
 }
 
 impl JobExecutor {
-    /// Fetches the image if needed and fills the execution's directory. Returns the image's digest.
+    /// Fetches the image if needed and fills the execution's directory. When it returns, the plan keeps the
+    /// image from being collected.
     ///
     /// # Errors
     /// [`ExecError`]; whoever gets it removes the directory with the execution.
@@ -56,7 +66,7 @@ impl JobExecutor {
         job: &JobSpec,
         host: Host,
         notice: &mut dyn FnMut(Notice),
-    ) -> Result<String, ExecError> {
+    ) -> Result<Prepared, ExecError> {
         host.notices.into_iter().for_each(&mut *notice);
         let image = self.image(job, host.facts.rootless.clone(), notice).await?;
         let directory = self.execution_dir(id);
@@ -80,7 +90,7 @@ impl JobExecutor {
         let bytes =
             serde_json::to_vec(&plan).map_err(|error| ExecError::io("write", directory.plan())(error.into()))?;
         write(&directory.plan(), &bytes)?;
-        Ok(image.manifest_digest.to_string())
+        Ok(Prepared { manifest_digest: image.manifest_digest, reference: image.reference, pulled: image.pulled })
     }
 
     async fn image(
@@ -89,27 +99,14 @@ impl JobExecutor {
         mappings: Option<IdMappings>,
         notice: &mut dyn FnMut(Notice),
     ) -> Result<Image, ExecError> {
-        let name = ImageName::parse(&job.image.name)?;
-        let store = ImageStore::open(self.state(), mappings, self.binary().to_owned());
-        // A digest that an older version wrote in another form is looked up again.
-        let known = self.record().image_digest(&job.image.name)?.and_then(|text| text.parse::<image::Digest>().ok());
-        let policy = match job.image.pull_policy {
-            PullPolicy::Always => image::PullPolicy::Always,
-            PullPolicy::Newer => image::PullPolicy::Newer,
-            PullPolicy::IfNotPresent => image::PullPolicy::IfNotPresent,
-            PullPolicy::Never => image::PullPolicy::Never,
-        };
-        let wanted = job.image.platform.as_ref().map(|platform| image::Platform {
+        let platform = job.image.platform.as_ref().map(|platform| Platform {
             os: platform.os.clone(),
             architecture: platform.architecture.clone(),
             variant: platform.variant.clone(),
         });
-        let image = store.resolve(&name, policy, wanted.as_ref(), known.as_ref()).await?;
+        let wanted = Wanted { policy: job.image.pull_policy, platform: platform.as_ref() };
+        let image = self.resolve_image(&self.image_store(mappings), &job.image.name, wanted).await?;
         image.notes.iter().map(|note| Notice(note.to_string())).for_each(notice);
-        if matches!(name, ImageName::Registry(_)) && known.as_ref() != Some(&image.manifest_digest) {
-            let digest = image.manifest_digest.to_string();
-            self.record().set_image_digest(&job.image.name, &digest, jiff::Timestamp::now())?;
-        }
         Ok(image)
     }
 }

@@ -6,10 +6,11 @@
 //! # On disk
 //! ```text
 //! blobs/sha256/HEX              manifests, indexes and configs; verified at every read
-//! layers/sha256/HEX/            one layer, by its diff id; mode 0700
-//! layers/sha256/HEX/diff/       its root, whiteouts and opaque directories in overlayfs's own form
-//! layers/sha256-single-id/      the same, where users without subordinate ids keep theirs
+//! layers/KIND/HEX/              one layer, by its diff id; mode 0700
+//! layers/KIND/HEX/diff/         its root, whiteouts and opaque directories in overlayfs's own form
+//! layers/KIND/HEX/layer.json    what it was made of, see `layers`
 //! staging/                      see `staging`
+//! images.lock                   see `lease`
 //! ```
 //! A layer is there whole or not at all: it is built in `staging/`, written to disk, and renamed after
 //! the size and digest of the blob, the digest of the tar and the unpacker's result are good.
@@ -48,8 +49,11 @@ pub use platform::{Platform, PlatformError};
 pub use policy::{KeyError, MalformedPolicy, Origin, PolicyError, Refusal, RefusalReason, SignatureProblem};
 pub use progress::{LayerProgress, Observer, PullEvent};
 pub use reference::{ReferenceError, RegistryName};
-pub use registry::RegistryError;
+pub use registry::{NetworkPolicy, RegistryError};
 pub use source::{ArchiveProblem, BlobProblem, LoadInput, Place, SourceError};
 pub use store::{
-    BlobError, Image, ImageError, ImageNote, ImageStore, LayerError, Limits, LoadedImage, PullPolicy, StagingError,
+    BlobError, DropReason, DroppedReference, Exclusive, Fate, GcPolicy, GcReport, GcRequest, HeldReference, Image,
+    ImageError, ImageNote, ImageRequest, ImageStore, Inventory, KeepReason, KeptReference, LayerError, Lease, Limits,
+    ListError, LiveUse, LoadedImage, PullPolicy, References, Removed, RemovedKind, StagingError, StoredImage,
+    StoredLayer, Work,
 };

@@ -27,6 +27,7 @@
 //! another process's transaction.
 
 mod error;
+mod images;
 mod query;
 mod row;
 mod schema;
@@ -35,6 +36,7 @@ mod store;
 mod tests;
 
 pub use error::RecordError;
+pub use images::ImageReference;
 pub use query::Query;
 pub use row::{Execution, JobTrigger, NewExecution, Status};
 pub use store::Record;

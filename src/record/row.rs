@@ -267,7 +267,7 @@ pub(super) fn nanoseconds(time: Timestamp) -> i64 {
     i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
 }
 
-fn timestamp(nanoseconds: i64) -> Timestamp {
+pub(super) fn timestamp(nanoseconds: i64) -> Timestamp {
     Timestamp::from_nanosecond(nanoseconds.into()).expect("jiff's range is wider than that of i64 nanoseconds")
 }
 

@@ -2,15 +2,15 @@
 
 use super::error::RecordError;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// `PRAGMA user_version`. A change of the schema raises it and adds a migration to [`open`].
-pub(super) const SCHEMA_VERSION: i64 = 1;
+/// `PRAGMA user_version`. A change of the schema raises it and adds to [`MIGRATIONS`].
+pub(super) const SCHEMA_VERSION: i64 = 2;
 
 /// `PRAGMA application_id`: "Crcl", so that no other program's database is taken for ours.
 const APPLICATION_ID: i64 = 0x4372_636c;
@@ -80,11 +80,27 @@ BEGIN
 END;
 
 CREATE TABLE images (
-    reference       TEXT PRIMARY KEY NOT NULL,
-    manifest_digest TEXT NOT NULL,
-    updated_at      INTEGER NOT NULL
+    reference TEXT PRIMARY KEY NOT NULL,
+    digest    TEXT NOT NULL,
+    pulled_at INTEGER NOT NULL,
+    used_at   INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 ";
+
+/// What makes a schema the next one, the first of them schema 1 into 2.
+const MIGRATIONS: &[&str] = &["
+ALTER TABLE images RENAME TO images_1;
+CREATE TABLE images (
+    reference TEXT PRIMARY KEY NOT NULL,
+    digest    TEXT NOT NULL,
+    pulled_at INTEGER NOT NULL,
+    used_at   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO images SELECT reference, manifest_digest, updated_at, updated_at FROM images_1;
+DROP TABLE images_1;
+"];
+
+const _: () = assert!(MIGRATIONS.len() + 1 == SCHEMA_VERSION as usize, "each schema but the first has a migration");
 
 /// Opens the database at `path`, making it first where there is none.
 pub(super) fn open(path: &Path) -> Result<Connection, RecordError> {
@@ -95,18 +111,14 @@ pub(super) fn open(path: &Path) -> Result<Connection, RecordError> {
     }
     let failed = |source| RecordError::sql("open the record", path, source);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
-    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     // SQLite falls back to reading when it may not write.
     if connection.is_readonly(rusqlite::MAIN_DB).map_err(failed)? {
         return Err(RecordError::ReadOnly { path: path.to_owned(), source: None });
     }
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
-    let (application, version) = connection
-        .query_row("SELECT application_id, user_version FROM pragma_application_id, pragma_user_version", [], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
-        })
-        .map_err(failed)?;
+    let (application, version) = identity(&connection).map_err(failed)?;
     if application != APPLICATION_ID {
         // An empty file is what a crash of the host may leave of one.
         return Err(match fs::metadata(path).map(|file| file.len()) {
@@ -117,8 +129,37 @@ pub(super) fn open(path: &Path) -> Result<Connection, RecordError> {
     if version > SCHEMA_VERSION {
         return Err(RecordError::Newer { path: path.to_owned(), found: version, known: SCHEMA_VERSION });
     }
-    connection.execute_batch(&format!("PRAGMA wal_autocheckpoint = {WAL_PAGES}; {NORMAL}")).map_err(failed)?;
+    connection.execute_batch(&format!("PRAGMA wal_autocheckpoint = {WAL_PAGES};")).map_err(failed)?;
+    if version < SCHEMA_VERSION {
+        migrate(&mut connection).map_err(|source| RecordError::sql("bring the tables up to date", path, source))?;
+    }
+    connection.execute_batch(NORMAL).map_err(failed)?;
     Ok(connection)
+}
+
+/// Application id and schema version.
+fn identity(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
+    connection.query_row(
+        "SELECT application_id, user_version FROM pragma_application_id, pragma_user_version",
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )
+}
+
+/// Brings an older schema up to date, in one durable transaction: a crash leaves the old one or the new.
+fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(FULL)?;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another process may have done it while this one waited.
+    let (_, version) = identity(&transaction)?;
+    let done = usize::try_from(version - 1).unwrap_or_default();
+    for migration in MIGRATIONS.iter().skip(done) {
+        transaction.execute_batch(migration)?;
+    }
+    if version < SCHEMA_VERSION {
+        transaction.execute_batch(&format!("PRAGMA user_version = {SCHEMA_VERSION};"))?;
+    }
+    transaction.commit()
 }
 
 /// Commits survive the death of any process.

@@ -22,7 +22,7 @@ pub struct Record {
 
 /// Whether a commit survives the death of the host, or of processes only.
 #[derive(Clone, Copy, PartialEq)]
-enum Durability {
+pub(super) enum Durability {
     Host,
     Process,
 }
@@ -217,38 +217,9 @@ impl Record {
         })
     }
 
-    /// The manifest digest that this image reference had when it was last pulled.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn image_digest(&self, reference: &str) -> Result<Option<String>, RecordError> {
-        self.read("look up the image", |connection| {
-            connection
-                .prepare_cached("SELECT manifest_digest FROM images WHERE reference = ?1")?
-                .query_row([reference], |row| row.get(0))
-                .optional()
-        })
-    }
-
-    /// Remembers the manifest digest of an image reference, in place of an older one.
-    ///
-    /// # Errors
-    /// When the database cannot be written.
-    pub fn set_image_digest(&self, reference: &str, digest: &str, now: Timestamp) -> Result<(), RecordError> {
-        self.transaction("record the image", Durability::Process, |transaction| {
-            transaction
-                .prepare_cached(
-                    "INSERT INTO images (reference, manifest_digest, updated_at) VALUES (?1, ?2, ?3) \
-                     ON CONFLICT (reference) DO UPDATE SET manifest_digest = ?2, updated_at = ?3",
-                )?
-                .execute(params![reference, digest, nanoseconds(now)])?;
-            Ok(Ok(()))
-        })
-    }
-
     /// Runs `body` in a transaction that may write from its first statement on; what it returns
     /// inside decides between commit and roll-back.
-    fn transaction<T>(
+    pub(super) fn transaction<T>(
         &self,
         action: &'static str,
         durability: Durability,

@@ -1,4 +1,5 @@
 mod damage;
+mod migration;
 
 use super::*;
 use crate::outcome::{End, OUTCOME_VERSION, Outcome, PeakMemorySource, Stopped, Usage};
@@ -247,13 +248,29 @@ fn finds_by_prefix() {
 }
 
 #[test]
-fn remembers_image_digests() {
+fn remembers_what_references_name() {
     let directory = tempfile::tempdir().unwrap();
     let record = Record::open(&state(directory.path())).unwrap();
-    assert_eq!(record.image_digest("debian:12").unwrap(), None);
-    record.set_image_digest("debian:12", "sha256:1", Timestamp::UNIX_EPOCH).unwrap();
-    record.set_image_digest("debian:12", "sha256:2", Timestamp::UNIX_EPOCH).unwrap();
-    assert_eq!(record.image_digest("debian:12").unwrap().as_deref(), Some("sha256:2"));
+    let row = |reference: &str, digest: &str, seconds| ImageReference {
+        reference: reference.into(),
+        digest: digest.into(),
+        pulled_at: Timestamp::UNIX_EPOCH,
+        used_at: Timestamp::from_second(seconds).unwrap(),
+    };
+    assert_eq!(record.image("debian:12").unwrap(), None);
+    record.set_image(&row("debian:12", "sha256:1", 0)).unwrap();
+    record.set_image(&row("debian:12", "sha256:2", 5)).unwrap();
+    assert_eq!(record.image("debian:12").unwrap(), Some(row("debian:12", "sha256:2", 5)));
+    record.respell_image("debian:12", "docker.io/library/debian:12").unwrap();
+    record.set_image(&row("debian", "sha256:3", 6)).unwrap();
+    record.set_image(&row("docker.io/library/debian:latest", "sha256:4", 7)).unwrap();
+    record.respell_image("debian", "docker.io/library/debian:latest").unwrap();
+    let rows =
+        [row("docker.io/library/debian:12", "sha256:2", 5), row("docker.io/library/debian:latest", "sha256:4", 7)];
+    assert_eq!(record.images().unwrap(), rows);
+    assert!(record.remove_image("docker.io/library/debian:12").unwrap());
+    assert!(!record.remove_image("docker.io/library/debian:12").unwrap());
+    assert_eq!(record.images().unwrap(), rows[1..]);
 }
 
 #[test]

@@ -1,19 +1,15 @@
 //! A spec file: `version`, `deployment`, `services`.
 
-use super::error::{Place, Problem, SpecError, SpecErrors, Warning};
+use super::document;
+use super::error::{Problem, SpecError, SpecErrors, Warning};
 use super::job::JobSpec;
 use super::names::identifier;
-use super::node::{self, Mark, Value};
+use super::node::{Mark, Value};
 use super::reader::{At, Lookup, Report};
 use super::service;
 use super::value_error::ValueError;
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::Path;
-
-/// The most bytes a spec may have. Real ones have a few hundred lines; the limit keeps a mistaken
-/// path (a core dump, a device) from filling the memory.
-pub const MAX_SPEC_SIZE: u64 = 1 << 20;
 
 /// Top-level blocks that say how services find each other.
 const MEANINGLESS: &[&str] = &[
@@ -60,17 +56,10 @@ impl Deployment {
     /// All that is wrong with the file, in its order.
     pub fn from_path(path: &Path, env: Lookup) -> Result<Self, SpecErrors> {
         let source = path.display().to_string();
-        let whole = |problem| SpecErrors::from(file_error(&source, Mark::default(), problem));
-        let bytes = read_limited(path).map_err(whole)?;
-        let text = match std::str::from_utf8(&bytes) {
-            Ok(text) => text,
-            Err(error) => {
-                return Err(file_error(&source, end_of(&bytes[..error.valid_up_to()]), Problem::NotUtf8).into());
-            }
-        };
+        let text = document::read(path)?;
         // Without a current directory, relative sources are refused like those of a text.
         let absolute = std::path::absolute(path).ok();
-        parse(text, &source, env, absolute.as_deref().and_then(Path::parent))
+        parse(&text, &source, env, absolute.as_deref().and_then(Path::parent))
     }
 
     /// Like [`Deployment::from_path`] for text that came from elsewhere, which `source` names in
@@ -83,42 +72,11 @@ impl Deployment {
     }
 }
 
-fn file_error(source: &str, mark: Mark, problem: Problem) -> SpecError {
-    SpecError { place: Place::new(source, "", mark), problem }
-}
-
-fn read_limited(path: &Path) -> Result<Vec<u8>, Problem> {
-    // Opening a FIFO would wait for its writer.
-    if !std::fs::metadata(path).map_err(Problem::Read)?.is_file() {
-        return Err(Problem::NotAFile);
-    }
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(Problem::Read)?;
-    file.take(MAX_SPEC_SIZE + 1).read_to_end(&mut bytes).map_err(Problem::Read)?;
-    Ok(bytes)
-}
-
-/// The place after these bytes, which are valid UTF-8.
-fn end_of(valid: &[u8]) -> Mark {
-    let text = String::from_utf8_lossy(valid);
-    let last = text.rsplit('\n').next().unwrap_or_default();
-    let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-    Mark { line: count(text.matches('\n').count() + 1), column: count(last.chars().count() + 1) }
-}
-
 fn parse(text: &str, source: &str, env: Lookup, base: Option<&Path>) -> Result<Deployment, SpecErrors> {
-    let fail = |mark, problem| SpecErrors::from(file_error(source, mark, problem));
-    if u64::try_from(text.len()).unwrap_or(u64::MAX) > MAX_SPEC_SIZE {
-        return Err(fail(Mark::default(), Problem::TooLarge { limit: MAX_SPEC_SIZE }));
+    match document::parse(text, Report::new(source, env, base), read_top)? {
+        Some(((name, services), warnings)) => Ok(Deployment { name, services, warnings }),
+        None => Err(document::error(source, Mark::default(), Problem::Empty).into()),
     }
-    let root = node::parse(text).map_err(|error| fail(error.mark, Problem::Syntax(error.message)))?;
-    if matches!(root.value, Value::Null) {
-        return Err(fail(Mark::default(), Problem::Empty));
-    }
-    let report = Report::new(source, env, base);
-    let (name, services) = read_top(&At::root(&report, &root));
-    let ((name, services), warnings) = report.finish((name, services))?;
-    Ok(Deployment { name, services, warnings })
 }
 
 fn read_top(root: &At) -> (String, BTreeMap<String, Service>) {

@@ -64,6 +64,7 @@
 //! - Amounts and lengths of time: [`parse_bytes`], [`parse_cpu_millis`], [`parse_duration`].
 
 mod deployment;
+mod document;
 mod duration;
 mod environment;
 mod error;
@@ -86,7 +87,9 @@ mod value_error;
 #[cfg(test)]
 mod tests;
 
-pub use deployment::{Deployment, MAX_SPEC_SIZE, Service};
+pub use deployment::{Deployment, Service};
+pub use document::MAX_SPEC_SIZE;
+pub(crate) use document::read_file;
 pub use duration::parse_duration;
 pub use environment::parse_env;
 pub use error::{Place, Problem, SpecError, SpecErrors, Warning};
@@ -98,7 +101,8 @@ pub use overrides::Overrides;
 pub use process::{DEFAULT_GRACE_PERIOD, parse_signal};
 pub use quantity::{parse_bytes, parse_cpu_millis};
 pub use reader::Lookup;
+pub(crate) use reader::{At, Fields};
 pub use resources::{DEFAULT_PIDS_LIMIT, MIN_MEMORY, UNLIMITED};
 pub use security::CAPABILITIES;
-pub use service::DEFAULT_LOG_SIZE;
+pub use service::{DEFAULT_LOG_SIZE, parse_platform};
 pub use value_error::ValueError;

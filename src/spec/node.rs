@@ -10,19 +10,19 @@ use std::fmt;
 
 /// A place in the text; both count from 1, columns in characters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Mark {
+pub(crate) struct Mark {
     pub line: u64,
     pub column: u64,
 }
 
 #[derive(Debug)]
-pub(super) struct Node {
+pub(crate) struct Node {
     pub mark: Mark,
     pub value: Value,
 }
 
 #[derive(Debug)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Null,
     /// `true` or `false`, not quoted.
     Bool(bool),
@@ -34,7 +34,7 @@ pub(super) enum Value {
 }
 
 #[derive(Debug)]
-pub(super) struct Key {
+pub(crate) struct Key {
     pub mark: Mark,
     pub name: String,
 }

@@ -14,7 +14,7 @@ use std::path::Path;
 pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// What one file's readers share.
-pub(super) struct Report<'a> {
+pub(crate) struct Report<'a> {
     pub source: &'a str,
     pub env: Lookup<'a>,
     /// The directory that relative bind sources start from; `None` when the text came from no file.
@@ -43,7 +43,7 @@ impl<'a> Report<'a> {
 
 /// A value of the document and where it stands.
 #[derive(Clone)]
-pub(super) struct At<'a> {
+pub(crate) struct At<'a> {
     pub report: &'a Report<'a>,
     pub path: String,
     /// The place of the value's key, or of the value in a list.
@@ -197,7 +197,7 @@ impl<'a> At<'a> {
 }
 
 /// The fields of a mapping that were not taken yet. Take all that are known, then [`Fields::finish`].
-pub(super) struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     pub at: At<'a>,
     entries: Vec<(&'a str, At<'a>)>,
     known: Vec<&'static str>,

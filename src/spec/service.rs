@@ -116,7 +116,7 @@ pub(super) fn read_job(at: &At, name: &str, deployment: &str) -> JobSpec {
     if let Some(image) = fields.require("image", "write `image: {name: …}`").and_then(|at| read_image(&at)) {
         job.image = image;
     }
-    job.image.platform = fields.take("platform").and_then(|at| at.parse(platform));
+    job.image.platform = fields.take("platform").and_then(|at| at.parse(parse_platform));
     job.command = fields.take("command").map(|at| read_command(&at)).unwrap_or_default();
     job.env = fields.take("env").map(|at| read_env(&at)).unwrap_or_default();
     job.resources = fields.take("resources").map_or_else(Resources::default, |at| read_resources(&at));
@@ -196,7 +196,10 @@ fn read_image(at: &At) -> Option<ImageSpec> {
 /// `OS/ARCH[/VARIANT]` in Go's names
 /// (<https://github.com/opencontainers/image-spec/blob/main/image-index.md#platform-variants>); the
 /// kernel's names of the two most common ones are taken too.
-pub(super) fn platform(text: &str) -> Result<Platform, ValueError> {
+///
+/// # Errors
+/// [`ValueError::Malformed`]; [`ValueError::Unsupported`] for another system than Linux.
+pub fn parse_platform(text: &str) -> Result<Platform, ValueError> {
     let malformed = || ValueError::Malformed {
         what: "a platform",
         text: text.to_owned(),

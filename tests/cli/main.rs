@@ -6,5 +6,6 @@
 mod bad_roots;
 mod executions;
 mod harness;
+mod images;
 mod logs;
 mod usage;

@@ -48,7 +48,9 @@ fn help_and_version_are_results() {
     let host = Host::new();
     let help = host.run(["--help"]);
     help.exits(0).is_quiet();
-    for word in ["run", "ps", "logs", "inspect", "wait", "cancel", "rm", "validate", "completions", "125"] {
+    for word in
+        ["run", "ps", "logs", "inspect", "wait", "cancel", "rm", "pull", "images", "validate", "completions", "125"]
+    {
         assert!(help.text().contains(word), "{word} is missing in {}", help.text());
     }
     let version = format!("coracle {}\n", env!("CARGO_PKG_VERSION"));

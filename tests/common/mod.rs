@@ -8,3 +8,4 @@ pub mod host;
 pub mod leftovers;
 pub mod podman;
 pub mod registry;
+pub mod terminal;

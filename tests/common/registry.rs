@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
@@ -22,20 +23,29 @@ pub struct Registry {
 impl Registry {
     /// Starts it on a free port, open to everyone, and returns when it listens.
     pub fn start() -> Registry {
-        Registry::launch(false)
+        Registry::launch("", false)
     }
 
     /// As [`Registry::start`], for [`USER`] alone.
     pub fn start_with_login() -> Registry {
-        Registry::launch(true)
+        Registry::launch("", true)
     }
 
-    fn launch(with_login: bool) -> Registry {
+    /// As [`Registry::start`], over TLS with `server.crt` and `server.key` of this directory, for clients
+    /// that have a certificate of its `ca.crt`.
+    pub fn start_with_tls(directory: &Path) -> Registry {
+        let file = |name: &str| directory.join(name).display().to_string();
+        let (certificate, key, authority) = (file("server.crt"), file("server.key"), file("ca.crt"));
+        let tls = format!(", tls: {{ certificate: {certificate}, key: {key}, clientcas: [{authority}] }}");
+        Registry::launch(&tls, false)
+    }
+
+    fn launch(tls: &str, with_login: bool) -> Registry {
         let storage = tempfile::Builder::new().prefix("coracle-registry.").tempdir().expect("a temporary directory");
         let config = storage.path().join("config.yml");
         let mut text = format!(
             "version: 0.1\nlog: {{ level: info }}\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\n\
-             http: {{ addr: \"127.0.0.1:0\" }}\n",
+             http: {{ addr: \"127.0.0.1:0\"{tls} }}\ncompatibility: {{ schema1: {{ enabled: true }} }}\n",
             storage.path().join("data").display()
         );
         if with_login {

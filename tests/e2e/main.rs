@@ -6,20 +6,32 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../image/layout.rs"]
+#[allow(dead_code, reason = "the tests of images use the rest")]
+mod layout;
+#[path = "../image/server.rs"]
+#[allow(dead_code, reason = "the tests of images use the rest")]
+mod server;
+#[path = "../image/tarball.rs"]
+#[allow(dead_code, reason = "the tests of images use the rest")]
+mod tarball;
 
 mod archives;
 mod bad_input;
 mod caller;
+mod collect;
 mod container;
 mod crash;
 mod debian;
 mod exit_codes;
+mod images;
 mod init_steps;
 mod lifecycle;
 mod limits;
 mod load;
 mod logs;
 mod process;
+mod progress;
 mod security;
 mod spec;
 mod storage;

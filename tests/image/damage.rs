@@ -1,7 +1,7 @@
 //! Images that are not what they say. Each failure is named, and nothing half-made stays.
 
 use crate::layout::{Compression, Layer, LayoutBuilder, Tar, digest, gzip};
-use crate::store::{Home, block_on, chain, homes};
+use crate::store::{Home, chain, homes, resolve_in};
 use coracle::image::{ImageName, Limits, PullPolicy};
 use std::fs;
 
@@ -85,7 +85,7 @@ fn a_layer_larger_than_the_limit_is_refused() {
         let resolve = |limit| {
             let limits = Limits { max_layer_bytes: Some(limit), max_ratio: None };
             let store = home.store().with_limits(limits);
-            block_on(store.resolve(&name, PullPolicy::IfNotPresent, None, None))
+            resolve_in(&store, &name, PullPolicy::IfNotPresent, None, None)
         };
         let error = chain(&resolve(1 << 20).unwrap_err());
         assert!(error.contains("more than 1048576 bytes"), "{error}");
@@ -120,7 +120,7 @@ fn an_unpacker_that_does_not_start_is_named() {
         let name = ImageName::parse(&format!("oci:{}", layout.path().display())).unwrap();
         for (binary, reason) in [("/no/such/coracle", "/no/such/coracle"), ("/bin/true", "without a report")] {
             let store = home.store_with(binary.as_ref());
-            let error = chain(&block_on(store.resolve(&name, PullPolicy::IfNotPresent, None, None)).unwrap_err());
+            let error = chain(&resolve_in(&store, &name, PullPolicy::IfNotPresent, None, None).unwrap_err());
             assert!(error.contains(reason), "{error}");
             home.assert_empty();
         }
@@ -145,8 +145,43 @@ fn a_full_disk_is_named_and_left_clean() {
             let mut layout = LayoutBuilder::new(&home.path("layout"));
             layout.image(&[Layer::new(tar(), Compression::Gzip)]);
             fails(&home, &layout, "is full");
-            // Detached: a program that another test has just started holds its files until it executes.
+            // Processes that other tests start hold its files until they have begun.
             nix::mount::umount2(&staging, nix::mount::MntFlags::MNT_DETACH).unwrap();
+        }
+    })
+    .join()
+    .unwrap();
+}
+
+/// Needs root: mounts small or read-only file systems in a mount namespace of its own.
+#[test]
+fn a_store_that_takes_no_document_is_named_and_left_clean() {
+    if !crate::common::host::needs(crate::common::host::Feature::Root) {
+        return;
+    }
+    std::thread::spawn(|| {
+        use nix::mount::{MntFlags, MsFlags, mount, umount2};
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS | nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+        mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+        for home in homes() {
+            let mut layout = LayoutBuilder::new(&home.path("layout"));
+            layout.image(&[Layer::new(tar(), Compression::Gzip)]);
+            let blobs = home.state.blobs().join("sha256");
+            let name = format!("oci:{}", layout.path().display());
+            for (flags, options, reason) in
+                [(MsFlags::empty(), "nr_inodes=1", "No space left"), (MsFlags::MS_RDONLY, "size=1m", "Read-only")]
+            {
+                mount(Some("tmpfs"), &blobs, Some("tmpfs"), flags, Some(options)).unwrap();
+                let error = chain(&home.resolve(&name).unwrap_err());
+                assert!(error.contains(reason) && error.contains(blobs.to_str().unwrap()), "{error}");
+                assert_eq!(home.staged(), Vec::<String>::new());
+                assert_eq!(fs::read_dir(&blobs).unwrap().count(), 0);
+                umount2(&blobs, MntFlags::MNT_DETACH).unwrap();
+            }
+            // The layer was good, and what was lacking is all that is made now.
+            assert_eq!(home.layers().len(), 1);
+            home.resolve(&name).unwrap();
+            assert_eq!(fs::read_dir(&blobs).unwrap().count(), 2);
         }
     })
     .join()

@@ -3,7 +3,7 @@
 use crate::layout::{Compression, Layer, LayoutBuilder, Tar};
 use crate::server::{Answer, Server, blob_path, digest_of};
 use crate::store::{Home, chain, home, homes};
-use coracle::image::{ImageName, PullPolicy};
+use coracle::image::{ImageName, ImageRequest};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -33,11 +33,11 @@ fn a_pull_that_is_dropped_leaves_nothing_half_made() {
             if request.ends_with(&path) { Answer::Stall(stalled.clone()) } else { Answer::Normal }
         });
         let name = ImageName::parse(&server.reference()).unwrap();
-        let store = home.store();
+        let (store, request) = (home.store(), ImageRequest::new(&name));
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
             tokio::select! {
-                resolved = store.resolve(&name, PullPolicy::IfNotPresent, None, None) => panic!("{resolved:?}"),
+                resolved = store.resolve(&request) => panic!("{resolved:?}"),
                 _ = is_stalled.recv() => {}
             }
         });
@@ -127,8 +127,8 @@ fn a_registry_that_sends_something_else_is_found_out() {
                 assert!(!home.layers().iter().any(|layer| large.diff_id.ends_with(layer)));
             };
         expect(|| Answer::Cut, &path, "the connection to 127.0.0.1");
-        expect(|| Answer::Body(vec![b'x'; 100]), &path, "another digest");
-        expect(|| Answer::Body(vec![b'x'; 20 << 20]), &path, "more than the");
+        expect(|| Answer::Body(vec![b'x'; 100]), &path, "offers 100 bytes instead of");
+        expect(|| Answer::Body(vec![b'x'; 20 << 20]), &path, "offers 20971520 bytes instead of");
         expect(|| Answer::Status(404, "gone"), &path, "does not have it");
         expect(|| Answer::Status(429, "slow down"), &path, "limits the rate");
         expect(|| Answer::Status(500, "oops"), "/manifests/latest", "oops");

@@ -66,6 +66,7 @@ pub fn config(layers: &[Layer], architecture: &str) -> String {
         "os": "linux",
         "config": {"Env": ["PATH=/bin"], "Cmd": ["/bin/hello"]},
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        "history": layers.iter().map(|_| json!({"created_by": "a test"})).collect::<Vec<_>>(),
     })
     .to_string()
 }

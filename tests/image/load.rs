@@ -5,7 +5,7 @@ use crate::common::podman::Podman;
 use crate::layout::{Compression, Layer, LayoutBuilder, Tar, gzip};
 use crate::saved::{Index, Saved, docker_24, docker_25};
 use crate::store::{Home, block_on, chain, home, homes};
-use coracle::image::{ImageError, ImageName, LoadInput, LoadedImage, Platform, PullPolicy};
+use coracle::image::{ImageError, LoadInput, LoadedImage, Platform, PullPolicy};
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -30,8 +30,7 @@ fn names(images: &[LoadedImage]) -> Vec<Vec<String>> {
 
 /// Whether an image is in the store with exactly the layers that hold these files.
 fn assert_here(home: &Home, image: &LoadedImage, files: &[&str]) {
-    let name = ImageName::parse(&image.digest.to_string()).unwrap();
-    let found = block_on(home.store().resolve(&name, PullPolicy::Never, None, None)).unwrap();
+    let found = home.resolve_with(&image.digest.to_string(), PullPolicy::Never).unwrap();
     assert_eq!(found.manifest_digest, image.digest);
     assert_eq!(found.layers.len(), files.len());
     for (root, file) in found.layers.iter().zip(files) {

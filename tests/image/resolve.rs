@@ -2,7 +2,7 @@
 
 use crate::layout::{Compression, Layer, LayoutBuilder, Tar};
 use crate::server::{Answer, Server, digest_of};
-use crate::store::{block_on, chain, home, homes};
+use crate::store::{chain, home, homes, resolve_in};
 use coracle::image::{Image, ImageError, ImageName, Platform, PullPolicy};
 use std::fs;
 
@@ -21,7 +21,7 @@ fn what_is_here_needs_neither_unpacker_nor_network() {
         assert_eq!(first.config.config().as_ref().unwrap().cmd().as_deref(), Some(&["/bin/hello".to_owned()][..]));
         let name = ImageName::parse(&text).unwrap();
         let store = home.store_with("/no/such/coracle".as_ref());
-        let again = block_on(store.resolve(&name, PullPolicy::Never, None, None)).unwrap();
+        let again = resolve_in(&store, &name, PullPolicy::Never, None, None).unwrap();
         assert!(!again.pulled);
         assert_eq!((again.manifest_digest, again.layers), (first.manifest_digest, first.layers));
     }
@@ -91,7 +91,7 @@ fn an_index_gives_the_image_for_the_platform() {
     let resolve = |tag: &str, platform: Option<&str>| -> Result<Image, String> {
         let name = ImageName::parse(&format!("oci:{}:{tag}", layout.path().display())).unwrap();
         let platform: Option<Platform> = platform.map(|platform| platform.parse().unwrap());
-        block_on(home.store().resolve(&name, PullPolicy::IfNotPresent, platform.as_ref(), None))
+        resolve_in(&home.store(), &name, PullPolicy::IfNotPresent, platform.as_ref(), None)
             .map_err(|error| chain(&error))
     };
     assert!(resolve("multi", None).unwrap().layers[0].join("host").exists());
@@ -108,7 +108,7 @@ fn an_image_for_another_platform_is_refused_if_one_was_asked_for() {
     layout.add(foreign);
     let name = ImageName::parse(&format!("oci:{}", layout.path().display())).unwrap();
     let resolve =
-        |platform: Option<&Platform>| block_on(home.store().resolve(&name, PullPolicy::IfNotPresent, platform, None));
+        |platform: Option<&Platform>| resolve_in(&home.store(), &name, PullPolicy::IfNotPresent, platform, None);
     let error = chain(&resolve(Some(&"linux/ppc64le".parse().unwrap())).unwrap_err());
     assert!(error.contains("linux/ppc64le") && error.contains("made for linux/s390x"), "{error}");
     let image = resolve(None).unwrap();
@@ -146,7 +146,7 @@ fn a_known_digest_needs_no_registry_until_something_is_missing() {
     let reference = server.reference();
     let name = ImageName::parse(&reference).unwrap();
     let digest = home.resolve(&reference).unwrap().manifest_digest;
-    let resolve = |policy| block_on(home.store().resolve(&name, policy, None, Some(&digest)));
+    let resolve = |policy| resolve_in(&home.store(), &name, policy, None, Some(&digest));
     let before = server.count("");
     for policy in [PullPolicy::IfNotPresent, PullPolicy::Never] {
         assert!(!resolve(policy).unwrap().pulled);
@@ -172,7 +172,7 @@ fn newer_and_always_differ_when_the_registry_is_gone() {
     let reference = server.reference();
     let name = ImageName::parse(&reference).unwrap();
     let known = home.resolve(&reference).unwrap().manifest_digest;
-    let resolve = |policy| block_on(home.store().resolve(&name, policy, None, Some(&known)));
+    let resolve = |policy| resolve_in(&home.store(), &name, policy, None, Some(&known));
     assert!(!resolve(PullPolicy::Newer).unwrap().pulled);
     drop(server);
 
@@ -185,7 +185,24 @@ fn newer_and_always_differ_when_the_registry_is_gone() {
     let server = Server::start(&layout, &newer, |_| Answer::Normal);
     let name = ImageName::parse(&server.reference()).unwrap();
     for (policy, pulled) in [(PullPolicy::IfNotPresent, false), (PullPolicy::Newer, true)] {
-        let image = block_on(home.store().resolve(&name, policy, None, Some(&known))).unwrap();
+        let image = resolve_in(&home.store(), &name, policy, None, Some(&known)).unwrap();
         assert_eq!((image.pulled, image.manifest_digest == known), (pulled, !pulled), "{policy:?}");
     }
+}
+
+#[test]
+fn what_has_not_changed_is_asked_for_by_its_digest_alone() {
+    let home = home();
+    let mut layout = LayoutBuilder::new(&home.path("layout"));
+    let manifest = digest_of(&layout.image(&[layer("a")]));
+    let server = Server::start(&layout, &manifest, |_| Answer::Normal);
+    let name = ImageName::parse(&server.reference()).unwrap();
+    let known = home.resolve(&server.reference()).unwrap().manifest_digest;
+    let (asked, fetched) = (server.count("/manifests/latest"), server.count("GET /v2/image/manifests/latest"));
+    for policy in [PullPolicy::Newer, PullPolicy::Always] {
+        let image = resolve_in(&home.store(), &name, policy, None, Some(&known)).unwrap();
+        assert!(!image.pulled && image.manifest_digest == known, "{policy:?}");
+    }
+    assert_eq!(server.count("/manifests/latest"), asked + 2);
+    assert_eq!(server.count("GET /v2/image/manifests/latest"), fetched);
 }

@@ -104,7 +104,8 @@ impl Site {
             (_, Err(_)) => respond(connection, 404, 0, b""),
             (Answer::Normal, Ok(bytes)) => {
                 let body = if method == "HEAD" { &[] } else { &bytes[..] };
-                respond(connection, 200, bytes.len(), body)
+                write!(connection, "HTTP/1.1 200 X\r\nDocker-Content-Digest: {}\r\n", digest(&bytes))?;
+                finish(connection, bytes.len(), body)
             }
             (Answer::Cut, Ok(bytes)) => respond(connection, 200, bytes.len(), &half(&bytes)),
             (Answer::Stall(stalled), Ok(bytes)) => {
@@ -118,7 +119,12 @@ impl Site {
 }
 
 fn respond(connection: &mut TcpStream, status: u16, length: usize, body: &[u8]) -> std::io::Result<()> {
-    write!(connection, "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n")?;
+    write!(connection, "HTTP/1.1 {status} X\r\n")?;
+    finish(connection, length, body)
+}
+
+fn finish(connection: &mut TcpStream, length: usize, body: &[u8]) -> std::io::Result<()> {
+    write!(connection, "Connection: close\r\nContent-Length: {length}\r\n\r\n")?;
     connection.write_all(body)?;
     connection.flush()
 }

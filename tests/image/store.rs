@@ -1,9 +1,12 @@
 //! A state root of its own for each test.
 
-use coracle::image::{Image, ImageError, ImageName, ImageStore, PullPolicy};
+use coracle::image::{
+    Digest, Image, ImageError, ImageName, ImageRequest, ImageStore, NetworkPolicy, Platform, PullPolicy,
+};
 use coracle::plan::{IdMap, IdMappings};
 use coracle::state_dir::StateDir;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A store in a temporary directory, which must hold no half-made layer when it is dropped.
 pub struct Home {
@@ -58,7 +61,7 @@ impl Home {
     }
 
     pub fn store_with(&self, binary: &Path) -> ImageStore {
-        ImageStore::open(&self.state, self.mappings.clone(), binary.to_owned())
+        ImageStore::open(&self.state, self.mappings.clone(), binary.to_owned()).with_network(impatient())
     }
 
     pub fn resolve(&self, name: &str) -> Result<Image, ImageError> {
@@ -67,7 +70,7 @@ impl Home {
 
     pub fn resolve_with(&self, name: &str, policy: PullPolicy) -> Result<Image, ImageError> {
         let name = ImageName::parse(name).unwrap();
-        block_on(self.store().resolve(&name, policy, None, None))
+        resolve_in(&self.store(), &name, policy, None, None)
     }
 
     /// Names of what lies about in the staging area.
@@ -99,8 +102,27 @@ impl Drop for Home {
     }
 }
 
+/// Resolves an image of which `known` is what was known before.
+pub fn resolve_in(
+    store: &ImageStore,
+    name: &ImageName,
+    policy: PullPolicy,
+    platform: Option<&Platform>,
+    known: Option<&Digest>,
+) -> Result<Image, ImageError> {
+    let references = |_: &str| Ok(known.cloned());
+    let request = ImageRequest { name, policy, platform, references: &references };
+    block_on(store.resolve(&request))
+}
+
 pub fn block_on<F: Future>(future: F) -> F::Output {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(future)
+}
+
+/// Asks again as often as by default, after pauses too short to be noticed.
+pub fn impatient() -> NetworkPolicy {
+    let first_pause = Duration::from_millis(1);
+    NetworkPolicy { first_pause, longest_pause: first_pause, ..NetworkPolicy::default() }
 }
 
 /// The whole chain of an error, as a user would see it.

@@ -1,119 +1,120 @@
 //! Registries, over the distribution protocol.
 //! <https://github.com/opencontainers/distribution-spec/blob/main/spec.md>
+//!
+//! [`Registry`] is one repository with all the places that it may be read from: its mirrors, then the
+//! registry itself. What fails in a way that may pass is asked for again ([`NetworkPolicy`]); what
+//! fails for good is asked for at the next place. The place that gave the manifest is the first to be
+//! asked for all else.
+//!
+//! Whatever comes is hostile until its digest is known: every body is bounded in size, silence and
+//! slowness, redirects in number, and what a registry says is cleaned before it is shown. Credentials
+//! and tokens go to the registry that they are for and to the token server that it names, over TLS
+//! unless the registry itself is spoken to without, and never along with a redirect to another host.
 
-use crate::image::config::{AuthError, ConfigError, Credentials, Endpoint, HostConfig};
-use crate::image::digest::Digest;
-use crate::image::manifest::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
-use crate::image::reference::RegistryName;
-use futures_util::{Stream, StreamExt};
-use oci_distribution::Reference;
-use oci_distribution::client::{Client, ClientConfig, ClientProtocol};
-use oci_distribution::errors::{OciDistributionError, OciErrorCode};
-use oci_distribution::secrets::RegistryAuth;
-use std::io;
+mod auth;
+mod body;
+mod clients;
+mod connection;
+mod download;
+mod error;
+mod redirect;
+mod retry;
+#[cfg(test)]
+mod tests;
+mod token;
+
+pub use error::RegistryError;
+pub use retry::NetworkPolicy;
+
+use super::config::{Endpoint, HostConfig, Serves};
+use super::digest::Digest;
+use super::manifest::LARGEST_DOCUMENT;
+use super::progress::Observer;
+use super::reference::RegistryName;
+use bytes::Bytes;
+use clients::Access;
+use connection::Connection;
+use download::Download;
+use futures_util::{Stream, stream};
+use reqwest::Method;
+use retry::Attempts;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A registry that does not take a connection for so long is not there.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-/// A registry that sends nothing for so long has stalled.
-const STALL_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// One repository of a registry, with what is needed to read from it. Clones share connections and
-/// tokens.
+/// One repository, with what is needed to read from it. Clones share connections and tokens.
 #[derive(Clone)]
 pub struct Registry {
-    client: Client,
-    name: Arc<RegistryName>,
-    endpoint: Arc<Endpoint>,
-    auth: RegistryAuth,
+    inner: Arc<Inner>,
 }
 
-/// A registry did not give what was asked for.
-#[derive(Debug, thiserror::Error)]
-pub enum RegistryError {
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
-    Auth(#[from] AuthError),
-    #[error("failed to set up the connection to {registry}")]
-    SetUp { registry: String, source: Box<OciDistributionError> },
-    #[error("failed to reach {registry}: check its name, the network and the proxy settings")]
-    Unreachable { registry: String, source: Box<OciDistributionError> },
-    #[error(
-        "failed to get {what}: {registry} refused access {}",
-        if *with_credentials { "with the credentials that are configured for it; log in again or check the name" }
-        else { "without credentials; log in with docker login, or the name is wrong" }
-    )]
-    Unauthorised { what: String, registry: String, with_credentials: bool, source: Box<OciDistributionError> },
-    #[error("failed to get {what}: {registry} does not have it; check the name and the tag")]
-    NotFound { what: String, registry: String, source: Box<OciDistributionError> },
-    #[error("failed to get {what}: {registry} limits the rate of requests; try again later or log in")]
-    RateLimited { what: String, registry: String, source: Box<OciDistributionError> },
-    #[error("failed to get {what}: {registry} sent content of another digest")]
-    Digest { what: String, registry: String, source: Option<Box<OciDistributionError>> },
-    #[error("failed to get {what} from {registry}")]
-    Protocol { what: String, registry: String, source: Box<OciDistributionError> },
-    #[error("failed to get {what}: the connection to {registry} broke")]
-    Broken { what: String, registry: String, source: io::Error },
-}
-
-impl RegistryError {
-    /// True when the registry could not be asked, as against an answer that is no.
-    pub fn is_unreachable(&self) -> bool {
-        match self {
-            RegistryError::Unreachable { .. } | RegistryError::Broken { .. } => true,
-            RegistryError::Protocol { source, .. } => {
-                matches!(**source, OciDistributionError::ServerError { code: 500.., .. })
-            }
-            _ => false,
-        }
-    }
+struct Inner {
+    name: RegistryName,
+    /// In the order to try; at least one.
+    connections: Vec<Connection>,
+    /// The one that gave the last manifest.
+    chosen: AtomicUsize,
+    network: NetworkPolicy,
+    observer: Option<Observer>,
 }
 
 impl Registry {
-    /// Prepares to read `name`'s repository; no connection is made yet. May run a credential helper
-    /// and reads the host's CA certificates, so it blocks.
+    /// Prepares to read `name`'s repository; no connection is made and no credentials are looked up yet.
     ///
     /// # Errors
-    /// [`RegistryError::Auth`], [`RegistryError::SetUp`].
-    pub fn open(name: &RegistryName, config: &HostConfig) -> Result<Registry, RegistryError> {
-        let endpoints = config.endpoints(name)?;
-        let endpoint = endpoints.last().expect("the registry itself is always among its endpoints");
-        let auth = match config.credentials(endpoint)? {
-            Credentials::Anonymous => RegistryAuth::Anonymous,
-            Credentials::Basic { user, password } => RegistryAuth::Basic(user, password),
-            Credentials::IdentityToken(token) => RegistryAuth::Bearer(token),
-        };
-        // Fails when a provider is installed already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let config = |without_certificates| ClientConfig {
-            protocol: if endpoint.insecure { ClientProtocol::Http } else { ClientProtocol::Https },
-            accept_invalid_certificates: without_certificates,
-            connect_timeout: Some(CONNECT_TIMEOUT),
-            read_timeout: Some(STALL_TIMEOUT),
-            user_agent: concat!("coracle/", env!("CARGO_PKG_VERSION")),
-            ..ClientConfig::default()
-        };
-        let client = match Client::try_from(config(false)) {
-            // On a host without CA certificates no TLS client can be set up. None is needed here.
-            Err(_) if endpoint.insecure => Client::try_from(config(true)),
-            result => result,
-        };
-        let registry = name.registry().to_owned();
-        let client = client.map_err(|source| RegistryError::SetUp { registry, source: Box::new(source) })?;
-        Ok(Registry { client, name: Arc::new(name.clone()), endpoint: Arc::new(endpoint.clone()), auth })
+    /// [`RegistryError::Config`], [`RegistryError::Host`].
+    pub fn open(
+        name: &RegistryName,
+        config: &HostConfig,
+        network: &NetworkPolicy,
+        observer: Option<Observer>,
+    ) -> Result<Registry, RegistryError> {
+        Registry::at(name, config.endpoints(name)?, Arc::new(config.clone()), network, observer)
     }
 
-    /// The digest that the reference has now, without its content.
+    fn at(
+        name: &RegistryName,
+        endpoints: Vec<Endpoint>,
+        access: Arc<dyn Access>,
+        network: &NetworkPolicy,
+        observer: Option<Observer>,
+    ) -> Result<Registry, RegistryError> {
+        let serves = |endpoint: &Endpoint| match endpoint.serves {
+            Serves::All => true,
+            Serves::DigestOnly => name.digest().is_some(),
+            Serves::TagOnly => name.digest().is_none(),
+        };
+        let connections = endpoints
+            .into_iter()
+            .filter(serves)
+            .map(|endpoint| Connection::new(endpoint, access.clone(), network))
+            .collect::<Result<Vec<_>, _>>()?;
+        if connections.is_empty() {
+            return Err(RegistryError::Host { registry: name.registry().to_owned() });
+        }
+        let (name, network) = (name.clone(), network.clone());
+        let chosen = AtomicUsize::new(0);
+        Ok(Registry { inner: Arc::new(Inner { name, connections, chosen, network, observer }) })
+    }
+
+    /// The digest that the reference has now, without its content. It is what the registry says and
+    /// proves nothing.
     ///
     /// # Errors
     /// See [`RegistryError`].
-    pub async fn digest(&self) -> Result<Option<Digest>, RegistryError> {
-        let reference = self.reference(self.name.digest());
-        let digest = self.client.fetch_manifest_digest(&reference, &self.auth).await;
-        // One of another algorithm says nothing to us.
-        digest.map(|digest| digest.parse().ok()).map_err(|error| self.error(self.name.to_string(), error))
+    pub async fn digest(&self) -> Result<Digest, RegistryError> {
+        let inner = &self.inner;
+        let what = inner.name.to_string();
+        let mut trail = Trail::default();
+        let mut index = inner.chosen.load(Ordering::Relaxed);
+        loop {
+            match inner.digest_at(index, &what).await {
+                Ok(digest) => {
+                    inner.chosen.store(index, Ordering::Relaxed);
+                    return Ok(digest);
+                }
+                Err(error) => trail = trail.add(inner, &mut index, error)?,
+            }
+        }
     }
 
     /// The manifest or index of the reference, or of `digest` in the same repository, verified.
@@ -121,34 +122,38 @@ impl Registry {
     /// # Errors
     /// See [`RegistryError`].
     pub async fn manifest(&self, digest: Option<&Digest>) -> Result<(Digest, Vec<u8>), RegistryError> {
-        const ACCEPT: [&str; 4] = [OCI_MANIFEST, OCI_INDEX, DOCKER_MANIFEST, DOCKER_LIST];
-        let wanted = digest.or(self.name.digest());
-        let what = || digest.map_or_else(|| self.name.to_string(), |digest| format!("the manifest {digest}"));
-        let reference = self.reference(wanted);
-        let pulled = self.client.pull_manifest_raw(&reference, &self.auth, &ACCEPT).await;
-        let (bytes, _) = pulled.map_err(|error| self.error(what(), error))?;
-        let found = Digest::of(&bytes);
-        if wanted.is_some_and(|wanted| *wanted != found) {
-            let registry = self.name.registry().to_owned();
-            return Err(RegistryError::Digest { what: what(), registry, source: None });
+        let inner = &self.inner;
+        let what = digest.map_or_else(|| inner.name.to_string(), |digest| format!("the manifest {digest}"));
+        let wanted = digest.or(inner.name.digest());
+        let reference = inner.reference(wanted);
+        let mut trail = Trail::default();
+        let mut index = inner.chosen.load(Ordering::Relaxed);
+        loop {
+            match inner.manifest_at(index, &what, &reference, wanted).await {
+                Ok(manifest) => {
+                    inner.chosen.store(index, Ordering::Relaxed);
+                    return Ok(manifest);
+                }
+                Err(error) => trail = trail.add(inner, &mut index, error)?,
+            }
         }
-        Ok((found, bytes.to_vec()))
     }
 
-    /// The manifest under another tag of the same repository. `None` when there is no such tag.
+    /// The manifest that another tag of the repository has; `None` when there is no such tag.
     ///
     /// # Errors
     /// See [`RegistryError`].
     pub async fn manifest_of_tag(&self, tag: &str) -> Result<Option<Vec<u8>>, RegistryError> {
-        let (registry, repository) = (self.name.registry().to_owned(), self.name.repository().to_owned());
-        let what = format!("the tag {tag} of {registry}/{repository}");
-        let reference = Reference::with_tag(registry, repository, tag.to_owned());
-        match self.client.pull_manifest_raw(&reference, &self.auth, &[OCI_MANIFEST, DOCKER_MANIFEST]).await {
-            Ok((bytes, _)) => Ok(Some(bytes.to_vec())),
-            Err(error) => match self.error(what, error) {
-                RegistryError::NotFound { .. } => Ok(None),
-                error => Err(error),
-            },
+        let inner = &self.inner;
+        let what = format!("the tag {tag} of {}/{}", inner.name.registry(), inner.name.repository());
+        let mut trail = Trail::default();
+        let mut index = inner.chosen.load(Ordering::Relaxed);
+        loop {
+            match inner.manifest_at(index, &what, tag, None).await {
+                Ok((_, bytes)) => return Ok(Some(bytes)),
+                Err(error) if error.is_not_found() && inner.is_last(index) => return Ok(None),
+                Err(error) => trail = trail.add(inner, &mut index, error)?,
+            }
         }
     }
 
@@ -157,113 +162,139 @@ impl Registry {
     /// # Errors
     /// See [`RegistryError`].
     pub async fn document(&self, digest: &Digest, size: u64) -> Result<Vec<u8>, RegistryError> {
-        let what = || format!("the blob {digest}");
-        let registry = || self.name.registry().to_owned();
-        let mut stream = std::pin::pin!(self.blob(digest).await?);
-        let mut bytes = Vec::new();
-        while let Some(piece) = stream.next().await {
-            bytes.extend_from_slice(&piece?);
-            if bytes.len() as u64 > size {
-                break;
+        let inner = &self.inner;
+        let mut trail = Trail::default();
+        let mut index = inner.chosen.load(Ordering::Relaxed);
+        loop {
+            let what = format!("the blob {digest}");
+            let mut download = Download::new(inner.clone(), digest, size, index, true);
+            let verified = download.whole().await.and_then(|bytes| inner.verified(index, &what, bytes, Some(digest)));
+            match verified {
+                Ok((_, bytes)) => return Ok(bytes),
+                Err(error) => trail = trail.add(inner, &mut index, error)?,
             }
         }
-        if bytes.len() as u64 != size || Digest::of(&bytes) != *digest {
-            return Err(RegistryError::Digest { what: what(), registry: registry(), source: None });
-        }
-        Ok(bytes)
     }
 
-    /// A blob as it comes. The receiver verifies it.
-    ///
-    /// # Errors
-    /// See [`RegistryError`], also those of the stream's items.
-    pub async fn blob(
+    /// A blob as it comes, resumed where a connection broke. The receiver verifies it. Ends with an
+    /// error after at most `size` bytes, or after exactly `size`.
+    pub fn blob(
         &self,
         digest: &Digest,
-    ) -> Result<impl Stream<Item = Result<bytes::Bytes, RegistryError>> + Send + 'static, RegistryError> {
-        let what = format!("the blob {digest}");
-        // Manifests have been read before, which stored the credentials; a config that is cached has not.
-        self.client.store_auth_if_needed(self.reference(None).resolve_registry(), &self.auth).await;
-        let reference = self.reference(self.name.digest());
-        let text = digest.to_string();
-        let stream = self.client.pull_blob_stream(&reference, text.as_str()).await;
-        let stream = stream.map_err(|error| self.error(what.clone(), error))?;
-        let registry = self.name.registry().to_owned();
-        Ok(stream.map(move |piece| piece.map_err(|source| broken(&what, &registry, source))))
-    }
-
-    fn reference(&self, digest: Option<&Digest>) -> Reference {
-        let (registry, repository) = (self.endpoint.registry.clone(), self.endpoint.repository.clone());
-        match (digest, self.name.tag()) {
-            (Some(digest), _) => Reference::with_digest(registry, repository, digest.to_string()),
-            (None, tag) => Reference::with_tag(registry, repository, tag.unwrap_or("latest").to_owned()),
-        }
-    }
-
-    fn error(&self, what: String, source: OciDistributionError) -> RegistryError {
-        let registry = self.name.registry().to_owned();
-        let kind = kind(&source);
-        let source = Box::new(source);
-        match kind {
-            Kind::Unreachable => RegistryError::Unreachable { registry, source },
-            Kind::Unauthorised => {
-                let with_credentials = self.auth != RegistryAuth::Anonymous;
-                RegistryError::Unauthorised { what, registry, with_credentials, source }
-            }
-            Kind::NotFound => RegistryError::NotFound { what, registry, source },
-            Kind::RateLimited => RegistryError::RateLimited { what, registry, source },
-            Kind::Digest => RegistryError::Digest { what, registry, source: Some(source) },
-            Kind::Other => RegistryError::Protocol { what, registry, source },
-        }
+        size: u64,
+    ) -> impl Stream<Item = Result<Bytes, RegistryError>> + Send + 'static {
+        let chosen = self.inner.chosen.load(Ordering::Relaxed);
+        let download = Download::new(self.inner.clone(), digest, size, chosen, false);
+        stream::unfold(download, async |mut download| Some((download.next().await?, download)))
     }
 }
 
-/// What an answer means for the user.
-enum Kind {
-    Unreachable,
-    Unauthorised,
-    NotFound,
-    RateLimited,
-    Digest,
-    Other,
-}
+impl Inner {
+    fn is_last(&self, index: usize) -> bool {
+        index + 1 == self.connections.len()
+    }
 
-fn kind(error: &OciDistributionError) -> Kind {
-    use OciDistributionError as E;
-    match error {
-        E::RequestError(error) if error.is_connect() || error.is_timeout() || error.is_request() => Kind::Unreachable,
-        E::UnauthorizedError { .. } | E::AuthenticationFailure(_) | E::ServerError { code: 401 | 403, .. } => {
-            Kind::Unauthorised
-        }
-        E::ServerError { code: 404, .. } | E::ImageManifestNotFoundError(_) => Kind::NotFound,
-        E::ServerError { code: 429, .. } => Kind::RateLimited,
-        E::DigestError(_) => Kind::Digest,
-        E::RegistryError { envelope, .. } => {
-            let codes = envelope.errors.iter().map(|error| &error.code);
-            let kinds = codes.map(|code| match code {
-                OciErrorCode::Unauthorized | OciErrorCode::Denied => Kind::Unauthorised,
-                OciErrorCode::ManifestUnknown
-                | OciErrorCode::NameUnknown
-                | OciErrorCode::BlobUnknown
-                | OciErrorCode::ManifestBlobUnknown
-                | OciErrorCode::NotFound => Kind::NotFound,
-                OciErrorCode::Toomanyrequests => Kind::RateLimited,
-                _ => Kind::Other,
+    /// As it stands at the end of a manifest's path.
+    fn reference(&self, digest: Option<&Digest>) -> String {
+        let tag = || self.name.tag().unwrap_or("latest").to_owned();
+        digest.map_or_else(tag, Digest::to_string)
+    }
+
+    async fn digest_at(&self, index: usize, what: &str) -> Result<Digest, RegistryError> {
+        const HEADER: &str = "docker-content-digest";
+        let path = format!("manifests/{}", self.reference(self.name.digest()));
+        let mut attempts = Attempts::new(&self.network, self.observer.as_ref());
+        let answer = loop {
+            let head = self.connections[index].get(what, &path, |request| {
+                request.method = Method::HEAD;
+                request.wants_manifest = true;
             });
-            kinds.into_iter().find(|kind| !matches!(kind, Kind::Other)).unwrap_or(Kind::Other)
+            match head.await {
+                Ok(answer) => break Some(answer),
+                // It may still answer the question whose answer has a body.
+                Err(RegistryError::Status { source, .. }) if matches!(source.status, 400 | 405 | 501) => break None,
+                Err(error) => attempts.failed(what, error).await?,
+            }
+        };
+        let header = answer.as_ref().and_then(|answer| answer.headers().get(HEADER)?.to_str().ok()?.parse().ok());
+        match header {
+            Some(digest) => Ok(digest),
+            // Not told, or of another algorithm than the store's.
+            None => Ok(self.manifest_at(index, what, &self.reference(self.name.digest()), None).await?.0),
         }
-        _ => Kind::Other,
+    }
+
+    async fn manifest_at(
+        &self,
+        index: usize,
+        what: &str,
+        reference: &str,
+        wanted: Option<&Digest>,
+    ) -> Result<(Digest, Vec<u8>), RegistryError> {
+        let connection = &self.connections[index];
+        let mut attempts = Attempts::new(&self.network, self.observer.as_ref());
+        let attempt = async || {
+            let path = format!("manifests/{reference}");
+            let answer = connection.get(what, &path, |request| request.wants_manifest = true).await?;
+            connection.body(what, answer).whole(LARGEST_DOCUMENT).await
+        };
+        let bytes = loop {
+            match attempt().await {
+                Ok(bytes) => break bytes,
+                Err(error) => attempts.failed(what, error).await?,
+            }
+        };
+        self.verified(index, what, bytes, wanted)
+    }
+
+    fn verified(
+        &self,
+        index: usize,
+        what: &str,
+        bytes: Vec<u8>,
+        wanted: Option<&Digest>,
+    ) -> Result<(Digest, Vec<u8>), RegistryError> {
+        let found = Digest::of(&bytes);
+        if wanted.is_some_and(|wanted| *wanted != found) {
+            let registry = self.connections[index].endpoint.registry.clone();
+            return Err(RegistryError::Digest { what: what.to_owned(), registry, found });
+        }
+        Ok((found, bytes))
     }
 }
 
-/// An error in mid-stream. The client verifies digests itself and reports a wrong one this way.
-fn broken(what: &str, registry: &str, source: io::Error) -> RegistryError {
-    let (what, registry) = (what.to_owned(), registry.to_owned());
-    let is_digest =
-        source.get_ref().is_some_and(|inner| inner.downcast_ref::<oci_distribution::errors::DigestError>().is_some());
-    if is_digest {
-        RegistryError::Digest { what, registry, source: Some(Box::new(OciDistributionError::IoError(source))) }
-    } else {
-        RegistryError::Broken { what, registry, source }
+/// The mirrors that were passed over, with the reasons.
+#[derive(Default)]
+struct Trail {
+    mirrors: Vec<String>,
+}
+
+impl Trail {
+    /// Goes on to the next endpoint.
+    ///
+    /// # Errors
+    /// `error` with all before it, when there is no next.
+    fn add(self, inner: &Inner, index: &mut usize, error: RegistryError) -> Result<Trail, RegistryError> {
+        if inner.is_last(*index) {
+            return Err(self.end(inner, error));
+        }
+        let trail = self.passed(&inner.connections[*index].endpoint, &error);
+        *index += 1;
+        Ok(trail)
+    }
+
+    fn passed(mut self, mirror: &Endpoint, error: &RegistryError) -> Trail {
+        let reason = error.with_sources();
+        tracing::debug!(mirror = mirror.registry, reason, "passing over a mirror");
+        self.mirrors.push(reason);
+        self
+    }
+
+    fn end(self, inner: &Inner, error: RegistryError) -> RegistryError {
+        if self.mirrors.is_empty() {
+            return error;
+        }
+        let registry = inner.name.registry().to_owned();
+        RegistryError::Mirrors { registry, mirrors: self.mirrors, source: Box::new(error) }
     }
 }

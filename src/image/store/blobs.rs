@@ -2,7 +2,10 @@
 
 use crate::image::digest::Digest;
 use crate::image::manifest::LARGEST_DOCUMENT;
-use std::fs::File;
+use crate::sys::file::write_atomic;
+use crate::sys::tree;
+use std::collections::BTreeMap;
+use std::fs::{DirEntry, File};
 use std::io::{self, Read};
 use std::path::PathBuf;
 
@@ -19,6 +22,8 @@ pub enum BlobError {
     Read { path: PathBuf, source: io::Error },
     #[error("failed to write {}", path.display())]
     Write { path: PathBuf, source: io::Error },
+    #[error("failed to remove {}", path.display())]
+    Remove { path: PathBuf, source: io::Error },
 }
 
 /// What was found under a digest.
@@ -36,15 +41,21 @@ impl Blobs {
         Blobs { directory: directory.join("sha256") }
     }
 
+    /// Where the document is, there or not.
+    pub fn path(&self, digest: &Digest) -> PathBuf {
+        self.directory.join(digest.hex())
+    }
+
     /// # Errors
     /// [`BlobError::Read`].
     pub fn read(&self, digest: &Digest) -> Result<Stored, BlobError> {
-        let path = self.directory.join(digest.hex());
+        let path = self.path(digest);
         let mut bytes = Vec::new();
         let read = File::open(&path).and_then(|file| file.take(LARGEST_DOCUMENT + 1).read_to_end(&mut bytes));
         match read {
             Ok(_) if Digest::of(&bytes) == *digest => Ok(Stored::Good(bytes)),
             Ok(_) => Ok(Stored::Corrupt(path)),
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => Ok(Stored::Corrupt(path)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Stored::Missing),
             Err(source) => Err(BlobError::Read { path, source }),
         }
@@ -57,9 +68,58 @@ impl Blobs {
     pub fn write(&self, bytes: &[u8]) -> Result<Digest, BlobError> {
         let digest = Digest::of(bytes);
         if !matches!(self.read(&digest), Ok(Stored::Good(_))) {
-            let path = self.directory.join(digest.hex());
-            crate::sys::file::write_atomic(&path, bytes).map_err(|source| BlobError::Write { path, source })?;
+            let path = self.path(&digest);
+            let written = write_atomic(&path, bytes).or_else(|error| match error.kind() {
+                // Not ours, and in the way of a document.
+                io::ErrorKind::IsADirectory => tree::remove(&path).and_then(|()| write_atomic(&path, bytes)),
+                _ => Err(error),
+            });
+            written.map_err(|source| BlobError::Write { path, source })?;
         }
         Ok(digest)
+    }
+
+    /// Every document, whole or damaged, and its bytes on disk.
+    ///
+    /// # Errors
+    /// [`BlobError::Read`].
+    pub fn all(&self) -> Result<BTreeMap<Digest, u64>, BlobError> {
+        let mut found = BTreeMap::new();
+        for entry in self.entries()? {
+            let digest = entry.file_name().to_str().and_then(|name| format!("sha256:{name}").parse().ok());
+            if let Some(digest) = digest {
+                found.insert(digest, entry.metadata().map_or(0, |metadata| metadata.len()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Nothing there is success.
+    ///
+    /// # Errors
+    /// [`BlobError::Remove`].
+    pub fn remove(&self, digest: &Digest) -> Result<(), BlobError> {
+        let path = self.path(digest);
+        tree::remove(&path).map_err(|source| BlobError::Remove { path, source })
+    }
+
+    /// Removes what writers that were killed have left; nobody may be writing.
+    ///
+    /// # Errors
+    /// [`BlobError::Read`], [`BlobError::Remove`].
+    pub fn remove_temporaries(&self) -> Result<(), BlobError> {
+        for entry in self.entries()? {
+            let name = entry.file_name();
+            if name.to_str().is_some_and(|name| name.starts_with('.') && name.ends_with(".tmp")) {
+                let path = entry.path();
+                tree::remove(&path).map_err(|source| BlobError::Remove { path, source })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn entries(&self) -> Result<Vec<DirEntry>, BlobError> {
+        let failed = |source| BlobError::Read { path: self.directory.clone(), source };
+        std::fs::read_dir(&self.directory).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)
     }
 }

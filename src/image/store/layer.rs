@@ -2,11 +2,13 @@
 //! decompress, hash the tar, hand it to the unpacker. Nothing is kept whole, and nothing is visible
 //! before size, both digests and the unpacker's result are good.
 
+use super::layers::{self, ROOT};
 use super::limits::Allowance;
 use super::staging::{LayerLock, Staging, StagingError};
 use crate::image::decompress::{self, decompress};
 use crate::image::digest::Digest;
 use crate::image::manifest::LayerRef;
+use crate::image::progress::Meter;
 use crate::image::registry::RegistryError;
 use crate::image::source::{FileSlice, SourceError};
 use crate::image::unpack::{self, Report, UnpackError, UnpackStats};
@@ -23,10 +25,6 @@ use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::mpsc;
-
-/// The layer's root within its directory in the store. The directory itself is closed to others:
-/// a layer may hold set-user-ID programs, which nobody on the host is to run (CVE-2021-41091).
-pub const ROOT: &str = "diff";
 
 /// Bytes asked for at a time from the decompressor and from files.
 const PIECE: usize = 256 << 10;
@@ -121,6 +119,7 @@ pub struct Job {
     /// What it may become; `None`: anything.
     pub allowance: Option<Allowance>,
     pub cancelled: Arc<AtomicBool>,
+    pub meter: Meter,
 }
 
 /// Makes the layer and publishes it. Blocks, and must run on a thread that lives until it returns: the
@@ -129,24 +128,26 @@ pub struct Job {
 /// # Errors
 /// See [`LayerError`].
 pub fn make(job: Job) -> Result<UnpackStats, LayerError> {
-    let Job { layer, source, staging, lock, target, allowance, cancelled } = job;
+    let Job { layer, source, staging, lock, target, allowance, cancelled, meter } = job;
     let staged = staging.stage(&layer.diff_id, &lock)?;
     let root = staged.path().join(ROOT);
     let created = std::fs::DirBuilder::new().mode(0o755).create(&root);
     created.map_err(|source| StagingError::Io { action: "create the directory", path: root.clone(), source })?;
-    let mut incoming = Incoming::new(source, layer.size, cancelled);
+    let mut incoming = Incoming::new(source, layer.size, cancelled, meter);
     let unpacker = Unpacker::start(&staging, &root, allowance)?;
-    let stats = match transfer(&mut incoming, unpacker, allowance) {
-        Ok((diff_id, report)) => {
+    let (stats, bytes) = match transfer(&mut incoming, unpacker, allowance) {
+        Ok((diff_id, report, bytes)) => {
             incoming.verify(&layer)?;
             if diff_id != layer.diff_id {
                 return Err(LayerError::DiffId { expected: layer.diff_id, found: diff_id });
             }
-            report
+            (report, bytes)
         }
         // The blob's own state explains the rest.
         Err(error) => return Err(incoming.explain(error, &layer, &staging, allowance)),
     };
+    let recorded = layers::write_record(staged.path(), &layer, bytes, stats.entries, staging.mappings.as_ref());
+    recorded.map_err(|source| LayerError::Sync { path: staged.path().to_owned(), source })?;
     // Everything below must be on disk before the name is: after a crash of the host, a layer that is
     // there is whole. The name itself may be lost; then so is the layer, and what staging held is swept.
     // One call for the whole file system is far cheaper than fsync of every file: about a second for
@@ -158,13 +159,15 @@ pub fn make(job: Job) -> Result<UnpackStats, LayerError> {
     Ok(stats)
 }
 
-/// Moves the blob through decompressor and unpacker; the diff id and what the unpacker reports.
+/// Moves the blob through decompressor and unpacker; the diff id, what the unpacker reports, and the bytes
+/// of the tar.
 fn transfer(
     incoming: &mut Incoming,
     mut unpacker: Unpacker,
     allowance: Option<Allowance>,
-) -> Result<(Digest, UnpackStats), LayerError> {
+) -> Result<(Digest, UnpackStats, u64), LayerError> {
     let mut hash = Sha256::new();
+    let mut bytes = 0;
     let mut left = allowance.map(|allowance| allowance.bytes);
     let mut buffer = vec![0; PIECE];
     let decompressed = |source| match source {
@@ -183,6 +186,7 @@ fn transfer(
             if let (Some(left), Some(allowance)) = (&mut left, allowance) {
                 *left = left.checked_sub(length as u64).ok_or_else(|| allowance.exceeded())?;
             }
+            bytes += length as u64;
             hash.update(&buffer[..length]);
             if unpacker.write(&buffer[..length]).is_err() {
                 // It ended early, and its report says why.
@@ -191,7 +195,7 @@ fn transfer(
         }
     }
     let stats = unpacker.finish()?;
-    Ok((Digest::from_hash(hash), stats))
+    Ok((Digest::from_hash(hash), stats, bytes))
 }
 
 /// A running unpacker; killed and reaped when dropped.
@@ -255,6 +259,7 @@ struct Incoming {
     received: u64,
     expected: u64,
     cancelled: Arc<AtomicBool>,
+    meter: Meter,
     ended: bool,
     /// Why reading failed; the readers above see only an I/O error.
     failure: Option<LayerError>,
@@ -270,14 +275,14 @@ enum Pieces {
 }
 
 impl Incoming {
-    fn new(source: Source, expected: u64, cancelled: Arc<AtomicBool>) -> Incoming {
+    fn new(source: Source, expected: u64, cancelled: Arc<AtomicBool>, meter: Meter) -> Incoming {
         let source = match source {
             Source::Stream(receiver) => Pieces::Stream(receiver),
             Source::File(slice) => Pieces::File { slice, read: 0 },
         };
         let current = Bytes::new();
         let hash = Sha256::new();
-        Incoming { source, current, hash, received: 0, expected, cancelled, ended: false, failure: None }
+        Incoming { source, current, hash, received: 0, expected, cancelled, meter, ended: false, failure: None }
     }
 
     /// The next piece that is not empty; empty at the end.
@@ -314,6 +319,7 @@ impl Incoming {
                 return Err(LayerError::TooLong { expected: self.expected });
             }
             self.hash.update(&piece);
+            self.meter.advance(self.received);
             return Ok(piece);
         }
     }

@@ -26,13 +26,15 @@ pub struct LoadedImage {
 impl ImageStore {
     /// Makes all images of `input` available, in its order, each for `platform` (default: the host's):
     /// of what `docker save`, `podman save` and `skopeo copy` write, plain or compressed, and of an OCI
-    /// layout directory. Dropping the future stops the work, as for [`ImageStore::resolve`].
+    /// layout directory. Dropping the future stops the work, as for [`ImageStore::resolve`]. The caller holds
+    /// a [`Lease`](super::Lease) until it has recorded the names, or a collection may take them for garbage.
     ///
     /// # Errors
     /// See [`ImageError`]. Images before the first one that fails stay in the store.
     pub async fn load(&self, input: LoadInput, platform: Option<&Platform>) -> Result<Vec<LoadedImage>, ImageError> {
+        let lease = self.lease().await?;
         let host = Platform::host();
-        let wanted = Wanted { platform: platform.unwrap_or(&host), is_explicit: platform.is_some() };
+        let wanted = Wanted::new(platform, &host);
         let (file, path) = match &input {
             LoadInput::Path(path) => (path.display().to_string(), Some(path.clone())),
             LoadInput::Stream(_) => ("standard input".to_owned(), None),
@@ -47,7 +49,7 @@ impl ImageStore {
                 Some(reference) => reference.to_string(),
                 None => named.image.manifest_digest.to_string(),
             };
-            let image = self.take(&name, named.image, PullPolicy::IfNotPresent, wanted).await?;
+            let image = self.take((&name, &name), named.image, PullPolicy::IfNotPresent, wanted, &lease).await?;
             loaded.push(LoadedImage {
                 references: named.references,
                 digest: image.manifest_digest,

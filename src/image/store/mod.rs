@@ -1,57 +1,62 @@
 //! The store: what is resolved from what is there, and pulling the rest.
 
 mod blobs;
+mod gc;
 mod layer;
+mod layers;
+mod lease;
 mod limits;
 mod load;
+mod local;
 mod note;
 mod pull;
+mod request;
 mod resolve;
 mod staging;
 
 pub use blobs::BlobError;
+pub use gc::{
+    DropReason, DroppedReference, Fate, GcPolicy, GcReport, GcRequest, HeldReference, Inventory, KeepReason,
+    KeptReference, LiveUse, Removed, RemovedKind, StoredImage, StoredLayer,
+};
 pub use layer::LayerError;
+pub use layers::ListError;
+pub use lease::{Exclusive, Lease};
 pub use limits::Limits;
 pub use load::LoadedImage;
 pub use note::ImageNote;
-pub use staging::StagingError;
+pub use request::{ImageRequest, PullPolicy, References};
+pub use staging::{StagingError, Work};
 
 use crate::image::digest::Digest;
 use crate::image::manifest::{LayerRef, ManifestError};
 use crate::image::name::ImageName;
-use crate::image::platform::Platform;
 use crate::image::policy::PolicyError;
-use crate::image::registry::RegistryError;
+use crate::image::progress::{Observer, Reporter};
+use crate::image::registry::{NetworkPolicy, RegistryError};
 use crate::image::source::SourceError;
 use crate::image::unpack::{OPAQUE_ROOTFUL, OPAQUE_ROOTLESS};
 use crate::plan::IdMappings;
 use crate::state_dir::StateDir;
 use blobs::Blobs;
-use layer::ROOT;
+use layers::{LayerState, Layers};
 use oci_spec::image::ImageConfiguration;
-use resolve::Wanted;
 use staging::Staging;
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-/// When to ask the registry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PullPolicy {
-    /// Every time; the registry must answer. Layers that are here are not fetched again.
-    Always,
-    /// Every time; when the registry cannot be reached, what is here serves, with a note.
-    Newer,
-    /// When the image is not here.
-    IfNotPresent,
-    /// Not at all.
-    Never,
-}
+/// Layers worked on at once, as Docker does (`max-concurrent-downloads`).
+const PARALLEL_LAYERS: usize = 3;
 
 /// An image that is ready to be run.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// Of the image's own manifest, not of an index that led to it. For a registry reference the
-    /// caller records it and passes it as `known` the next time.
+    /// The name in its complete form: which of its candidates a short name is, local paths absolute.
+    pub reference: String,
+    /// What the reference names: an index, or the manifest itself. The caller records it while it has
+    /// the image, and answers with it the next time that [`References`] is asked.
+    pub digest: Digest,
+    /// Of the image's own manifest, not of an index that led to it.
     pub manifest_digest: Digest,
     pub config: ImageConfiguration,
     /// Root directories of the layers, lowest (base) first, none twice: ready for an overlay mount.
@@ -61,6 +66,8 @@ pub struct Image {
     pub pulled: bool,
     /// What the user should know.
     pub notes: Vec<ImageNote>,
+    /// As long as the image is kept, no collection removes anything.
+    pub lease: Lease,
 }
 
 /// An image could not be resolved. Nothing half-made is in the store.
@@ -80,6 +87,12 @@ pub enum ImageError {
     NotPresent { name: String },
     #[error("failed to use {name}: {} is damaged, and the pull policy is never; choose another policy to get it again", path.display())]
     Damaged { name: String, path: PathBuf },
+    #[error("failed to look up {name}")]
+    References { name: String, source: Box<dyn std::error::Error + Send + Sync> },
+    #[error("failed to resolve the path in {name}")]
+    Path { name: String, source: std::io::Error },
+    #[error("failed to lock {}", path.display())]
+    Lock { path: PathBuf, source: std::io::Error },
     #[error(
         "failed to find {name} in the store: images are named by digest only when they are here; load or pull it again"
     )]
@@ -92,8 +105,16 @@ pub enum ImageError {
     Store(#[from] BlobError),
     #[error(transparent)]
     Staging(#[from] StagingError),
+    #[error(transparent)]
+    List(#[from] ListError),
     #[error("failed to complete the work on {name}: a worker thread ended early")]
     Worker { name: String },
+}
+
+impl From<SourceError> for ImageError {
+    fn from(error: SourceError) -> ImageError {
+        ImageError::Source(Box::new(error))
+    }
 }
 
 impl ImageError {
@@ -107,27 +128,28 @@ impl ImageError {
     }
 }
 
-impl From<SourceError> for ImageError {
-    fn from(error: SourceError) -> ImageError {
-        ImageError::Source(Box::new(error))
-    }
-}
-
 /// Images on this machine. Cheap to open and to clone; any number of processes may use one state root
 /// at once.
 #[derive(Debug, Clone)]
 pub struct ImageStore {
     pub(super) blobs: Blobs,
-    /// Parent of the layers' directories.
-    pub(super) layers: PathBuf,
+    pub(super) layers: Layers,
     pub(super) staging: Staging,
+    /// See [`lease`].
+    lock: PathBuf,
+    pub(super) parallel_layers: usize,
+    pub(super) reporter: Reporter,
     pub(super) limits: Limits,
+    pub(super) network: NetworkPolicy,
     pub(super) signature_policy: Option<PathBuf>,
 }
 
 /// Manifest and config of one image, verified, and where its layers are to be found.
 pub(super) struct Candidate {
+    /// As the user wrote it, for messages.
     pub name: String,
+    pub reference: String,
+    pub digest: Digest,
     pub manifest_digest: Digest,
     pub manifest: Vec<u8>,
     pub config_bytes: Vec<u8>,
@@ -140,22 +162,52 @@ impl ImageStore {
     /// `binary` is a `coracle` program for the roles, `mappings` what containers run under: `None` for
     /// root's.
     pub fn open(state: &StateDir, mappings: Option<IdMappings>, binary: PathBuf) -> ImageStore {
-        // With a single mapping all owners become one. Such layers are of no use once there are more
-        // ids, so they have a place of their own.
-        let is_single = mappings.as_ref().is_some_and(IdMappings::is_single);
         ImageStore {
             blobs: Blobs::new(state.blobs()),
-            layers: state.layers().join(if is_single { "sha256-single-id" } else { "sha256" }),
-            staging: Staging { directory: state.staging(), binary, mappings },
+            layers: Layers::new(state.layers(), mappings.clone()),
+            staging: Staging { directory: state.staging(), binary, mappings, work: None },
+            lock: state.images_lock(),
+            parallel_layers: PARALLEL_LAYERS,
+            reporter: Reporter::default(),
             limits: Limits::default(),
+            network: NetworkPolicy::default(),
             signature_policy: None,
         }
+    }
+
+    /// Tells `observer` what pulls do. By default nobody is told, which costs nothing.
+    #[must_use]
+    pub fn with_observer(mut self, observer: Observer) -> ImageStore {
+        self.reporter = Reporter::new(observer);
+        self
+    }
+
+    /// Waits for registries in another way than by default.
+    #[must_use]
+    pub fn with_network(mut self, network: NetworkPolicy) -> ImageStore {
+        self.network = network;
+        self
     }
 
     /// Other bounds on layers than the default ones.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> ImageStore {
         self.limits = limits;
+        self
+    }
+
+    /// Keeps `work` until this store, its clones and every thread that makes or removes a layer for them
+    /// have ended: when its sender is closed, dropped futures of this store have left nothing half made.
+    #[must_use]
+    pub fn with_work(mut self, work: Work) -> ImageStore {
+        self.staging.work = Some(work);
+        self
+    }
+
+    /// Works on so many layers of an image at once, at least on one. Three by default.
+    #[must_use]
+    pub fn with_parallel_layers(mut self, count: usize) -> ImageStore {
+        self.parallel_layers = count.max(1);
         self
     }
 
@@ -167,30 +219,22 @@ impl ImageStore {
         self
     }
 
-    /// Makes the image of `name` for `platform` (default: the host's) available and returns it.
+    /// Makes the image that is asked for available and returns it.
     ///
-    /// `known` is the manifest digest that this registry reference had when it was last resolved. What
-    /// is here already takes a few file reads and no network. A layer that several images or processes
-    /// want at once is fetched once. Dropping the future stops the work; what is half made is removed
-    /// by the threads that made it.
+    /// What is here already takes a few file reads and no network. A layer that several images or
+    /// processes want at once is fetched once. What is damaged in the store is made again, with a note.
+    /// Dropping the future stops the work; what is half made is removed by the threads that made it.
     ///
     /// # Errors
     /// See [`ImageError`].
-    pub async fn resolve(
-        &self,
-        name: &ImageName,
-        policy: PullPolicy,
-        platform: Option<&Platform>,
-        known: Option<&Digest>,
-    ) -> Result<Image, ImageError> {
-        let host = Platform::host();
-        let wanted = Wanted { platform: platform.unwrap_or(&host), is_explicit: platform.is_some() };
-        match name {
+    pub async fn resolve(&self, request: &ImageRequest<'_>) -> Result<Image, ImageError> {
+        let lease = self.lease().await?;
+        match request.name {
             ImageName::Layout { .. } | ImageName::OciArchive { .. } | ImageName::DockerArchive { .. } => {
-                self.resolve_local(name, policy, wanted).await
+                self.resolve_local(request, &lease).await
             }
-            ImageName::Stored(digest) => self.resolve_stored(digest, wanted),
-            ImageName::Registry(reference) => self.resolve_registry(reference, policy, wanted, known).await,
+            ImageName::Stored(digest) => self.resolve_stored(request, digest, &lease),
+            ImageName::Registry(name) => self.resolve_registry(request, &lease, name).await,
         }
     }
 
@@ -202,25 +246,24 @@ impl ImageStore {
         Ok(self.staging.sweep()?)
     }
 
-    /// The directory of a layer, there or not.
-    pub(super) fn layer(&self, diff_id: &Digest) -> PathBuf {
-        self.layers.join(diff_id.hex())
-    }
-
     /// The image, if all its layers are there.
-    pub(super) fn image(&self, candidate: &Candidate, pulled: bool) -> Option<Image> {
+    pub(super) fn image(&self, candidate: &Candidate, lease: &Lease, pulled: bool) -> Option<Image> {
         let opaque = if self.staging.mappings.is_some() { OPAQUE_ROOTLESS } else { OPAQUE_ROOTFUL };
-        if !candidate.layers.iter().all(|layer| self.layer(&layer.diff_id).is_dir()) {
-            return None;
-        }
+        let roots: Option<Vec<PathBuf>> = candidate
+            .layers
+            .iter()
+            .map(|layer| match self.layers.find(&layer.diff_id) {
+                LayerState::Ready(root) => Some(root),
+                LayerState::Absent | LayerState::Broken(_) => None,
+            })
+            .collect();
         let mut layers = Vec::with_capacity(candidate.layers.len());
         let mut seen = HashSet::new();
-        for layer in candidate.layers.iter().rev() {
+        for (layer, root) in candidate.layers.iter().zip(roots?).rev() {
             // Overlayfs refuses a directory that is there twice. The upper one covers the lower whole.
             if !seen.insert(&layer.diff_id) {
                 continue;
             }
-            let root = self.layer(&layer.diff_id).join(ROOT);
             // Overlayfs does not look at this mark on the root of a layer.
             let hides_the_rest = xattr::get(&root, opaque).is_ok_and(|value| value.as_deref() == Some(b"y"));
             layers.push(root);
@@ -230,11 +273,14 @@ impl ImageStore {
         }
         layers.reverse();
         Some(Image {
+            reference: candidate.reference.clone(),
+            digest: candidate.digest.clone(),
             manifest_digest: candidate.manifest_digest.clone(),
             config: candidate.config.clone(),
             layers,
             pulled,
             notes: candidate.notes.clone(),
+            lease: lease.clone(),
         })
     }
 }

@@ -1,10 +1,13 @@
 //! Makes the layers of an image that are not there yet, several at a time.
 
 use super::layer::{self, Job, LayerError, Piece, Source};
+use super::layers::LayerState;
+use super::lease::Lease;
 use super::staging::{LayerLock, Staging, StagingError};
 use super::{Candidate, Image, ImageError, ImageNote, ImageStore};
 use crate::image::digest::Digest;
 use crate::image::manifest::LayerRef;
+use crate::image::progress::{LayerProgress, PullEvent};
 use crate::image::registry::Registry;
 use crate::image::source::LayerFiles;
 use crate::image::unpack::UnpackStats;
@@ -17,9 +20,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-
-/// Layers worked on at once, as Docker does (`max-concurrent-downloads`).
-const AT_ONCE: usize = 3;
 
 /// Pieces between the network and the thread that decompresses.
 const QUEUE: usize = 16;
@@ -34,7 +34,12 @@ pub enum BlobSource {
 ///
 /// # Errors
 /// The first layer's error; the other layers are stopped and cleaned up before it is returned.
-pub async fn complete(store: &ImageStore, candidate: Candidate, source: BlobSource) -> Result<Image, ImageError> {
+pub async fn complete(
+    store: &ImageStore,
+    candidate: Candidate,
+    lease: &Lease,
+    source: BlobSource,
+) -> Result<Image, ImageError> {
     let Candidate { name, .. } = &candidate;
     let worker = |_| ImageError::Worker { name: name.clone() };
     let sweeper = store.clone();
@@ -42,16 +47,24 @@ pub async fn complete(store: &ImageStore, candidate: Candidate, source: BlobSour
     if let Err(error) = tokio::task::spawn_blocking(move || sweeper.sweep()).await.map_err(worker)? {
         tracing::warn!(%error, "staging area not swept");
     }
+    store.reporter.tell(|| started(store, &candidate));
     let mut seen = HashSet::new();
     let missing = candidate.layers.iter().filter(|layer| seen.insert(&layer.diff_id));
-    let mut missing = missing.filter(|layer| !store.layer(&layer.diff_id).is_dir()).cloned();
+    let missing: Vec<LayerRef> = missing.filter(|layer| !store.layers.is_ready(&layer.diff_id)).cloned().collect();
+    let mut notes: Vec<ImageNote> = missing
+        .iter()
+        .filter_map(|layer| match store.layers.find(&layer.diff_id) {
+            LayerState::Broken(path) => Some(ImageNote::Replaced { path }),
+            LayerState::Ready(_) | LayerState::Absent => None,
+        })
+        .collect();
+    let mut missing = missing.into_iter();
     let source = Arc::new(source);
     let (cancel, cancelled) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let mut result = Ok(());
-    let mut notes = Vec::new();
     loop {
-        while result.is_ok() && tasks.len() < AT_ONCE {
+        while result.is_ok() && tasks.len() < store.parallel_layers {
             let Some(layer) = missing.next() else { break };
             tasks.spawn(one(store.clone(), source.clone(), layer, cancelled.clone()));
         }
@@ -71,11 +84,25 @@ pub async fn complete(store: &ImageStore, candidate: Candidate, source: BlobSour
         }
     }
     result?;
-    store.blobs.write(&candidate.config_bytes)?;
-    store.blobs.write(&candidate.manifest)?;
-    let mut image = store.image(&candidate, true).ok_or_else(|| ImageError::NotPresent { name: name.clone() })?;
+    store.keep_documents(&candidate)?;
+    let mut image =
+        store.image(&candidate, lease, true).ok_or_else(|| ImageError::NotPresent { name: name.clone() })?;
     image.notes.extend(notes);
+    let digest = &image.manifest_digest;
+    store.reporter.tell(|| PullEvent::Finished { image: name.clone(), digest: digest.clone() });
     Ok(image)
+}
+
+fn started(store: &ImageStore, candidate: &Candidate) -> PullEvent {
+    let mut seen = HashSet::new();
+    let layers = candidate.layers.iter().filter(|layer| seen.insert(&layer.diff_id));
+    let layers = layers.map(|layer| LayerProgress {
+        layer: layer.blob.clone(),
+        size: layer.size,
+        present: store.layers.is_ready(&layer.diff_id),
+    });
+    let digest = candidate.manifest_digest.clone();
+    PullEvent::Started { image: candidate.name.clone(), digest, layers: layers.collect() }
 }
 
 fn note(diff_id: Digest, stats: UnpackStats) -> Option<ImageNote> {
@@ -91,6 +118,9 @@ async fn one(
     mut cancelled: watch::Receiver<bool>,
 ) -> (LayerRef, Result<Option<UnpackStats>, LayerError>) {
     let made = make(&store, &source, &layer, &mut cancelled).await;
+    if made.is_ok() {
+        store.reporter.tell(|| PullEvent::Done { layer: layer.blob.clone() });
+    }
     (layer, made)
 }
 
@@ -100,15 +130,25 @@ async fn make(
     layer: &LayerRef,
     cancelled: &mut watch::Receiver<bool>,
 ) -> Result<Option<UnpackStats>, LayerError> {
-    let lock = tokio::select! {
-        lock = lock(&store.staging, &layer.diff_id) => lock?,
+    let mut lock = tokio::select! {
+        lock = lock(store, layer) => lock?,
         () = called_off(cancelled) => return Err(LayerError::Cancelled),
     };
-    let target = store.layer(&layer.diff_id);
-    if target.is_dir() {
-        return Ok(None);
+    let target = store.layers.target(&layer.diff_id);
+    match store.layers.find(&layer.diff_id) {
+        LayerState::Ready(_) => return Ok(None),
+        LayerState::Absent => {}
+        LayerState::Broken(path) => {
+            let (staging, diff_id) = (store.staging.clone(), layer.diff_id.clone());
+            let discarded = tokio::task::spawn_blocking(move || {
+                let discarded = staging.discard(&diff_id, &path, &lock);
+                discarded.map(|()| lock)
+            });
+            lock = discarded.await.map_err(|_| LayerError::Cancelled)??;
+        }
     }
     create_parent(&target)?;
+    let meter = store.reporter.begin(&layer.blob);
     let stop = StopOnDrop(Arc::new(AtomicBool::new(false)));
     let job = |source| Job {
         layer: layer.clone(),
@@ -118,6 +158,7 @@ async fn make(
         target,
         allowance: store.limits.allowance(layer.size),
         cancelled: stop.0.clone(),
+        meter,
     };
     let ended = |_| LayerError::Cancelled;
     match source {
@@ -134,11 +175,7 @@ async fn make(
             stats.map_err(ended)?.map(Some)
         }
         BlobSource::Registry(registry) => {
-            let stream = tokio::select! {
-                stream = registry.blob(&layer.blob) => stream?,
-                () = called_off(cancelled) => return Err(LayerError::Cancelled),
-            };
-            let mut stream = std::pin::pin!(stream);
+            let mut stream = std::pin::pin!(registry.blob(&layer.blob, layer.size));
             let (sender, receiver) = mpsc::channel(QUEUE);
             let job = job(Source::Stream(receiver));
             let working = tokio::task::spawn_blocking(move || layer::make(job));
@@ -171,13 +208,17 @@ async fn called_off(cancelled: &mut watch::Receiver<bool>) {
 
 /// Takes the lock of a layer, waiting on a thread of its own while another has it: that thread is in
 /// nobody's way when the wait is given up.
-async fn lock(staging: &Staging, diff_id: &Digest) -> Result<LayerLock, StagingError> {
+async fn lock(store: &ImageStore, layer: &LayerRef) -> Result<LayerLock, StagingError> {
+    let (staging, diff_id) = (&store.staging, &layer.diff_id);
     if let Some(lock) = staging.try_lock(diff_id)? {
         return Ok(lock);
     }
     tracing::debug!(%diff_id, "waiting for another process to make this layer");
+    store.reporter.tell(|| PullEvent::Waiting { layer: layer.blob.clone() });
     let (sender, receiver) = oneshot::channel();
-    let (waiting, diff_id) = (staging.clone(), diff_id.clone());
+    // Who only waits leaves nothing behind.
+    let waiting = Staging { work: None, ..staging.clone() };
+    let diff_id = diff_id.clone();
     std::thread::spawn(move || {
         // Nobody waits any more: the lock is dropped at once.
         let _ = sender.send(waiting.lock(&diff_id));

@@ -1,122 +1,79 @@
 //! From a name to an image: what is here, what the policy says, and where the rest comes from.
 
 use super::blobs::Stored;
-use super::pull::{self, BlobSource, StopOnDrop};
-use super::{Candidate, Image, ImageError, ImageNote, ImageStore, PullPolicy};
+use super::layers::LayerState;
+use super::lease::Lease;
+use super::pull::{self, BlobSource};
+use super::{Candidate, Image, ImageError, ImageNote, ImageRequest, ImageStore, PullPolicy};
 use crate::image::config::HostConfig;
 use crate::image::digest::Digest;
 use crate::image::manifest::{self, Document, ManifestError};
-use crate::image::name::ImageName;
 use crate::image::platform::{self, Platform};
 use crate::image::policy::{Demands, Origin, Policy, PolicyError};
 use crate::image::reference::RegistryName;
-use crate::image::registry::Registry;
-use crate::image::source::{self, LocalImage, Scratch, SourceError};
+use crate::image::registry::{Registry, RegistryError};
 use oci_spec::image::ImageManifest;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use tokio::sync::oneshot;
 
 /// What the store has for a digest.
-enum Found {
+pub(super) enum Found {
     Candidate(Box<Candidate>),
     Damaged(PathBuf),
     Nothing,
 }
 
-/// The platform to look for, and whether the user named it.
+/// What a reference is resolved for.
 #[derive(Clone, Copy)]
 pub(super) struct Wanted<'a> {
     pub platform: &'a Platform,
+    /// Whether the user named the platform.
     pub is_explicit: bool,
 }
 
+impl<'a> Wanted<'a> {
+    pub fn new(platform: Option<&'a Platform>, host: &'a Platform) -> Wanted<'a> {
+        Wanted { platform: platform.unwrap_or(host), is_explicit: platform.is_some() }
+    }
+}
+
+/// Whether the signature policy is asked again about an image that has not changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Recheck {
+    Yes,
+    No,
+}
+
+/// An image that is here, or why it is not.
+enum Here {
+    Image(Box<Image>),
+    Damaged(PathBuf),
+    Nothing,
+}
+
 impl ImageStore {
-    /// The image of a file on this machine, which says at every use what it holds. Layers that are here are
-    /// not unpacked again.
-    pub(super) async fn resolve_local(
-        &self,
-        name: &ImageName,
-        policy: PullPolicy,
-        wanted: Wanted<'_>,
-    ) -> Result<Image, ImageError> {
-        let text = name.to_string();
-        let (file, platform) = (name.clone(), wanted.platform.clone());
-        let found = self.read_local(&text, move |scratch| source::find(&file, &platform, scratch)).await?;
-        let local = found.ok_or_else(|| ImageError::NotPresent { name: text.clone() })?;
-        self.admit_local(&text, name.transport(), name.path())?;
-        self.take(&text, local, policy, wanted).await
-    }
-
-    /// Completes an image whose documents come from a file.
-    pub(super) async fn take(
-        &self,
-        name: &str,
-        local: LocalImage,
-        policy: PullPolicy,
-        wanted: Wanted<'_>,
-    ) -> Result<Image, ImageError> {
-        let LocalImage { manifest_digest, manifest_bytes, manifest, config, layers } = local;
-        let candidate = candidate(name, manifest_digest, manifest_bytes, &manifest, config, wanted)?;
-        if let Some(image) = self.image(&candidate, false) {
-            // The layers may be another image's; the documents make it one of the store's own.
-            self.blobs.write(&candidate.config_bytes)?;
-            self.blobs.write(&candidate.manifest)?;
-            return Ok(image);
-        }
-        if policy == PullPolicy::Never {
-            return Err(ImageError::NotPresent { name: name.to_owned() });
-        }
-        pull::complete(self, candidate, BlobSource::Local(layers)).await
-    }
-
-    /// Runs `read` on a thread of its own: it may wait for a pipe for ever, and must then be in nobody's way.
-    pub(super) async fn read_local<T: Send + 'static>(
-        &self,
-        name: &str,
-        read: impl FnOnce(&Scratch) -> Result<T, SourceError> + Send + 'static,
-    ) -> Result<T, ImageError> {
-        let stop = StopOnDrop(Arc::default());
-        let scratch = Scratch::new(self.staging.directory.clone(), stop.0.clone());
-        let (sender, receiver) = oneshot::channel();
-        std::thread::spawn(move || {
-            // Nobody waits any more: the result is dropped.
-            let _ = sender.send(read(&scratch));
-        });
-        let result = receiver.await.map_err(|_| ImageError::Worker { name: name.to_owned() })?;
-        Ok(result?)
-    }
-
-    /// An image that is only ever looked up here.
-    pub(super) fn resolve_stored(&self, digest: &Digest, wanted: Wanted<'_>) -> Result<Image, ImageError> {
-        let name = digest.to_string();
-        match self.find(&name, digest, wanted)? {
-            Found::Candidate(candidate) => self.image(&candidate, false).ok_or(ImageError::Incomplete { name }),
-            Found::Damaged(path) => Err(ImageError::DamagedHere { name, path }),
-            Found::Nothing => Err(ImageError::NotHere { name }),
-        }
-    }
-
     pub(super) async fn resolve_registry(
         &self,
+        request: &ImageRequest<'_>,
+        lease: &Lease,
         name: &RegistryName,
-        policy: PullPolicy,
-        wanted: Wanted<'_>,
-        known: Option<&Digest>,
     ) -> Result<Image, ImageError> {
         let text = name.to_string();
-        // A digest in the name is as good as one that was seen before.
-        let known = name.digest().or(known);
+        let host = Platform::host();
+        let wanted = Wanted::new(request.platform, &host);
+        let policy = request.policy;
+        let mut names = candidates(name).await?;
         let mut notes = Vec::new();
         let mut here = None;
-        if let Some(known) = known {
-            match self.find(&text, known, wanted)? {
-                Found::Candidate(candidate) => here = self.image(&candidate, false),
-                Found::Damaged(path) if policy == PullPolicy::Never => {
+        if let Some((index, digest)) = known(&names, request)? {
+            // What the name stood for it goes on standing for.
+            names = vec![names.swap_remove(index)];
+            match self.here(&names[0], &digest, wanted, lease)? {
+                Here::Image(image) => here = Some(*image),
+                Here::Damaged(path) if policy == PullPolicy::Never => {
                     return Err(ImageError::Damaged { name: text, path });
                 }
-                Found::Damaged(path) => notes.push(ImageNote::Replaced { path }),
-                Found::Nothing => {}
+                Here::Damaged(path) => notes.push(ImageNote::Replaced { path }),
+                Here::Nothing => {}
             }
         }
         match (policy, here) {
@@ -124,42 +81,132 @@ impl ImageStore {
             (PullPolicy::Never, None) => return Err(ImageError::NotPresent { name: text }),
             // What a digest names cannot have changed.
             (PullPolicy::Newer, Some(image)) if name.digest().is_some() => return Ok(image),
-            (PullPolicy::Newer, Some(mut image)) => match self.newer(name, &image, wanted).await {
-                Ok(None) => return Ok(image),
-                Ok(Some(pulled)) => return Ok(pulled),
-                Err(error) if error.is_unreachable() => {
-                    image.notes.push(ImageNote::Offline { name: text, reason: error.to_string() });
-                    return Ok(image);
+            (PullPolicy::Newer, Some(mut image)) => {
+                match self.current(&names[0], &image, wanted, lease, Recheck::No).await {
+                    Ok((_, Some(pulled))) => return Ok(pulled),
+                    Ok((digest, None)) => image.digest = digest,
+                    Err(error) if error.is_unreachable() => {
+                        image.notes.push(ImageNote::Offline { name: text, reason: error.to_string() });
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(error) => return Err(error),
-            },
-            (PullPolicy::Always, _) | (PullPolicy::IfNotPresent | PullPolicy::Newer, None) => {}
+                return Ok(image);
+            }
+            (PullPolicy::Always, Some(mut image)) => {
+                match self.current(&names[0], &image, wanted, lease, Recheck::Yes).await? {
+                    (_, Some(pulled)) => return Ok(pulled),
+                    (digest, None) => image.digest = digest,
+                }
+                return Ok(image);
+            }
+            (PullPolicy::Always | PullPolicy::IfNotPresent | PullPolicy::Newer, None) => {}
         }
-        let demands = self.demands(&text, &Origin::Registry(name.clone()))?;
-        let registry = open_registry(name).await?;
-        let candidate = self.fetch(&registry, name, wanted, &demands).await?;
-        let mut image = pull::complete(self, candidate, BlobSource::Registry(registry)).await?;
+        let mut image = self.pull_first(&names, wanted, lease).await?;
+        // A layer that was made again has been named already.
+        notes.retain(|note| !image.notes.contains(note));
         image.notes.extend(notes);
         Ok(image)
     }
 
-    /// The image that the registry has now, if that is another than `image`.
-    async fn newer(&self, name: &RegistryName, image: &Image, wanted: Wanted<'_>) -> Result<Option<Image>, ImageError> {
-        let registry = open_registry(name).await?;
-        let current = registry.digest().await?;
-        // The reference may lead to an index; whichever image that leads to is compared.
-        if let Some(current) = current
-            && let Found::Candidate(candidate) = self.find(&name.to_string(), &current, wanted)?
-            && candidate.manifest_digest == image.manifest_digest
-        {
-            return Ok(None);
+    async fn open_registry(&self, name: &RegistryName) -> Result<Registry, ImageError> {
+        let text = name.to_string();
+        let (name, network, observer) = (name.clone(), self.network.clone(), self.reporter.observer());
+        let open = move || Registry::open(&name, &HostConfig::load()?, &network, observer);
+        Ok(tokio::task::spawn_blocking(open).await.map_err(|_| ImageError::Worker { name: text })??)
+    }
+
+    /// Pulls the first of the names that a registry has.
+    async fn pull_first(&self, names: &[RegistryName], wanted: Wanted<'_>, lease: &Lease) -> Result<Image, ImageError> {
+        let mut refusal = None;
+        for name in names {
+            let demands = self.demands(&name.to_string(), &Origin::Registry(name.clone()))?;
+            let registry = self.open_registry(name).await?;
+            match self.fetch(&registry, name, wanted, &demands).await {
+                Ok(candidate) => {
+                    return pull::complete(self, candidate, lease, BlobSource::Registry(registry)).await;
+                }
+                // Only an answer that is no leads on: an image must not come from elsewhere because its
+                // registry is down.
+                Err(ImageError::Registry(error)) if error.is_refusal() => {
+                    refusal.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
         }
-        let demands = self.demands(&name.to_string(), &Origin::Registry(name.clone()))?;
+        match refusal {
+            Some(error) => Err(error.into()),
+            None => Err(ImageError::NotPresent { name: names.first().map(ToString::to_string).unwrap_or_default() }),
+        }
+    }
+
+    /// What the reference names now, and the image that it leads to, if that is another than `image`.
+    async fn current(
+        &self,
+        name: &RegistryName,
+        image: &Image,
+        wanted: Wanted<'_>,
+        lease: &Lease,
+        recheck: Recheck,
+    ) -> Result<(Digest, Option<Image>), ImageError> {
+        let demands = || self.demands(&name.to_string(), &Origin::Registry(name.clone()));
+        // A policy that cannot be used is found before anything is asked for.
+        let early = if recheck == Recheck::Yes { Some(demands()?) } else { None };
+        let registry = self.open_registry(name).await?;
+        if let Some(current) = self.unchanged(&registry, name, image, wanted).await? {
+            if let Some(demands) = early {
+                demands.verify(&registry, &image.manifest_digest, current != image.manifest_digest).await?;
+            }
+            return Ok((current, None));
+        }
+        let demands = early.map_or_else(demands, Ok)?;
         let candidate = self.fetch(&registry, name, wanted, &demands).await?;
+        let current = candidate.digest.clone();
         if candidate.manifest_digest == image.manifest_digest {
-            return Ok(None);
+            return Ok((current, None));
         }
-        pull::complete(self, candidate, BlobSource::Registry(registry)).await.map(Some)
+        let pulled = pull::complete(self, candidate, lease, BlobSource::Registry(registry)).await?;
+        Ok((current, Some(pulled)))
+    }
+
+    /// What the store has of `name`, which was last resolved to `digest`.
+    fn here(
+        &self,
+        name: &RegistryName,
+        digest: &Digest,
+        wanted: Wanted<'_>,
+        lease: &Lease,
+    ) -> Result<Here, ImageError> {
+        Ok(match self.find(&name.to_string(), digest, wanted)? {
+            Found::Damaged(path) => Here::Damaged(path),
+            Found::Nothing => Here::Nothing,
+            Found::Candidate(candidate) => match self.image(&candidate, lease, false) {
+                Some(image) => Here::Image(Box::new(image)),
+                None => self.broken_layer(&candidate).map_or(Here::Nothing, Here::Damaged),
+            },
+        })
+    }
+
+    /// The directory of the first layer that is there and cannot be used.
+    pub(super) fn broken_layer(&self, candidate: &Candidate) -> Option<PathBuf> {
+        candidate.layers.iter().find_map(|layer| match self.layers.find(&layer.diff_id) {
+            LayerState::Broken(path) => Some(path),
+            LayerState::Ready(_) | LayerState::Absent => None,
+        })
+    }
+
+    /// What the reference names now, if that is or leads to `image`. Only the digest is asked for.
+    async fn unchanged(
+        &self,
+        registry: &Registry,
+        name: &RegistryName,
+        image: &Image,
+        wanted: Wanted<'_>,
+    ) -> Result<Option<Digest>, ImageError> {
+        let current = registry.digest().await?;
+        Ok(match self.find(&name.to_string(), &current, wanted)? {
+            Found::Candidate(candidate) if candidate.manifest_digest == image.manifest_digest => Some(current),
+            Found::Candidate(_) | Found::Damaged(_) | Found::Nothing => None,
+        })
     }
 
     /// Applies the signature policy to an image in a local file, whose content is used as it is now.
@@ -195,6 +242,8 @@ impl ImageStore {
         let text = name.to_string();
         let failed = |source| ImageError::Manifest { name: text.clone(), source };
         let (mut digest, mut bytes) = registry.manifest(None).await?;
+        let top = digest.clone();
+        let names = Names { name: &text, reference: &text, digest: &top };
         let mut indexes: Vec<Vec<u8>> = Vec::new();
         for _ in 0..=MOST_NESTED {
             match manifest::parse(&bytes).map_err(failed)? {
@@ -208,7 +257,7 @@ impl ImageStore {
                         Stored::Good(config) => config,
                         Stored::Corrupt(_) | Stored::Missing => registry.document(&config_digest, config_size).await?,
                     };
-                    return candidate(&text, digest, bytes, &manifest, config, wanted);
+                    return candidate(names, digest, bytes, &manifest, config, wanted);
                 }
                 Document::Index(index) => {
                     let chosen = platform::choose(index.manifests(), wanted.platform).map_err(|offered| {
@@ -227,8 +276,8 @@ impl ImageStore {
     }
 
     /// What the store holds under `digest`, a manifest's or an index's.
-    fn find(&self, name: &str, digest: &Digest, wanted: Wanted<'_>) -> Result<Found, ImageError> {
-        let failed = |source| ImageError::Manifest { name: name.to_owned(), source };
+    pub(super) fn find(&self, name: &str, digest: &Digest, wanted: Wanted<'_>) -> Result<Found, ImageError> {
+        let names = Names { name, reference: name, digest };
         let mut digest = digest.clone();
         for _ in 0..=MOST_NESTED {
             let bytes = match self.blobs.read(&digest)? {
@@ -236,44 +285,96 @@ impl ImageStore {
                 Stored::Corrupt(path) => return Ok(Found::Damaged(path)),
                 Stored::Missing => return Ok(Found::Nothing),
             };
-            match manifest::parse(&bytes).map_err(failed)? {
+            // What was stored was understood then: what is not understood now is no better than damaged.
+            let damaged = || Ok(Found::Damaged(self.blobs.path(&digest)));
+            let Ok(document) = manifest::parse(&bytes) else { return damaged() };
+            match document {
                 Document::Manifest(manifest) => {
-                    let (config_digest, _) = manifest::config_of(&manifest).map_err(failed)?;
+                    let Ok((config_digest, _)) = manifest::config_of(&manifest) else { return damaged() };
                     let config = match self.blobs.read(&config_digest)? {
                         Stored::Good(config) => config,
                         Stored::Corrupt(path) => return Ok(Found::Damaged(path)),
                         Stored::Missing => return Ok(Found::Nothing),
                     };
-                    return match candidate(name, digest, bytes, &manifest, config, wanted) {
+                    return match candidate(names, digest, bytes, &manifest, config, wanted) {
+                        Ok(candidate) => Ok(Found::Candidate(Box::new(candidate))),
                         // It was pulled for another platform; the registry may have this one.
                         Err(ImageError::Manifest { source: ManifestError::OtherPlatform { .. }, .. }) => {
                             Ok(Found::Nothing)
                         }
-                        result => result.map(|candidate| Found::Candidate(Box::new(candidate))),
+                        Err(_) => Ok(Found::Damaged(self.blobs.path(&config_digest))),
                     };
                 }
                 Document::Index(index) => match platform::choose(index.manifests(), wanted.platform) {
-                    Ok(chosen) => digest = manifest::digest_of(chosen).map_err(failed)?,
+                    Ok(chosen) => match manifest::digest_of(chosen) {
+                        Ok(next) => digest = next,
+                        Err(_) => return damaged(),
+                    },
                     Err(_) => return Ok(Found::Nothing),
                 },
             }
         }
-        Err(failed(ManifestError::TooDeep(MOST_NESTED)))
+        Ok(Found::Damaged(self.blobs.path(&digest)))
     }
+
+    /// Keeps manifest and config, so that the image can be found again.
+    pub(super) fn keep_documents(&self, candidate: &Candidate) -> Result<(), ImageError> {
+        self.blobs.write(&candidate.config_bytes)?;
+        self.blobs.write(&candidate.manifest)?;
+        Ok(())
+    }
+}
+
+/// What an image is called while it is resolved.
+#[derive(Clone, Copy)]
+pub(super) struct Names<'a> {
+    /// As the user wrote it.
+    pub name: &'a str,
+    /// In its complete form.
+    pub reference: &'a str,
+    /// What the reference names.
+    pub digest: &'a Digest,
+}
+
+/// The full names that `name` may stand for, in the order to try.
+async fn candidates(name: &RegistryName) -> Result<Vec<RegistryName>, ImageError> {
+    if !name.is_short() {
+        // A complete name costs no look at the configuration.
+        return Ok(vec![name.clone()]);
+    }
+    let (name, text) = (name.clone(), name.to_string());
+    let found = tokio::task::spawn_blocking(move || HostConfig::load()?.candidates(&name)).await;
+    Ok(found.map_err(|_| ImageError::Worker { name: text })?.map_err(RegistryError::from)?)
+}
+
+/// The first of the names of which the digest is known.
+fn known(names: &[RegistryName], request: &ImageRequest<'_>) -> Result<Option<(usize, Digest)>, ImageError> {
+    for (index, name) in names.iter().enumerate() {
+        // A digest in the name is as good as one that was seen before.
+        let known = match name.digest() {
+            Some(digest) => Some(digest.clone()),
+            None => (request.references)(&name.to_string())
+                .map_err(|source| ImageError::References { name: name.to_string(), source })?,
+        };
+        if let Some(digest) = known {
+            return Ok(Some((index, digest)));
+        }
+    }
+    Ok(None)
 }
 
 /// How many indexes may lead to a manifest.
 const MOST_NESTED: u32 = 8;
 
-fn candidate(
-    name: &str,
+pub(super) fn candidate(
+    names: Names<'_>,
     manifest_digest: Digest,
     manifest_bytes: Vec<u8>,
     manifest: &ImageManifest,
     config_bytes: Vec<u8>,
     wanted: Wanted<'_>,
 ) -> Result<Candidate, ImageError> {
-    let failed = |source| ImageError::Manifest { name: name.to_owned(), source };
+    let failed = |source| ImageError::Manifest { name: names.name.to_owned(), source };
     let (config, layers) = manifest::parse_config(manifest, &config_bytes).map_err(failed)?;
     let found = Platform::of_config(&config);
     let mut notes = Vec::new();
@@ -288,13 +389,15 @@ fn candidate(
         // The host may emulate it.
         notes.push(ImageNote::OtherPlatform { wanted: wanted_platform, found });
     }
-    let name = name.to_owned();
-    Ok(Candidate { name, manifest_digest, manifest: manifest_bytes, config_bytes, config, layers, notes })
-}
-
-async fn open_registry(name: &RegistryName) -> Result<Registry, ImageError> {
-    let text = name.to_string();
-    let name = name.clone();
-    let opened = tokio::task::spawn_blocking(move || Registry::open(&name, &HostConfig::load()?)).await;
-    Ok(opened.map_err(|_| ImageError::Worker { name: text })??)
+    Ok(Candidate {
+        name: names.name.to_owned(),
+        reference: names.reference.to_owned(),
+        digest: names.digest.clone(),
+        manifest_digest,
+        manifest: manifest_bytes,
+        config_bytes,
+        config,
+        layers,
+        notes,
+    })
 }

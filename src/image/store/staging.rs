@@ -8,6 +8,7 @@
 //! The kernel drops a lock with its holder, however that ends, so what lies in the directory while
 //! nobody holds the lock is garbage, after a crash of a process or of the host alike.
 
+use super::layers;
 use crate::image::digest::Digest;
 use crate::plan::IdMappings;
 use crate::remove_tree::{RemoveTreeError, remove_tree};
@@ -25,7 +26,12 @@ pub struct Staging {
     /// For removing what holds subordinate ids.
     pub binary: PathBuf,
     pub mappings: Option<IdMappings>,
+    /// What shows the opener of the store that something is being made here.
+    pub work: Option<Work>,
 }
+
+/// Held by whoever works in a store; the sender's `closed` waits until all have ended.
+pub type Work = tokio::sync::watch::Receiver<()>;
 
 /// The exclusive right to make one layer. Ends when dropped.
 #[derive(Debug)]
@@ -112,6 +118,42 @@ impl Staging {
         Ok(StagedLayer { staging: self.clone(), path, published: false })
     }
 
+    /// Takes a directory that is no layer, or none any more, out of the store at once, and then removes it.
+    /// The lock's holder alone may do it.
+    ///
+    /// # Errors
+    /// See [`StagingError`]. Once it has been taken out, what cannot be removed is left to the next sweep.
+    pub fn discard(&self, diff_id: &Digest, path: &Path, _: &LayerLock) -> Result<(), StagingError> {
+        let aside = self.take_out(diff_id.hex(), path)?;
+        Ok(remove_tree(&self.binary, &aside, self.mappings.as_ref())?)
+    }
+
+    /// Moves a layer's directory here, where it is garbage. Returns its new place.
+    ///
+    /// # Errors
+    /// [`StagingError::Io`].
+    pub fn take_out(&self, hex: &str, path: &Path) -> Result<PathBuf, StagingError> {
+        let aside = self.directory.join(format!("{hex}.{}", uuid::Uuid::now_v7().simple()));
+        std::fs::rename(path, &aside).map_err(failed("move aside", path))?;
+        Ok(aside)
+    }
+
+    /// Names and bytes of what lies here; garbage as far as nobody works on it.
+    ///
+    /// # Errors
+    /// [`StagingError::Io`].
+    pub fn leftovers(&self) -> Result<Vec<(String, u64)>, StagingError> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&self.directory).map_err(failed("list", &self.directory))? {
+            let entry = entry.map_err(failed("list", &self.directory))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if layer_entry(&name).is_some_and(|(_, rest)| rest != "lock") {
+                found.push((name, layers::unpacked_bytes(&entry.path())));
+            }
+        }
+        Ok(found)
+    }
+
     /// Removes what processes that are gone have left. Goes on after a failure and returns the first.
     /// Blocks.
     ///
@@ -122,15 +164,16 @@ impl Staging {
         for entry in std::fs::read_dir(&self.directory).map_err(failed("list", &self.directory))? {
             let entry = entry.map_err(failed("list", &self.directory))?;
             let name = entry.file_name();
-            let Some((hex, rest)) = name.to_str().and_then(|name| name.split_once('.')) else { continue };
-            if format!("sha256:{hex}").parse::<Digest>().is_err() {
-                // Not made by this module.
-                continue;
-            }
+            let Some((hex, rest)) = name.to_str().and_then(layer_entry) else { continue };
             let swept = self.lock_with(hex, FlockArg::LockExclusiveNonblock).and_then(|lock| match lock {
                 // A lock file alone goes when the lock is dropped.
                 Some(_) if rest == "lock" => Ok(()),
-                Some(_lock) => Ok(remove_tree(&self.binary, &entry.path(), self.mappings.as_ref())?),
+                Some(_lock) => {
+                    // A whole layer may have been made under the ids that this user had then.
+                    let record = layers::read_record(&entry.path()).ok().flatten();
+                    let mappings = record.map_or(self.mappings.clone(), |record| record.mappings);
+                    Ok(remove_tree(&self.binary, &entry.path(), mappings.as_ref())?)
+                }
                 // Being worked on.
                 None => Ok(()),
             });
@@ -138,6 +181,11 @@ impl Staging {
         }
         result
     }
+}
+
+/// The parts of a name in the staging area; `None` for what this module has not made.
+fn layer_entry(name: &str) -> Option<(&str, &str)> {
+    name.split_once('.').filter(|(hex, _)| format!("sha256:{hex}").parse::<Digest>().is_ok())
 }
 
 impl Drop for LayerLock {

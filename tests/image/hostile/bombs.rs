@@ -3,7 +3,7 @@
 use super::corpus::Outcome;
 use super::in_a_process_of_its_own;
 use crate::layout::{Compression, Layer, LayoutBuilder, digest, gzip};
-use crate::store::{Home, block_on, chain, home, homes};
+use crate::store::{Home, chain, home, homes, resolve_in};
 use crate::tarball::Tar;
 use coracle::image::{ImageName, Limits, PullPolicy};
 use sha2::{Digest, Sha256};
@@ -103,7 +103,7 @@ fn resolve(home: &Home, layer: Layer, limits: Limits) -> Result<coracle::image::
     let mut layout = LayoutBuilder::new(&home.path("layout"));
     layout.image(&[layer]);
     let name = ImageName::parse(&format!("oci:{}", layout.path().display())).unwrap();
-    let resolved = block_on(home.store().with_limits(limits).resolve(&name, PullPolicy::IfNotPresent, None, None));
+    let resolved = resolve_in(&home.store().with_limits(limits), &name, PullPolicy::IfNotPresent, None, None);
     std::fs::remove_dir_all(layout.path()).unwrap();
     resolved.map_err(|error| chain(&error))
 }

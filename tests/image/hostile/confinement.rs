@@ -2,7 +2,7 @@
 
 use crate::common::host::Process;
 use crate::layout::{Compression, Layer, LayoutBuilder};
-use crate::store::{block_on, chain, homes};
+use crate::store::{chain, homes, resolve_in};
 use crate::tarball::Tar;
 use coracle::image::unpack;
 use coracle::image::{ImageName, PullPolicy};
@@ -90,7 +90,7 @@ fn an_unpacker_that_is_killed_is_said_to_be() {
             let script = format!("printf '#!/bin/sh\\nkill -{signal} $$\\n' >\"$0\" && chmod 755 \"$0\"");
             assert!(Command::new("/bin/sh").args(["-c", &script]).arg(&binary).status().unwrap().success());
             let store = home.store_with(&binary);
-            let error = chain(&block_on(store.resolve(&name, PullPolicy::IfNotPresent, None, None)).unwrap_err());
+            let error = chain(&resolve_in(&store, &name, PullPolicy::IfNotPresent, None, None).unwrap_err());
             assert!(error.contains(expected), "{error}");
             home.assert_empty();
         }

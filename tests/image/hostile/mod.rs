@@ -95,7 +95,8 @@ fn check(home: &Home, name: &str, layer: Layer, outcome: &Outcome) -> Option<Str
 
 /// Everything of this home but what images legitimately become: metadata of all files and directories.
 fn outside(home: &Home) -> Vec<String> {
-    let skipped: Vec<PathBuf> = vec![home.state.layers(), home.state.blobs(), home.path("layout")];
+    let kept = [home.state.layers(), home.state.blobs(), home.state.images_lock()];
+    let skipped: Vec<PathBuf> = kept.into_iter().chain([home.path("layout")]).collect();
     tree::metadata(&home.path("."), &skipped)
 }
 

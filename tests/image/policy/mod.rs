@@ -7,7 +7,7 @@ mod signer;
 use crate::common::registry::Registry;
 use crate::layout::{Compression, Layer, LayoutBuilder, Tar};
 use crate::server::digest_of;
-use crate::store::{Home, block_on, chain};
+use crate::store::{Home, chain, resolve_in};
 use coracle::image::{Image, ImageError, ImageName, PullPolicy};
 use serde_json::{Value, json};
 use signer::{Signature, Signer};
@@ -83,7 +83,7 @@ fn resolve_known(
 ) -> Result<Image, ImageError> {
     let store = home.store().with_signature_policy(write(&home.path("policy.json"), &policy.to_string()));
     let name = ImageName::parse(reference).unwrap();
-    block_on(store.resolve(&name, pull, None, known.map(|image| &image.manifest_digest)))
+    resolve_in(&store, &name, pull, None, known.map(|image| &image.manifest_digest))
 }
 
 fn refused(home: &Home, policy: &Value, reference: &str) -> String {

@@ -1,0 +1,125 @@
+//! What a job is run with.
+
+use super::FetchArgs;
+use crate::spec::{
+    NetworkMode, PullPolicy, Storage, ValueError, parse_bytes, parse_cpu_millis, parse_duration, parse_env,
+    parse_mount, parse_network, parse_signal,
+};
+use clap::{ArgAction, Args};
+use std::time::Duration;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RunArgs {
+    /// Deployment file; `-` reads it from stdin
+    #[arg(value_hint = clap::ValueHint::FilePath)]
+    pub spec: Option<String>,
+    /// Which of the spec's jobs to run, in this order
+    #[arg(value_name = "SERVICE")]
+    pub services: Vec<String>,
+    /// The command's arguments, in place of those of the spec or the image
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<String>,
+    /// Start the jobs, print their execution ids, and return
+    #[arg(short, long)]
+    pub detach: bool,
+    /// Pass this command's stdin on to the job (otherwise /dev/null)
+    #[arg(short, long, conflicts_with = "detach")]
+    pub interactive: bool,
+    #[command(flatten)]
+    pub job: JobArgs,
+    #[command(flatten)]
+    pub fetch: FetchArgs,
+}
+
+/// What describes the job.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Job options")]
+pub(in crate::cli) struct JobArgs {
+    /// Image: a registry reference, `oci:PATH[:TAG]`, `oci-archive:FILE` or `docker-archive:FILE`
+    #[arg(long)]
+    pub image: Option<String>,
+    /// When to pull the image: always, newer, if_not_present or never
+    #[arg(long, value_name = "POLICY", value_parser = pull_policy)]
+    pub pull: Option<PullPolicy>,
+    /// Name of the job (only with --image and no SPEC)
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Program to run in place of the image's entrypoint; "" for none
+    #[arg(long, value_name = "CMD")]
+    pub entrypoint: Option<String>,
+    /// Environment variable; `K` alone takes the value from this environment
+    #[arg(short, long, value_name = "K=V", value_parser = env)]
+    pub env: Vec<(String, String)>,
+    /// User, as `name`, `uid`, `name:group` or `uid:gid`
+    #[arg(short, long)]
+    pub user: Option<String>,
+    /// Working directory in the container; created if absent
+    #[arg(short, long, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// Memory limit, as 512Mi
+    #[arg(short, long, value_name = "SIZE", value_parser = parse_bytes)]
+    pub memory: Option<u64>,
+    /// CPU limit in CPUs, as 0.5
+    #[arg(long, value_name = "CPUS", value_parser = parse_cpu_millis)]
+    pub cpu: Option<u64>,
+    /// Limit on processes and threads; -1 for none
+    #[arg(long, value_name = "N", value_parser = pids_limit, allow_negative_numbers = true)]
+    pub pids_limit: Option<u64>,
+    /// Mount: type=bind|volume|tmpfs,src=..,dst=..[,ro][,tmpfs-size=..][,tmpfs-mode=..]
+    #[arg(long, value_name = "MOUNT", value_parser = parse_mount)]
+    pub mount: Vec<Storage>,
+    /// Network: host or none
+    #[arg(long, value_name = "MODE", value_parser = parse_network)]
+    pub network: Option<NetworkMode>,
+    /// Host name in the container
+    #[arg(long, value_name = "NAME")]
+    pub hostname: Option<String>,
+    /// Stop the job when it runs longer, as 30s or 1h30m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub deadline: Option<Duration>,
+    /// Signal that asks the job to stop
+    #[arg(long, value_name = "SIGNAL", value_parser = parse_signal)]
+    pub stop_signal: Option<i32>,
+    /// Time between the stop signal and SIGKILL
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub grace: Option<Duration>,
+    /// Run coracle's small init as pid 1 in front of the job; `--init=false`: the job is pid 1
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true,
+          action = ArgAction::Set)]
+    pub init: Option<bool>,
+    /// Mount the root file system read-only
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true,
+          action = ArgAction::Set)]
+    pub read_only: Option<bool>,
+    /// Label of the execution
+    #[arg(short, long, value_name = "K=V", value_parser = label)]
+    pub label: Vec<(String, String)>,
+}
+
+fn env(text: &str) -> Result<(String, String), ValueError> {
+    parse_env(text, &crate::cli::environment)
+}
+
+fn label(text: &str) -> Result<(String, String), std::convert::Infallible> {
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+fn pull_policy(text: &str) -> Result<PullPolicy, &'static str> {
+    match text {
+        "always" => Ok(PullPolicy::Always),
+        "newer" => Ok(PullPolicy::Newer),
+        // `missing` is what docker and podman call it.
+        "if_not_present" | "missing" => Ok(PullPolicy::IfNotPresent),
+        "never" => Ok(PullPolicy::Never),
+        _ => Err("write always, newer, if_not_present or never"),
+    }
+}
+
+/// 0 stands for no limit.
+fn pids_limit(text: &str) -> Result<u64, &'static str> {
+    match text {
+        "-1" => Ok(0),
+        _ => text.parse().map_err(|_| "write a number, or -1 for no limit"),
+    }
+}
