@@ -51,6 +51,11 @@ fn large_layers() {
         for (name, layer) in bombs::large() {
             assert_eq!(check(&home, name, layer, &Outcome::Applied), None);
         }
+        let mut layout = LayoutBuilder::new(&home.path("windows"));
+        let layers = bombs::large_windows();
+        layout.image(&layers);
+        let image = home.resolve(&format!("oci:{}", layout.path().display())).unwrap();
+        assert_eq!(image.layers.len(), layers.len());
     }
     assert_memory();
 }
