@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 
 /// How old the recorded time of a use may become before a further use is recorded: a run is not to wait for
 /// the disk because of it.
-const USE_PRECISION: SignedDuration = SignedDuration::from_hours(1);
+const USE_PRECISION: SignedDuration = SignedDuration::from_mins(1);
 
 /// A row of the record, understood.
 #[derive(Debug, Clone)]

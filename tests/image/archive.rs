@@ -243,6 +243,8 @@ fn what_is_no_archive_is_named() {
     refused(&home, &[0; 1024], "it is empty");
     refused(&home, b"hello", "it is no tar archive");
     refused(&home, &gzip(&b"hello".repeat(1000)), "it is no tar archive");
+    refused(&home, &b"\xfd7zXZ\0\0\x04".repeat(100), "`xz -d`");
+    refused(&home, &b"BZh91AY&SY".repeat(100), "`bzip2 -d`");
     refused(&home, &b"PK\x03\x04".repeat(1000), "it is no tar archive");
     let whole = gzip(&Tar::new().file("x", b"x").bytes());
     refused(&home, &whole[..whole.len() - 4], "failed to decompress");

@@ -80,6 +80,8 @@ pub enum ArchiveProblem {
     Empty,
     #[error("it is no tar archive")]
     NotATar,
+    #[error("it is compressed with {program}, and only gzip and zstd are read; decompress it with `{program} -d`")]
+    Compression { program: &'static str },
     #[error("it ends in the middle of a member; it is cut off")]
     Truncated,
     #[error("what is at byte {offset} is no header of a tar archive; the file is damaged")]

@@ -218,7 +218,7 @@ impl Walk<'_> {
         if expected.is_ok_and(|expected| expected == sum) {
             return Ok(Some(block));
         }
-        Err(self.problem(if at == 0 { ArchiveProblem::NotATar } else { ArchiveProblem::Header { offset: at } }))
+        Err(self.problem(if at == 0 { no_tar(&block) } else { ArchiveProblem::Header { offset: at } }))
     }
 
     /// Reads an extended header; false when it makes no sense.
@@ -258,6 +258,15 @@ impl Walk<'_> {
 
     fn problem(&self, problem: ArchiveProblem) -> SourceError {
         SourceError::Archive { path: self.path.to_owned(), problem }
+    }
+}
+
+/// What a file is that begins like this and not with the header of a tar. podman reads these compressions.
+fn no_tar(start: &[u8]) -> ArchiveProblem {
+    match start {
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => ArchiveProblem::Compression { program: "xz" },
+        [b'B', b'Z', b'h', b'1'..=b'9', ..] => ArchiveProblem::Compression { program: "bzip2" },
+        _ => ArchiveProblem::NotATar,
     }
 }
 
