@@ -201,6 +201,25 @@ pub fn large() -> Vec<(&'static str, Layer)> {
     .into()
 }
 
+/// Layers that all ask for the largest zstd window and fill it.
+pub fn large_windows() -> Vec<Layer> {
+    const BLOCK: usize = 128 << 10;
+    const BLOCKS: usize = 40 << 3;
+    let block = |kind: u32, size: usize| (kind << 1 | u32::try_from(size).unwrap() << 3).to_le_bytes()[..3].to_vec();
+    let repeated = [block(1, BLOCK), vec![0]].concat();
+    let names = ["first", "second", "third", "fourth"];
+    let layers = names.map(|name| {
+        let size = (BLOCK * BLOCKS) as u64;
+        let file = Tar::new().entry(EntryType::Regular, name, None, b"", |header| header.set_size(size)).unfinished();
+        let header = file.bytes();
+        let blocks = [block(0, header.len()), header.clone(), repeated.repeat(BLOCKS), vec![1, 0, 0]].concat();
+        let mut hash = Sha256::new().chain_update(&header);
+        (0..BLOCKS).for_each(|_| hash.update([0; BLOCK]));
+        Layer { diff_id: hex(hash), ..layer(zstd_frame(0x00, &[15 << 3], &blocks), b"") }
+    });
+    layers.into()
+}
+
 /// Of what is in it, which need not fit in memory.
 fn digest_of_gzip(blob: &[u8]) -> String {
     let mut hash = Sha256::new();
@@ -208,15 +227,14 @@ fn digest_of_gzip(blob: &[u8]) -> String {
     let mut buffer = [0; 8192];
     loop {
         match decoder.read(&mut buffer).unwrap() {
-            0 => {
-                return format!(
-                    "sha256:{}",
-                    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-                );
-            }
+            0 => return hex(hash),
             length => hash.update(&buffer[..length]),
         }
     }
+}
+
+fn hex(hash: Sha256) -> String {
+    format!("sha256:{}", hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
 #[test]
