@@ -117,7 +117,7 @@ fn sizes_that_cannot_be_are_refused() {
     let huge = json!({"mediaType": CONFIG, "digest": digest(b"{}"), "size": 1_u64 << 40});
     refused(resolve(&home, |documents| documents.manifest["config"] = huge), "is more than 4194304");
     let padding = " ".repeat(17 << 20);
-    refused(with_document(&home, &padding), "16777216");
+    refused(with_document(&home, &padding), "4194304");
 }
 
 #[test]
