@@ -3,6 +3,7 @@
 //! <https://distribution.github.io/distribution/spec/manifest-v2-2/>
 
 use super::digest::{Digest, DigestError};
+use super::foreign::shown;
 use super::platform::Platform;
 use oci_spec::image::{Descriptor, ImageConfiguration, ImageIndex, ImageManifest};
 use serde::Deserialize;
@@ -29,8 +30,11 @@ const LAYERS: [&str; 9] = [
     "application/vnd.docker.image.rootfs.diff.tar.zstd",
 ];
 
-/// More than any image's; a bound on memory for what is read whole.
-pub const LARGEST_DOCUMENT: u64 = 16 << 20;
+/// A bound on memory for what is read whole; parsed it takes up to twelve times as much. containers/image
+/// has the same for manifests and configs, and registries need take no more.
+/// <https://github.com/containers/image/blob/main/internal/iolimits/iolimits.go>,
+/// <https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pushing-manifests>
+pub const LARGEST_DOCUMENT: u64 = 4 << 20;
 
 /// A manifest, index or config that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -42,11 +46,11 @@ pub enum ManifestError {
          convert the image, for example with skopeo copy --format v2s2"
     )]
     Schema(u32),
-    #[error("failed to use the manifest: it is of type {0}, which is no image")]
+    #[error("failed to use the manifest: it is of type {}, which is no image", shown(.0))]
     MediaType(String),
-    #[error("failed to use the manifest: its config is of type {0}, so this is an artifact and no image")]
+    #[error("failed to use the manifest: its config is of type {}, so this is an artifact and no image", shown(.0))]
     NotAnImage(String),
-    #[error("failed to use the layer {digest}: its type {media_type} is not supported")]
+    #[error("failed to use the layer {}: its type {} is not supported", shown(digest), shown(media_type))]
     LayerType { digest: String, media_type: String },
     #[error("failed to match layers: the manifest has {layers}, the config has {diff_ids} diff ids")]
     LayerCount { layers: usize, diff_ids: usize },
@@ -106,7 +110,7 @@ pub fn parse(bytes: &[u8]) -> Result<Document, ManifestError> {
         layers: Option<serde::de::IgnoredAny>,
         config: Option<serde::de::IgnoredAny>,
     }
-    let failed = |document| move |source| ManifestError::Parse { document, source };
+    let failed = |document| move |error| unparsed(document, &error);
     let versioned: Versioned = serde_json::from_slice(bytes).map_err(failed("manifest"))?;
     if versioned.schema_version != 2 {
         return Err(ManifestError::Schema(versioned.schema_version));
@@ -133,6 +137,11 @@ pub fn parse(bytes: &[u8]) -> Result<Document, ManifestError> {
     }
 }
 
+/// The parser may quote what it did not understand.
+fn unparsed(document: &'static str, error: &serde_json::Error) -> ManifestError {
+    ManifestError::Parse { document, source: serde::de::Error::custom(shown(&error.to_string())) }
+}
+
 /// Parses the config of `manifest` and joins the layers of both, base first.
 ///
 /// # Errors
@@ -142,7 +151,7 @@ pub fn parse_config(
     config: &[u8],
 ) -> Result<(ImageConfiguration, Vec<LayerRef>), ManifestError> {
     let config: ImageConfiguration =
-        serde_json::from_slice(config).map_err(|source| ManifestError::Parse { document: "image config", source })?;
+        serde_json::from_slice(config).map_err(|error| unparsed("image config", &error))?;
     let (layers, diff_ids) = (manifest.layers(), config.rootfs().diff_ids());
     if layers.len() != diff_ids.len() {
         return Err(ManifestError::LayerCount { layers: layers.len(), diff_ids: diff_ids.len() });
@@ -223,6 +232,37 @@ mod tests {
         assert_eq!(layers, [expected]);
         let error = parse_config(&manifest, config(&[]).as_bytes()).unwrap_err();
         assert!(matches!(error, ManifestError::LayerCount { layers: 1, diff_ids: 0 }));
+    }
+
+    #[test]
+    fn what_is_not_understood_cannot_steer_the_terminal() {
+        let evil = "\x1b[2J\nerror \u{202e}";
+        let artifact = manifest(LAYERS[7]).replace(CONFIGS[1], "EVIL");
+        let bad_digest = manifest(LAYERS[7]).replace("sha256:", "EVIL:");
+        let index = format!(
+            r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"{OCI_MANIFEST}","digest":"{}","size":1,
+            "platform":{{"os":"EVIL","architecture":"a"}}}}]}}"#,
+            digest("01")
+        );
+        let documents =
+            [manifest("EVIL"), artifact, bad_digest, index, r#"{"schemaVersion":2,"mediaType":"EVIL"}"#.into()];
+        for document in documents {
+            let document = document.replace("EVIL", serde_json::to_string(evil).unwrap().trim_matches('"'));
+            let error = match parse(document.as_bytes()) {
+                Err(ManifestError::Parse { source, .. }) => source.to_string(),
+                Err(error) => error.to_string(),
+                Ok(Document::Index(index)) => {
+                    let offered = super::super::platform::choose(index.manifests(), &Platform::host()).unwrap_err();
+                    ManifestError::NoPlatform { wanted: Box::new(Platform::host()), offered }.to_string()
+                }
+                Ok(Document::Manifest(manifest)) => {
+                    let text = config(&[digest("03")]);
+                    let parsed = config_of(&manifest).and_then(|_| parse_config(&manifest, text.as_bytes()));
+                    parsed.unwrap_err().to_string()
+                }
+            };
+            assert!(error.contains("\\u{1b}[2J\\nerror \\u{202e}") && !error.contains(['\x1b', '\n']), "{error}");
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@
 mod config;
 mod decompress;
 mod digest;
+mod foreign;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -8,6 +8,7 @@
 //! host's own variant counts from the start, so that what is made for amd64/v3 is chosen on a host that has
 //! it and never on one that has not.
 
+use super::foreign::shown;
 use super::host_cpu;
 use oci_spec::image::{Arch, Descriptor, ImageConfiguration, MediaType, Os};
 use std::fmt;
@@ -126,10 +127,13 @@ fn small(number: &str) -> Option<u32> {
     number.parse().ok().filter(|_| is_small)
 }
 
+/// Platforms of an index that are listed when none fits. Those of real images have up to twenty.
+const MOST_OFFERED: usize = 64;
+
 /// The manifest of an index that serves `wanted` best.
 ///
 /// # Errors
-/// The platforms that there are, when none does.
+/// The platforms that there are, when none does, up to a bound.
 pub fn choose<'a>(manifests: &'a [Descriptor], wanted: &Platform) -> Result<&'a Descriptor, Vec<String>> {
     let best = manifests
         .iter()
@@ -150,7 +154,7 @@ pub fn choose<'a>(manifests: &'a [Descriptor], wanted: &Platform) -> Result<&'a 
     // Attestations of BuildKit are listed as unknown/unknown.
     for platform in manifests.iter().filter_map(Platform::of_descriptor).filter(|platform| platform.os != "unknown") {
         let platform = platform.to_string();
-        if !offered.contains(&platform) {
+        if offered.len() < MOST_OFFERED && !offered.contains(&platform) {
             offered.push(platform);
         }
     }
@@ -163,8 +167,8 @@ fn is_manifest_or_index(media_type: &MediaType) -> bool {
 
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
-        self.variant.as_ref().map_or(Ok(()), |variant| write!(f, "/{variant}"))
+        write!(f, "{}/{}", shown(&self.os), shown(&self.architecture))?;
+        self.variant.as_ref().map_or(Ok(()), |variant| write!(f, "/{}", shown(variant)))
     }
 }
 

@@ -222,6 +222,21 @@ fn short_names_lead_to_the_registries_that_are_set() {
     }
 }
 
+/// Also by digest, which is known before any registry has been asked.
+#[test]
+fn a_short_name_by_digest_is_looked_for_at_every_registry() {
+    if !needs(Feature::Registry) {
+        return;
+    }
+    let empty = Registry::start();
+    let mut user = User::of(Registry::start(), "team/tool:v1", &[]);
+    let first = empty.reference("");
+    let first = first.trim_end_matches('/');
+    user.registries_conf(&format!("unqualified-search-registries = [\"{first}\", \"HOST\"]\n"));
+    let digest = home().resolve(&user.registry.reference("team/tool:v1")).unwrap().manifest_digest;
+    user.pulls(&format!("team/tool@{digest}"), PULLED, &[]);
+}
+
 /// Not a test by itself: the environment of a process of its own says where the files are.
 #[test]
 #[ignore = "run by short_names_lead_to_the_registries_that_are_set"]

@@ -115,9 +115,9 @@ fn sizes_that_cannot_be_are_refused() {
     refused(of_layer(u64::MAX), "bytes came instead of 18446744073709551615");
     refused(of_layer(1), "more than the 1 bytes");
     let huge = json!({"mediaType": CONFIG, "digest": digest(b"{}"), "size": 1_u64 << 40});
-    refused(resolve(&home, |documents| documents.manifest["config"] = huge), "is more than 16777216");
+    refused(resolve(&home, |documents| documents.manifest["config"] = huge), "is more than 4194304");
     let padding = " ".repeat(17 << 20);
-    refused(with_document(&home, &padding), "16777216");
+    refused(with_document(&home, &padding), "4194304");
 }
 
 #[test]

@@ -106,6 +106,26 @@ fn an_image_that_is_here_runs_while_the_registry_is_down() {
 }
 
 #[test]
+fn an_image_that_is_here_runs_while_no_layer_of_a_newer_one_comes() {
+    if !needs(Feature::Registry) {
+        return;
+    }
+    let home = home();
+    let registry = filled(&home);
+    let mut before_that = LayoutBuilder::new(&home.path("old"));
+    before_that.tagged_image("v1", &[Layer::new(Tar::new().file("old", b"x"), Compression::Gzip)]);
+    registry.push(&format!("oci:{}:v1", home.path("old").display()), "team/large:v1");
+    let known = home.resolve(&registry.reference("team/large:v1")).unwrap().manifest_digest;
+    registry.push(&format!("oci:{}:v1", home.path("layout").display()), "team/large:v1");
+    let (_proxy, name) = before(&registry, |_| Fault::Cut(100_000));
+    let image = resolve_in(&store(&home), &name, PullPolicy::Newer, None, Some(&known)).unwrap();
+    assert!(!image.pulled && image.notes[0].to_string().contains("that is here"), "{:?}", image.notes);
+    assert_eq!(image.manifest_digest, known);
+    let error = resolve_in(&store(&home), &name, PullPolicy::Always, None, Some(&known)).unwrap_err();
+    assert!(chain(&error).contains("broke"), "{}", chain(&error));
+}
+
+#[test]
 fn an_image_of_schema_1_is_refused_with_a_way_out() {
     if !needs(Feature::Registry) {
         return;

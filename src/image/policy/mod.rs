@@ -9,7 +9,8 @@
 //! # What is checked, and when
 //! The policy is read and asked whenever content is taken from a source under a name: at a pull, after
 //! the manifest's digest is known and before its config or any layer is read; for an image in a local
-//! file at every use of it. Only what needs a signature waits for the manifest: an image that is
+//! file at every use of it; and before an image that is in the store is first used under a name with its
+//! digest that it was not pulled under. Only what needs a signature waits for the manifest: an image that is
 //! rejected by its name is not asked for at all.
 //!
 //! What is in the store has passed the policy of its time for the name it was pulled under, and is not

@@ -43,6 +43,11 @@ pub struct Demand {
 }
 
 impl Demands {
+    /// True when nothing need be seen.
+    pub fn is_empty(&self) -> bool {
+        self.demands.is_empty()
+    }
+
     /// Verifies that the image with the manifest `digest` meets every demand. One good signature each
     /// is enough. `is_of_index` tells that an index led to the image. Asks the registry only when there
     /// is a demand.

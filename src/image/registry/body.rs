@@ -1,6 +1,7 @@
 //! What comes after the head of an answer: bounded in size, in silence and in slowness.
 
 use super::error::{Answer, RegistryError};
+use crate::image::foreign::shown;
 use bytes::Bytes;
 use oci_distribution::errors::{OciEnvelope, OciErrorCode};
 use reqwest::Response;
@@ -12,9 +13,6 @@ pub const SLOWEST: u64 = 16 << 10;
 
 /// More of a refusal is not read.
 const LONGEST_ANSWER: u64 = 16 << 10;
-
-/// More of a message is not shown, in characters.
-const LONGEST_MESSAGE: usize = 400;
 
 /// A body under way.
 pub struct Body {
@@ -144,24 +142,6 @@ fn message(bytes: &[u8]) -> String {
     shown(&text)
 }
 
-/// `text` without what would steer a terminal, and not too long.
-fn shown(text: &str) -> String {
-    let mut shown = String::new();
-    for character in text.chars().take(LONGEST_MESSAGE) {
-        let steers = character.is_control()
-            || matches!(character, '\u{200e}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if steers {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
-        }
-    }
-    if text.chars().nth(LONGEST_MESSAGE).is_some() {
-        shown.push('…');
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,13 +174,5 @@ mod tests {
         assert_eq!(message(b" slow down\n"), "slow down");
         assert_eq!(message(b"<html>long</html>"), "");
         assert_eq!(message(b""), "");
-    }
-
-    #[test]
-    fn a_message_cannot_steer_the_terminal() {
-        assert_eq!(shown("a\x1b[2J\r\u{202e}b"), "a\\u{1b}[2J\\r\\u{202e}b");
-        assert_eq!(shown("grün"), "grün");
-        let long = shown(&"x".repeat(5000));
-        assert!(long.chars().count() == LONGEST_MESSAGE + 1 && long.ends_with('…'));
     }
 }

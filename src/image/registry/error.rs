@@ -146,9 +146,10 @@ impl RegistryError {
 
     pub(super) fn retry(&self) -> Retry {
         match self {
-            RegistryError::Unreachable { source, .. } if is_nobody_there(source) => Retry::Once,
+            // Silence has been waited for long already, and a mirror or an image that is here may serve.
+            RegistryError::Unreachable { source, .. } if source.is_timeout() || is_nobody_there(source) => Retry::Once,
+            RegistryError::NoAnswer { .. } => Retry::Once,
             RegistryError::Unreachable { .. }
-            | RegistryError::NoAnswer { .. }
             | RegistryError::TooShort { .. }
             | RegistryError::Range { .. }
             | RegistryError::Broken { .. }

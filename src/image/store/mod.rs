@@ -118,10 +118,14 @@ impl From<SourceError> for ImageError {
 }
 
 impl ImageError {
-    /// True when the registry could not be asked for the image or for its signatures.
+    /// True when the registry could not be asked for the image, a part of it or its signatures.
     fn is_unreachable(&self) -> bool {
         match self {
             ImageError::Registry(error) => error.is_unreachable(),
+            ImageError::Layer { source, .. } => match &**source {
+                LayerError::Registry(error) => error.is_unreachable(),
+                _ => false,
+            },
             ImageError::Policy(PolicyError::Signatures { source, .. }) => source.is_unreachable(),
             _ => false,
         }

@@ -64,11 +64,23 @@ impl ImageStore {
         let mut names = candidates(name).await?;
         let mut notes = Vec::new();
         let mut here = None;
-        if let Some((index, digest)) = known(&names, request)? {
+        let recorded = recorded(&names, request)?;
+        if let Some((index, _)) = recorded {
             // What the name stood for it goes on standing for.
             names = vec![names.swap_remove(index)];
-            match self.here(&names[0], &digest, wanted, lease)? {
-                Here::Image(image) => here = Some(*image),
+        }
+        // What a digest names may be here as another image's, or without a name.
+        let foreign = name.digest().filter(|_| recorded.is_none());
+        if let Some(digest) = recorded.as_ref().map(|(_, digest)| digest).or(foreign) {
+            match self.here(&names[0], digest, wanted, lease)? {
+                // As at every pull; and a pull it becomes when signatures are to be seen.
+                Here::Image(_) if foreign.is_some() && !self.admits_unseen(&names[0])? => {}
+                // Which of several names is meant only their registries can tell.
+                Here::Image(_) if foreign.is_some() && policy == PullPolicy::Always => {}
+                Here::Image(image) => {
+                    names.truncate(1);
+                    here = Some(*image);
+                }
                 Here::Damaged(path) if policy == PullPolicy::Never => {
                     return Err(ImageError::Damaged { name: text, path });
                 }
@@ -225,6 +237,11 @@ impl ImageStore {
         self.demands(name, &origin).map(drop)
     }
 
+    /// True when the signature policy lets an image be called `name` without having seen a signature.
+    fn admits_unseen(&self, name: &RegistryName) -> Result<bool, PolicyError> {
+        Ok(self.demands(&name.to_string(), &Origin::Registry(name.clone()))?.is_empty())
+    }
+
     /// What the signature policy wants to see of an image before its config is read.
     fn demands(&self, name: &str, origin: &Origin) -> Result<Demands, PolicyError> {
         Policy::load(self.signature_policy.as_deref())?.demands(name, origin)
@@ -347,16 +364,13 @@ async fn candidates(name: &RegistryName) -> Result<Vec<RegistryName>, ImageError
     Ok(found.map_err(|_| ImageError::Worker { name: text })?.map_err(RegistryError::from)?)
 }
 
-/// The first of the names of which the digest is known.
-fn known(names: &[RegistryName], request: &ImageRequest<'_>) -> Result<Option<(usize, Digest)>, ImageError> {
+/// The first of the names that is on record, with what it stands for.
+fn recorded(names: &[RegistryName], request: &ImageRequest<'_>) -> Result<Option<(usize, Digest)>, ImageError> {
     for (index, name) in names.iter().enumerate() {
-        // A digest in the name is as good as one that was seen before.
-        let known = match name.digest() {
-            Some(digest) => Some(digest.clone()),
-            None => (request.references)(&name.to_string())
-                .map_err(|source| ImageError::References { name: name.to_string(), source })?,
-        };
-        if let Some(digest) = known {
+        let recorded = (request.references)(&name.to_string())
+            .map_err(|source| ImageError::References { name: name.to_string(), source })?;
+        // A digest in the name stands for itself.
+        if let Some(digest) = recorded.filter(|digest| name.digest().is_none_or(|named| named == digest)) {
             return Ok(Some((index, digest)));
         }
     }

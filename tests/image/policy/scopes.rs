@@ -93,6 +93,41 @@ fn what_is_in_the_store_is_not_checked_again_until_it_is_pulled() {
     assert!(again(&accept, PullPolicy::Newer).unwrap().pulled);
 }
 
+/// The store has it under another name, which says nothing about this one.
+#[test]
+fn a_digest_does_not_carry_an_image_past_the_policy_for_another_name() {
+    if !needs(Feature::Registry) {
+        return;
+    }
+    let site = Site::new(home());
+    let accept = json!({"default": [{"type": "insecureAcceptAnything"}]});
+    let image = site.pull(&accept, &site.reference).unwrap();
+    let by_digest = |name: &str| format!("{name}@{}", image.manifest_digest);
+    let own = by_digest(site.repository());
+    let policy = scope(
+        "docker",
+        "elsewhere.example",
+        &json!([{"type": "reject"}]),
+        &json!([{"type": "insecureAcceptAnything"}]),
+    );
+    for pull in [PullPolicy::Never, PullPolicy::IfNotPresent, PullPolicy::Newer] {
+        let resolve = |reference: &str| resolve(&site.home, &policy, reference, pull);
+        for reference in ["elsewhere.example/app", "elsewhere.example/app:v1"] {
+            let error = resolve(&by_digest(reference)).unwrap_err();
+            assert!(matches!(error, ImageError::Policy(PolicyError::Refused(_))), "{pull:?}: {error:?}");
+        }
+        assert!(!resolve(&own).unwrap().pulled);
+    }
+    // Signatures are looked for where the name leads.
+    let signed = site.signed_policy();
+    let error = resolve(&site.home, &signed, &own, PullPolicy::Never).unwrap_err();
+    assert!(matches!(error, ImageError::NotPresent { .. }), "{error:?}");
+    let error = resolve(&site.home, &signed, &own, PullPolicy::IfNotPresent).unwrap_err();
+    assert!(chain(&error).contains("its repository has none"), "{}", chain(&error));
+    // Once it was pulled under the name, that is on record.
+    assert!(resolve_known(&site.home, &signed, &own, PullPolicy::Never, Some(&image)).is_ok());
+}
+
 /// Scopes and strictness as the tool has them whose users' files we read. (Signatures are left out:
 /// Debian builds skopeo without them.)
 #[test]

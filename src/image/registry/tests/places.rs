@@ -39,6 +39,26 @@ async fn a_mirror_that_does_not_serve_is_passed_over() {
 }
 
 #[tokio::test]
+async fn nobody_waits_long_for_a_mirror_that_says_nothing() {
+    let content = Content::new();
+    let last = good(&content).await;
+    // Connections are made, and nobody takes them.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let network = NetworkPolicy { connect: Duration::from_millis(100), ..impatient() };
+    let endpoints = [silent.local_addr().unwrap().to_string(), last.host()];
+    let retries = Arc::new(AtomicUsize::new(0));
+    let counted = retries.clone();
+    let observer: Observer = Arc::new(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    let name = name("registry.example/team/image:v1");
+    let endpoints = endpoints.iter().map(endpoint).collect();
+    let registry = Registry::at(&name, endpoints, Arc::<Host>::default(), &network, Some(observer)).unwrap();
+    assert_eq!(registry.manifest(None).await.unwrap().1, content.manifest);
+    assert_eq!(retries.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
 async fn a_mirror_that_serves_spares_the_registry() {
     let content = Content::new();
     let (mirror, last) = (good(&content).await, good(&content).await);
