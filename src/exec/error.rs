@@ -60,10 +60,10 @@ pub enum ExecError {
     NoLog { id: JobExecutionId },
     #[error("no image {reference} in the store")]
     ImageNotFound { reference: String },
-    #[error("{reference} names several images: {}; give more of it, or use force to mean all of them", references.join(", "))]
+    #[error("{reference} names several images: {}; give more of it, or use --force to mean all of them", references.join(", "))]
     AmbiguousImage { reference: String, references: Vec<String> },
     #[error(
-        "the image {reference} is used by {}, which has not ended; cancel it first, or use force to drop the reference alone",
+        "the image {reference} is used by {}, which has not ended; cancel it first, or use --force to drop the reference alone",
         executions.iter().map(JobExecutionId::as_str).collect::<Vec<_>>().join(", ")
     )]
     ImageInUse { reference: String, executions: Vec<JobExecutionId> },
