@@ -3,6 +3,7 @@
 use crate::common::host::{Feature, needs};
 use crate::common::registry::Registry;
 use crate::layout::{Compression, Layer, LayoutBuilder, Tar};
+use crate::server::{Answer, Server, blob_path, digest_of};
 use crate::store::{Home, home};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
 use std::fs;
@@ -65,6 +66,36 @@ fn an_image_comes_from_the_first_mirror_that_has_it() {
     for part in ["every mirror of registry.example", "127.0.0.1:2", &host(&empty), &host(&filled), "127.0.0.1:1:"] {
         assert!(said.contains(part), "no {part:?} in {said}");
     }
+}
+
+#[test]
+fn what_a_mirror_changed_comes_from_the_registry_itself() {
+    if !needs(Feature::Registry) {
+        return;
+    }
+    let home = home();
+    let registry = Registry::start();
+    let source = image(&home);
+    registry.push(&source, "team/image:v1");
+    let mut layout = LayoutBuilder::new(&home.path("mirror"));
+    let layer = Layer::new(Tar::new().file("file", b"content"), Compression::Gzip);
+    let manifest = layout.image(std::slice::from_ref(&layer));
+    let path = blob_path(&layer.blob);
+    let changed = vec![b'x'; layer.blob.len()];
+    let mirror = Server::start(&layout, &digest_of(&manifest), {
+        let path = path.clone();
+        move |asked| if asked.ends_with(&path) { Answer::Body(changed.clone()) } else { Answer::Normal }
+    });
+    let host = registry.reference("").trim_end_matches('/').to_owned();
+    let text = format!(
+        "[[registry]]\nprefix = \"registry.example\"\nlocation = \"{host}\"\ninsecure = true\n\
+         [[registry.mirror]]\nlocation = \"{}\"\ninsecure = true\n",
+        mirror.reference().split('/').next().unwrap()
+    );
+    registries_conf(&home, &text);
+    let (code, said) = pull(&home, "registry.example/team/image:v1");
+    assert_eq!((code, home.layers().len(), home.staged()), (PULLED, 1, vec![]), "{said}");
+    assert!(mirror.count(&path) > 0, "the mirror was asked first");
 }
 
 /// Writes an authority, and what it has issued to a server at 127.0.0.1 and to a client.

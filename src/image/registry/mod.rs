@@ -176,6 +176,21 @@ impl Registry {
         }
     }
 
+    /// Where blobs come from at this moment, for [`Registry::distrust`].
+    pub fn place(&self) -> usize {
+        self.inner.chosen.load(Ordering::Relaxed)
+    }
+
+    /// Takes nothing more from `place`, whose content was wrong. False when there is none to go on with.
+    pub fn distrust(&self, place: usize) -> bool {
+        if self.inner.is_last(place) {
+            return false;
+        }
+        // Whoever works on another layer may have found out before.
+        let _ = self.inner.chosen.compare_exchange(place, place + 1, Ordering::Relaxed, Ordering::Relaxed);
+        true
+    }
+
     /// A blob as it comes, resumed where a connection broke. The receiver verifies it. Ends with an
     /// error after at most `size` bytes, or after exactly `size`.
     pub fn blob(

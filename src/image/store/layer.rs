@@ -93,6 +93,13 @@ pub enum LayerError {
     Cancelled,
 }
 
+impl LayerError {
+    /// True when other bytes came than those that the manifest names.
+    pub fn is_wrong_content(&self) -> bool {
+        matches!(self, LayerError::Digest { .. } | LayerError::TooShort { .. } | LayerError::TooLong { .. })
+    }
+}
+
 /// Where a blob comes from.
 pub enum Source {
     File(FileSlice),

@@ -30,6 +30,23 @@ pub enum BlobSource {
     Registry(Registry),
 }
 
+impl BlobSource {
+    /// See [`Registry::place`]; local files have one place.
+    fn place(&self) -> usize {
+        match self {
+            BlobSource::Local(_) => 0,
+            BlobSource::Registry(registry) => registry.place(),
+        }
+    }
+
+    fn distrust(&self, place: usize) -> bool {
+        match self {
+            BlobSource::Local(_) => false,
+            BlobSource::Registry(registry) => registry.distrust(place),
+        }
+    }
+}
+
 /// Makes what is missing of `candidate` and keeps its documents.
 ///
 /// # Errors
@@ -117,7 +134,15 @@ async fn one(
     layer: LayerRef,
     mut cancelled: watch::Receiver<bool>,
 ) -> (LayerRef, Result<Option<UnpackStats>, LayerError>) {
-    let made = make(&store, &source, &layer, &mut cancelled).await;
+    let made = loop {
+        let place = source.place();
+        match make(&store, &source, &layer, &mut cancelled).await {
+            Err(error) if error.is_wrong_content() && source.distrust(place) => {
+                tracing::debug!(layer = %layer.blob, %error, "going on at the next mirror");
+            }
+            made => break made,
+        }
+    };
     if made.is_ok() {
         store.reporter.tell(|| PullEvent::Done { layer: layer.blob.clone() });
     }
