@@ -77,6 +77,10 @@ fn a_damaged_document_is_pulled_again() {
             fs::remove_file(&path).unwrap();
             fs::create_dir(&path).unwrap();
             pulled.is_repaired(&path, policy);
+            // Nobody ever writes to it.
+            fs::remove_file(&path).unwrap();
+            nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+            pulled.is_repaired(&path, policy);
         }
     }
 }
