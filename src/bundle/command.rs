@@ -2,7 +2,7 @@
 
 use super::error::BundleError;
 use crate::plan::UserRequest;
-use crate::spec::{InitAction, JobSpec};
+use crate::spec::{InitAction, ServiceSpec};
 use oci_spec::image::{Config, ImageConfiguration};
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(super) struct Command {
 
 /// Init steps in order, then the main process.
 pub(super) fn commands(
-    job: &JobSpec,
+    job: &ServiceSpec,
     image: &ImageConfiguration,
     id: &str,
     hostname: &str,
@@ -44,7 +44,7 @@ pub(super) fn commands(
     };
     let mut commands = Vec::with_capacity(job.init_steps.len() + 1);
     for step in &job.init_steps {
-        let InitAction::Run { command, env, user, workdir } = &step.action;
+        let InitAction::Run { command, env, user, workdir, .. } = &step.action else { continue };
         let mut variables = Variables(main.env.clone());
         env.iter().for_each(|(name, value)| variables.set(name, value));
         commands.push(Command {
@@ -64,7 +64,7 @@ pub(super) fn commands(
 }
 
 /// A new entrypoint also drops the image's default arguments.
-fn arguments(job: &JobSpec, config: &Config) -> Result<Vec<String>, BundleError> {
+fn arguments(job: &ServiceSpec, config: &Config) -> Result<Vec<String>, BundleError> {
     let image_entrypoint = config.entrypoint().clone().unwrap_or_default();
     let image_arguments = config.cmd().clone().unwrap_or_default();
     let (entrypoint, default_arguments) = match &job.command.entrypoint {
@@ -79,7 +79,7 @@ fn arguments(job: &JobSpec, config: &Config) -> Result<Vec<String>, BundleError>
     Ok(all)
 }
 
-fn workdir(job: &JobSpec, config: &Config) -> Result<String, BundleError> {
+fn workdir(job: &ServiceSpec, config: &Config) -> Result<String, BundleError> {
     let from_image = || config.working_dir().clone().filter(|path| !path.is_empty());
     let path = job.command.workdir.clone().or_else(from_image).unwrap_or_else(|| "/".to_owned());
     if path.starts_with('/') { Ok(path) } else { Err(BundleError::BadWorkdir { image: job.image.name.clone(), path }) }
@@ -87,7 +87,7 @@ fn workdir(job: &JobSpec, config: &Config) -> Result<String, BundleError> {
 
 /// The image's variables, then ours, then the job's: the last one wins. HOME is added at the start,
 /// when the user is known.
-fn environment(job: &JobSpec, config: &Config, id: &str, hostname: &str) -> Vec<String> {
+fn environment(job: &ServiceSpec, config: &Config, id: &str, hostname: &str) -> Vec<String> {
     let mut variables = Variables(Vec::new());
     variables.set("PATH", DEFAULT_PATH);
     for entry in config.env().iter().flatten() {

@@ -1,7 +1,7 @@
 //! Files that are made for the job and mounted into its container.
 
 use super::host::HostFacts;
-use crate::spec::{JobSpec, NetworkMode};
+use crate::spec::{NetworkMode, ServiceSpec};
 use std::path::{Path, PathBuf};
 
 /// A small file, and where the container sees it.
@@ -13,7 +13,7 @@ pub struct GeneratedFile {
 }
 
 /// hostname(5), hosts(5) and resolv.conf(5), as Docker makes them.
-pub(super) fn generate(job: &JobSpec, host: &HostFacts, hostname: &str, directory: &Path) -> Vec<GeneratedFile> {
+pub(super) fn generate(job: &ServiceSpec, host: &HostFacts, hostname: &str, directory: &Path) -> Vec<GeneratedFile> {
     let file = |name: &str, target, content| GeneratedFile { source: directory.join(name), target, content };
     vec![
         file("hostname", "/etc/hostname", format!("{hostname}\n")),
@@ -22,7 +22,7 @@ pub(super) fn generate(job: &JobSpec, host: &HostFacts, hostname: &str, director
     ]
 }
 
-fn hosts(job: &JobSpec, host: &HostFacts, hostname: &str) -> String {
+fn hosts(job: &ServiceSpec, host: &HostFacts, hostname: &str) -> String {
     let host_text = match job.network.mode {
         NetworkMode::Host => host.hosts.trim_end(),
         NetworkMode::None => "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback",
@@ -37,7 +37,7 @@ fn hosts(job: &JobSpec, host: &HostFacts, hostname: &str) -> String {
     text + &format!("127.0.0.1\t{hostname}\n")
 }
 
-fn resolv_conf(job: &JobSpec, host: &HostFacts) -> String {
+fn resolv_conf(job: &ServiceSpec, host: &HostFacts) -> String {
     if !job.network.dns.is_empty() {
         return job.network.dns.iter().map(|server| format!("nameserver {server}\n")).collect();
     }

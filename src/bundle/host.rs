@@ -2,7 +2,7 @@
 
 use super::error::BundleError;
 use crate::plan::IdMappings;
-use crate::spec::{JobSpec, Storage};
+use crate::spec::{ServiceSpec, Storage};
 use nix::sys::resource::{Resource, getrlimit};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -69,7 +69,7 @@ impl HostFacts {
     ///
     /// # Errors
     /// [`BundleError::Io`] when `/proc` or a resolver file cannot be read.
-    pub fn probe(job: &JobSpec, rootless: Option<IdMappings>) -> Result<HostFacts, BundleError> {
+    pub fn probe(job: &ServiceSpec, rootless: Option<IdMappings>) -> Result<HostFacts, BundleError> {
         let status = read("/proc/self/status")?;
         let mask = |name: &str| {
             let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));

@@ -3,18 +3,18 @@
 
 use super::error::BundleError;
 use super::host::HostFacts;
-use crate::spec::{InitAction, JobSpec};
+use crate::spec::{InitAction, ServiceSpec};
 
 /// The job's own choices against the ids that it will have.
-pub(super) fn check(job: &JobSpec, host: &HostFacts) -> Result<(), BundleError> {
+pub(super) fn check(job: &ServiceSpec, host: &HostFacts) -> Result<(), BundleError> {
     let Some(mappings) = &host.rootless else { return Ok(()) };
     if mappings.is_single() && !job.process.extra_groups.is_empty() {
         // setgroups(2) is forbidden where an unprivileged process wrote the map (user_namespaces(7)).
         return Err(BundleError::GroupsForbidden);
     }
-    let of_steps = job.init_steps.iter().map(|step| {
-        let InitAction::Run { user, .. } = &step.action;
-        user
+    let of_steps = job.init_steps.iter().filter_map(|step| match &step.action {
+        InitAction::Run { user, .. } => Some(user),
+        _ => None,
     });
     for user in of_steps.chain([&job.process.user]).flatten() {
         let name = user.split_once(':').map_or(user.as_str(), |(name, _)| name);

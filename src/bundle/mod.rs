@@ -21,7 +21,7 @@ pub use files::GeneratedFile;
 pub use host::{DeviceFacts, HostFacts};
 
 use crate::plan::{Limits, ProcessPlan, Volume};
-use crate::spec::{JobSpec, NetworkMode, Resources, Seccomp};
+use crate::spec::{NetworkMode, Resources, Seccomp, ServiceSpec};
 use oci_spec::image::ImageConfiguration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -66,7 +66,7 @@ pub struct Bundle {
 ///
 /// # Errors
 /// A capability that cannot be given.
-pub fn bounding_capabilities(job: &JobSpec, host: &HostFacts) -> Result<BTreeSet<String>, BundleError> {
+pub fn bounding_capabilities(job: &ServiceSpec, host: &HostFacts) -> Result<BTreeSet<String>, BundleError> {
     Ok(capabilities::bounding(&job.security, host)?.0)
 }
 
@@ -75,7 +75,7 @@ pub fn bounding_capabilities(job: &JobSpec, host: &HostFacts) -> Result<BTreeSet
 /// # Errors
 /// [`BundleError`] naming the field of the job, or what in the image does not fit.
 pub fn build(
-    job: &JobSpec,
+    job: &ServiceSpec,
     image: &ImageConfiguration,
     host: &HostFacts,
     place: &Place<'_>,
@@ -110,7 +110,7 @@ pub fn build(
 
 /// Those of the job's network namespace, which the launcher makes and sets, or all others, which
 /// libcontainer sets: it refuses the former when it has not made the namespace itself.
-fn sysctls(job: &JobSpec, of_network: bool) -> BTreeMap<String, String> {
+fn sysctls(job: &ServiceSpec, of_network: bool) -> BTreeMap<String, String> {
     let wanted = |(name, _): &(&String, &String)| name.starts_with("net.") == of_network;
     job.process.sysctls.iter().filter(wanted).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
@@ -134,13 +134,13 @@ pub fn limits(resources: &Resources) -> Limits {
 }
 
 /// Twelve hexadecimal digits, as Docker's; the random end of the id, for its start is the time.
-fn hostname(job: &JobSpec, id: &str) -> String {
+fn hostname(job: &ServiceSpec, id: &str) -> String {
     let derived =
         || id.chars().rev().filter(char::is_ascii_hexdigit).take(12).collect::<Vec<_>>().into_iter().rev().collect();
     job.process.hostname.clone().unwrap_or_else(derived)
 }
 
-fn stop_signal(job: &JobSpec, image: &ImageConfiguration) -> Result<i32, BundleError> {
+fn stop_signal(job: &ServiceSpec, image: &ImageConfiguration) -> Result<i32, BundleError> {
     if let Some(signal) = job.stop.signal {
         return Ok(signal);
     }

@@ -4,7 +4,7 @@ use super::error::BundleError;
 use super::files::GeneratedFile;
 use super::host::HostFacts;
 use super::{Place, Volume};
-use crate::spec::{Device, JobSpec, NetworkMode, Storage};
+use crate::spec::{Device, NetworkMode, ServiceSpec, Storage};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -17,7 +17,7 @@ const TTY_GROUP: u32 = 5;
 
 /// In the order of mounting. Volumes to be filled are added to `volumes`.
 pub(super) fn mounts(
-    job: &JobSpec,
+    job: &ServiceSpec,
     host: &HostFacts,
     place: &Place<'_>,
     files: &[GeneratedFile],
@@ -49,11 +49,11 @@ pub(super) fn is_mounted(device: &Device, host: &HostFacts) -> bool {
 }
 
 /// Whether sysfs can be mounted: by the owner of the network namespace only.
-pub(super) fn owns_network(job: &JobSpec, host: &HostFacts) -> bool {
+pub(super) fn owns_network(job: &ServiceSpec, host: &HostFacts) -> bool {
     host.rootless.is_none() || job.network.mode == NetworkMode::None
 }
 
-fn system(job: &JobSpec, host: &HostFacts) -> Vec<Value> {
+fn system(job: &ServiceSpec, host: &HostFacts) -> Vec<Value> {
     let mount = |target: &str, kind: &str, source: &str, options: &[&str]| json!({"destination": target, "type": kind, "source": source, "options": options});
     let tty_group = format!("gid={TTY_GROUP}");
     let mut pts = vec!["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"];

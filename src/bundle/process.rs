@@ -7,7 +7,7 @@ use super::host::{HostFacts, ULIMITS};
 use super::mounts::{is_mounted, owns_network};
 use super::{Place, capabilities, sysctls};
 use crate::plan::ProcessPlan;
-use crate::spec::{JobSpec, Seccomp};
+use crate::spec::{Seccomp, ServiceSpec};
 use oci_spec::runtime::{LinuxCapabilities, Spec};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -46,7 +46,7 @@ const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
 
 /// What all processes of a job have in common.
 pub(super) struct Container<'a> {
-    pub job: &'a JobSpec,
+    pub job: &'a ServiceSpec,
     pub host: &'a HostFacts,
     pub place: &'a Place<'a>,
     pub hostname: &'a str,

@@ -8,10 +8,10 @@ use super::progress::Progress;
 use super::{output, validate};
 use crate::exec::{JobExecution, JobExecutor, JobTrigger, Notice, Started, Stdio};
 use crate::outcome::{End, signal_code};
-use crate::spec::{Deployment, JobSpec, Overrides, Service};
+use crate::spec::{DeploymentSpec, Overrides, Service, ServiceSpec};
 
 /// The jobs that the arguments name, with their flags applied. Shows the warnings of the spec.
-pub(super) fn jobs(args: &RunArgs) -> Result<Vec<JobSpec>, CliError> {
+pub(super) fn jobs(args: &RunArgs) -> Result<Vec<ServiceSpec>, CliError> {
     let jobs = match (&args.spec, &args.job.image) {
         (None, None) => {
             return Err(CliError::usage(
@@ -25,7 +25,7 @@ pub(super) fn jobs(args: &RunArgs) -> Result<Vec<JobSpec>, CliError> {
                 "put the command behind two hyphens: --image IMAGE -- CMD",
             ));
         }
-        (None, Some(image)) => vec![JobSpec::from_image(image)?],
+        (None, Some(image)) => vec![ServiceSpec::from_image(image)?],
         (Some(spec), None) => {
             if args.job.name.is_some() {
                 return Err(CliError::usage("--name goes with --image", "the jobs of a SPEC have their names there"));
@@ -43,7 +43,7 @@ pub(super) fn jobs(args: &RunArgs) -> Result<Vec<JobSpec>, CliError> {
     jobs.into_iter().map(|job| Ok(job.with(changes.clone())?)).collect()
 }
 
-fn from_spec(spec: &str, names: &[String]) -> Result<Vec<JobSpec>, CliError> {
+fn from_spec(spec: &str, names: &[String]) -> Result<Vec<ServiceSpec>, CliError> {
     let mut deployment = validate::read(spec)?;
     validate::warn(&deployment);
     let known = job_names(&deployment);
@@ -59,7 +59,7 @@ fn from_spec(spec: &str, names: &[String]) -> Result<Vec<JobSpec>, CliError> {
     let mut jobs = Vec::new();
     for name in wanted {
         match deployment.services.get(&name) {
-            Some(Service::Job(job)) => jobs.push(JobSpec::clone(job)),
+            Some(Service::Job(job)) => jobs.push(ServiceSpec::clone(job)),
             Some(Service::Refused(_)) => {
                 if let Some(Service::Refused(error)) = deployment.services.remove(&name) {
                     return Err(CliError::Spec(error.into()));
@@ -74,7 +74,7 @@ fn from_spec(spec: &str, names: &[String]) -> Result<Vec<JobSpec>, CliError> {
     Ok(jobs)
 }
 
-fn job_names(deployment: &Deployment) -> Vec<String> {
+fn job_names(deployment: &DeploymentSpec) -> Vec<String> {
     let is_job = |service: &Service| matches!(service, Service::Job(_));
     deployment.services.iter().filter(|(_, service)| is_job(service)).map(|(name, _)| name.clone()).collect()
 }
@@ -114,7 +114,7 @@ fn changes(run: &RunArgs) -> Overrides {
 pub(super) async fn run(
     executor: &JobExecutor,
     args: &RunArgs,
-    jobs: &[JobSpec],
+    jobs: &[ServiceSpec],
     progress: Progress,
 ) -> Result<u8, CliError> {
     let mut interrupts = Interrupts::new()?;
@@ -128,7 +128,7 @@ pub(super) async fn run(
 async fn run_each(
     executor: &JobExecutor,
     args: &RunArgs,
-    jobs: &[JobSpec],
+    jobs: &[ServiceSpec],
     progress: &Progress,
     interrupts: &mut Interrupts,
 ) -> Result<u8, CliError> {

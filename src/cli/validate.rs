@@ -5,7 +5,7 @@ use super::error::CliError;
 use super::json::{self, ProblemDocument, ValidationDocument};
 use super::{environment, output};
 use crate::outcome::EXIT_ENGINE;
-use crate::spec::{Deployment, MAX_SPEC_SIZE, Place, Problem, Service, SpecError, SpecErrors};
+use crate::spec::{DeploymentSpec, MAX_SPEC_SIZE, Place, Problem, Service, SpecError, SpecErrors};
 use std::io::Read;
 use std::path::Path;
 
@@ -15,9 +15,9 @@ pub(super) const STDIN: &str = "-";
 const SOURCE: &str = "<stdin>";
 
 /// Reads and checks a deployment from a file or, for `-`, from standard input.
-pub(super) fn read(spec: &str) -> Result<Deployment, SpecErrors> {
+pub(super) fn read(spec: &str) -> Result<DeploymentSpec, SpecErrors> {
     if spec != STDIN {
-        return Deployment::from_path(Path::new(spec), &environment);
+        return DeploymentSpec::from_path(Path::new(spec), &environment);
     }
     let failed = |problem| {
         SpecErrors::from(SpecError {
@@ -33,7 +33,7 @@ pub(super) fn read(spec: &str) -> Result<Deployment, SpecErrors> {
         .read_to_end(&mut bytes)
         .map_err(|error| failed(Problem::Read(error)))?;
     let text = String::from_utf8(bytes).map_err(|_| failed(Problem::NotUtf8))?;
-    Deployment::parse(&text, SOURCE, &environment)
+    DeploymentSpec::parse(&text, SOURCE, &environment)
 }
 
 pub(super) fn validate(args: &ValidateArgs) -> Result<u8, CliError> {
@@ -60,7 +60,7 @@ pub(super) fn validate(args: &ValidateArgs) -> Result<u8, CliError> {
 }
 
 /// Shows the warnings of a spec, and which services are refused.
-pub(super) fn warn(deployment: &Deployment) {
+pub(super) fn warn(deployment: &DeploymentSpec) {
     for warning in &deployment.warnings {
         output::message("warning", &warning.to_string());
     }
@@ -77,7 +77,7 @@ pub(super) fn no_job(spec: &str) -> CliError {
 }
 
 /// A spec without a job is not valid: there is nothing to run.
-fn describe(deployment: &Deployment) -> ValidationDocument {
+fn describe(deployment: &DeploymentSpec) -> ValidationDocument {
     let warnings = deployment.warnings.iter();
     let mut document = ValidationDocument {
         deployment: Some(deployment.name.clone()),

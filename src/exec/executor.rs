@@ -11,7 +11,7 @@ use crate::log;
 use crate::record::{Execution, NewExecution, Query, Record, Status};
 use crate::runtime::state::LiveState;
 use crate::runtime::{cancel, control, role};
-use crate::spec::JobSpec;
+use crate::spec::ServiceSpec;
 use crate::state_dir::{ExecutionDir, StateDir};
 use crate::sys::mount::read_only_view;
 use crate::sys::process::ProcessIdentity;
@@ -183,7 +183,7 @@ impl JobExecutor {
     /// it. Afterwards, with the execution recorded as failed: image, bundle, supervisor.
     pub async fn start(
         &self,
-        job: &JobSpec,
+        job: &ServiceSpec,
         trigger: JobTrigger,
         stdio: Stdio,
         notice: &mut dyn FnMut(Notice),
@@ -219,7 +219,7 @@ impl JobExecutor {
     async fn launch(
         &self,
         id: &JobExecutionId,
-        job: &JobSpec,
+        job: &ServiceSpec,
         host: Host,
         stdio: Stdio,
         durable: tokio::task::JoinHandle<Result<(), crate::record::RecordError>>,

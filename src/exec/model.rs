@@ -123,7 +123,7 @@ pub struct JobExecution {
     pub step: Option<String>,
     /// Pid of the supervisor, while there is one.
     pub supervisor: Option<i32>,
-    /// The [`JobSpec`](crate::spec::JobSpec) as recorded, by the version that recorded it.
+    /// The [`ServiceSpec`](crate::spec::ServiceSpec) as recorded, by the version that recorded it.
     pub spec: serde_json::Value,
 }
 

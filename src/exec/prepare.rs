@@ -10,7 +10,7 @@ use crate::image::{Digest, Image, Platform};
 use crate::plan::{IdMappings, Overlay, PLAN_VERSION, Plan};
 use crate::runtime::cgroup;
 use crate::seccomp;
-use crate::spec::JobSpec;
+use crate::spec::ServiceSpec;
 use crate::state_dir::ExecutionDir;
 use crate::sys::file::write_atomic_volatile;
 use crate::sys::userns::{self, UserNsError};
@@ -29,7 +29,7 @@ impl Host {
     ///
     /// # Errors
     /// A limit that cannot be enforced, a file of the job that is not there, …
-    pub fn probe(job: &JobSpec) -> Result<Host, ExecError> {
+    pub fn probe(job: &ServiceSpec) -> Result<Host, ExecError> {
         cgroup::check(&bundle::limits(&job.resources))?;
         let (rootless, note) = own_mappings()?;
         let notices = note.map(|note| Notice(note.to_string())).into_iter().collect();
@@ -63,7 +63,7 @@ impl JobExecutor {
     pub(super) async fn prepare(
         &self,
         id: &JobExecutionId,
-        job: &JobSpec,
+        job: &ServiceSpec,
         host: Host,
         notice: &mut dyn FnMut(Notice),
     ) -> Result<Prepared, ExecError> {
@@ -95,7 +95,7 @@ impl JobExecutor {
 
     async fn image(
         &self,
-        job: &JobSpec,
+        job: &ServiceSpec,
         mappings: Option<IdMappings>,
         notice: &mut dyn FnMut(Notice),
     ) -> Result<Image, ExecError> {
@@ -113,7 +113,7 @@ impl JobExecutor {
 
 fn plan(
     id: &JobExecutionId,
-    job: &JobSpec,
+    job: &ServiceSpec,
     bundle: Bundle,
     rootless: Option<IdMappings>,
     layers: Vec<PathBuf>,
@@ -135,7 +135,7 @@ fn plan(
         network_sysctls: bundle.network_sysctls,
         processes: bundle.processes,
         limits: bundle.limits,
-        deadline: job.deadline,
+        deadline: job.policy.deadline,
         stop_signal: bundle.stop_signal,
         stop_grace_period: job.stop.grace_period,
         max_log_size: job.logs.max_size,

@@ -2,7 +2,7 @@
 
 use super::document;
 use super::error::{Problem, SpecError, SpecErrors, Warning};
-use super::job::JobSpec;
+use super::job::ServiceSpec;
 use super::names::identifier;
 use super::node::{Mark, Value};
 use super::reader::{At, Lookup, Report};
@@ -28,7 +28,7 @@ const MEANINGLESS: &[&str] = &[
 
 /// A valid spec file.
 #[derive(Debug)]
-pub struct Deployment {
+pub struct DeploymentSpec {
     pub name: String,
     /// By name; never empty.
     pub services: BTreeMap<String, Service>,
@@ -39,13 +39,13 @@ pub struct Deployment {
 /// One service of a deployment.
 #[derive(Debug)]
 pub enum Service {
-    Job(Box<JobSpec>),
+    Job(Box<ServiceSpec>),
     /// Not for coracle (`rtype: service`); the error is for whoever asks for it. The other services
     /// of the file run.
     Refused(SpecError),
 }
 
-impl Deployment {
+impl DeploymentSpec {
     /// Reads a spec file. Relative bind sources start from its directory; relative paths of
     /// images from the current directory, as in containers-transports(5)
     /// (<https://github.com/containers/image/blob/main/docs/containers-transports.5.md>).
@@ -62,7 +62,7 @@ impl Deployment {
         parse(&text, &source, env, absolute.as_deref().and_then(Path::parent))
     }
 
-    /// Like [`Deployment::from_path`] for text that came from elsewhere, which `source` names in
+    /// Like [`DeploymentSpec::from_path`] for text that came from elsewhere, which `source` names in
     /// messages. Bind sources must be absolute.
     ///
     /// # Errors
@@ -72,9 +72,9 @@ impl Deployment {
     }
 }
 
-fn parse(text: &str, source: &str, env: Lookup, base: Option<&Path>) -> Result<Deployment, SpecErrors> {
+fn parse(text: &str, source: &str, env: Lookup, base: Option<&Path>) -> Result<DeploymentSpec, SpecErrors> {
     match document::parse(text, Report::new(source, env, base), read_top)? {
-        Some(((name, services), warnings)) => Ok(Deployment { name, services, warnings }),
+        Some(((name, services), warnings)) => Ok(DeploymentSpec { name, services, warnings }),
         None => Err(document::error(source, Mark::default(), Problem::Empty).into()),
     }
 }

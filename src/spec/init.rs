@@ -5,7 +5,7 @@
 
 use super::duration::positive_duration;
 use super::environment::read_env;
-use super::job::{InitAction, InitStep};
+use super::job::{InitAction, InitStep, OnStepFailure, StepRetry};
 use super::names::{container_path, identifier, no_nul, user};
 use super::node::Value;
 use super::process::read_args;
@@ -88,7 +88,13 @@ fn read_step(item: &At, number: usize) -> Option<InitStep> {
         None => None,
     };
     fields.finish();
-    Some(InitStep { id: id?, action: action?, timeout: timeout? })
+    Some(InitStep {
+        id: id?,
+        action: action?,
+        timeout: timeout?,
+        retry: StepRetry::default(),
+        on_failure: OnStepFailure::default(),
+    })
 }
 
 /// The parameters of `init.run`.
@@ -104,7 +110,7 @@ fn read_run(at: &At) -> Option<InitAction> {
         at.not_yet();
     }
     fields.finish();
-    Some(InitAction::Run { command: command?, env, user, workdir })
+    Some(InitAction::Run { command: command?, env, user, workdir, image: None })
 }
 
 /// A list of words; a text is a line for the image's shell.

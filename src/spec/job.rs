@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// One job of a deployment. Comes from [`super::Deployment::parse`], [`JobSpec::from_image`] and
-/// [`JobSpec::with`]; deserialize only what coracle itself has stored.
+/// One job of a deployment. Comes from [`super::DeploymentSpec::parse`], [`ServiceSpec::from_image`] and
+/// [`ServiceSpec::with`]; deserialize only what coracle itself has stored.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct JobSpec {
+pub struct ServiceSpec {
     /// The service's name in the deployment.
     pub name: String,
     /// The deployment's name; `None` for a job given by flags alone.
@@ -26,11 +26,13 @@ pub struct JobSpec {
     pub security: Security,
     pub network: Network,
     pub init_steps: Vec<InitStep>,
+    #[serde(default)]
+    pub on_init_failure: InitFailure,
     pub stop: StopPolicy,
     pub labels: BTreeMap<String, String>,
     pub logs: Logs,
-    /// From the start of the execution until the stop signal is sent.
-    pub deadline: Option<Duration>,
+    #[serde(default)]
+    pub policy: JobPolicy,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,19 +173,216 @@ pub enum NetworkMode {
 }
 
 /// A step that runs before the main process.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InitStep {
     /// Unique in the job; `step-N` (from 1) when the spec names none.
     pub id: String,
     pub action: InitAction,
+    /// For one try of the step.
     pub timeout: Duration,
+    #[serde(default)]
+    pub retry: StepRetry,
+    #[serde(default)]
+    pub on_failure: OnStepFailure,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InitAction {
     /// `init.run`: a string becomes `/bin/sh -c STRING`.
-    Run { command: Vec<String>, env: Vec<(String, String)>, user: Option<String>, workdir: Option<String> },
+    Run {
+        command: Vec<String>,
+        env: Vec<(String, String)>,
+        user: Option<String>,
+        workdir: Option<String>,
+        /// Another image than the job's, with the job's volumes; its root file system goes with the step.
+        #[serde(default)]
+        image: Option<String>,
+    },
+    /// `init.wait_tcp`: until a connection is accepted.
+    WaitTcp { host: String, port: u16, interval: Duration },
+    /// `init.wait_http`: until a request is answered as expected.
+    WaitHttp(WaitHttp),
+    /// `init.s3_pull` and `init.s3_push`: one object and one file of the job.
+    S3(S3Transfer),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitHttp {
+    /// Starts with `http://` or `https://`.
+    pub url: String,
+    /// Upper case.
+    pub method: String,
+    pub headers: Vec<(String, String)>,
+    /// Empty: any from 200 to 299.
+    pub expect_status: Vec<u16>,
+    pub interval: Duration,
+    /// Any certificate will do.
+    pub insecure_skip_verify: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct S3Transfer {
+    pub direction: S3Direction,
+    pub bucket: String,
+    pub key: String,
+    /// Absolute path in the container of the file that is written (pull) or read (push).
+    pub path: String,
+    /// `None`: that of AWS for the region.
+    pub endpoint: Option<String>,
+    /// `None`: `AWS_REGION` or `AWS_DEFAULT_REGION` of `env`, else `us-east-1`.
+    pub region: Option<String>,
+    /// For this step alone; `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, … are looked
+    /// for here, then in the job's own `env`. Never shown.
+    pub env: Vec<(String, String)>,
+    /// A file of the host in the form of `~/.aws/credentials`, read when the step runs.
+    pub credentials_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum S3Direction {
+    Pull,
+    Push,
+}
+
+/// Tries of one step after its first.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StepRetry {
+    pub count: u32,
+    pub backoff: Backoff,
+}
+
+/// What a step's failure means, when its tries are used up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnStepFailure {
+    /// The sequence has failed.
+    #[default]
+    Fail,
+    /// The next step runs, and a note of the execution says so.
+    Warn,
+    /// The next step runs.
+    Continue,
+}
+
+/// What happens when the sequence of steps has failed: it is run again from its first step, on the same root
+/// file system, `retries` times at most.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct InitFailure {
+    /// 0: the execution fails (`action: fail`).
+    pub retries: u32,
+    /// Waits before the retries; all zero for `action: restart`.
+    pub backoff: Backoff,
+}
+
+/// Lengths of waits: the `n`th (from 0) is `initial × multiplierⁿ`, at most `max`, less a random share of up to
+/// `jitter` of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Backoff {
+    pub initial: Duration,
+    pub max: Duration,
+    /// At least 1.
+    pub multiplier: f64,
+    /// 0 to 1.
+    pub jitter: f64,
+}
+
+/// The `job` block, and what else says how executions of a job come and go.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct JobPolicy {
+    /// For one execution with all its attempts, from when it leaves the queue until the stop signal is sent:
+    /// pulls, init steps, main process and the waits between attempts. Time in the queue is not counted.
+    pub deadline: Option<Duration>,
+    /// Longest time in the queue before the first attempt.
+    pub queue_deadline: Option<Duration>,
+    /// Executions of this job at once, at least 1; `None`: any number.
+    pub max_concurrent: Option<u32>,
+    pub on_conflict: OnConflict,
+    pub retry: Retry,
+    pub retention: Retention,
+    pub on_failure: Vec<Notification>,
+    pub on_success: Vec<Notification>,
+    /// The execution is forgotten, with its log, when it has ended and whoever waited has seen it.
+    pub delete_on_exit: bool,
+}
+
+/// What a trigger does when as many executions run as may.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnConflict {
+    /// The new one waits for its turn.
+    #[default]
+    Queue,
+    /// The new one is refused.
+    Forbid,
+    /// Those that wait or run are cancelled; the new one starts when they have ended.
+    Replace,
+    /// There is no limit.
+    Allow,
+}
+
+/// Attempts of one execution.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Retry {
+    /// At least 1, the first included.
+    pub max_attempts: u32,
+    pub backoff: Backoff,
+    /// Empty: after every failure. Else only after a main process that exited with one of these.
+    pub on_exit_codes: Vec<u8>,
+    /// Never after a main process that exited with one of these.
+    pub never_on_exit_codes: Vec<u8>,
+}
+
+/// Which ended executions of the job are forgotten; `None`: as the executor's configuration says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retention {
+    /// Those that ended longer ago than this.
+    pub ttl: Option<Duration>,
+    /// All but the newest so many.
+    pub keep_last: Option<u32>,
+}
+
+/// What is told when an execution has ended; it never changes the result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Notification {
+    /// Runs this registered job.
+    Job { name: String },
+    /// POSTs the execution as JSON to this address.
+    Post { url: String, headers: Vec<(String, String)> },
+}
+
+/// The defaults of `job.retry.backoff`: those of a systemd unit or CI runner that doubles from one second.
+impl Default for Backoff {
+    fn default() -> Backoff {
+        Backoff { initial: Duration::from_secs(1), max: Duration::from_secs(60), multiplier: 2.0, jitter: 0.0 }
+    }
+}
+
+impl Default for Retry {
+    fn default() -> Retry {
+        Retry {
+            max_attempts: 1,
+            backoff: Backoff::default(),
+            on_exit_codes: Vec::new(),
+            never_on_exit_codes: Vec::new(),
+        }
+    }
+}
+
+impl Backoff {
+    /// No wait at all.
+    pub const NONE: Backoff = Backoff { initial: Duration::ZERO, max: Duration::ZERO, multiplier: 1.0, jitter: 0.0 };
+
+    /// The wait before the retry after `retries` earlier ones; `random` is from 0 (inclusive) to 1.
+    pub fn delay(&self, retries: u32, random: f64) -> Duration {
+        let exponent = i32::try_from(retries).unwrap_or(i32::MAX);
+        let seconds = self.initial.as_secs_f64() * self.multiplier.powi(exponent);
+        // Infinite or beyond what a duration holds: the cap.
+        let capped = Duration::try_from_secs_f64(seconds).unwrap_or(self.max).min(self.max);
+        capped.mul_f64((1.0 - self.jitter * random).clamp(0.0, 1.0))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

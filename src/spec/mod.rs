@@ -1,11 +1,11 @@
-//! From YAML or flags to a validated [`JobSpec`].
+//! From YAML or flags to a validated [`ServiceSpec`].
 //!
 //! # The contract
-//! What [`Deployment::from_path`], [`Deployment::parse`], [`JobSpec::from_image`] and
-//! [`JobSpec::with`] return is valid; nothing past them parses or checks again. Of every field in a
+//! What [`DeploymentSpec::from_path`], [`DeploymentSpec::parse`], [`ServiceSpec::from_image`] and
+//! [`ServiceSpec::with`] return is valid; nothing past them parses or checks again. Of every field in a
 //! file, one of three things is true:
 //!
-//! - it is honoured: it is in the [`JobSpec`];
+//! - it is honoured: it is in the [`ServiceSpec`];
 //! - it says nothing about a job on one machine (`scale`, `endpoints`, `health`, `depends`, …): there
 //!   is a [`Warning`] with its path;
 //! - otherwise there is a [`SpecError`] with its path, line and column: it is unknown, has a bad
@@ -87,7 +87,7 @@ mod value_error;
 #[cfg(test)]
 mod tests;
 
-pub use deployment::{Deployment, Service};
+pub use deployment::{DeploymentSpec, Service};
 pub use document::MAX_SPEC_SIZE;
 pub(crate) use document::read_file;
 pub use duration::parse_duration;

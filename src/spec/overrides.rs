@@ -1,8 +1,8 @@
 //! Jobs from flags: the defaults that specs have too, and changes to a job under the same rules.
 
 use super::job::{
-    CommandSpec, ImageSpec, JobSpec, Logs, Network, NetworkMode, Platform, ProcessOptions, PullPolicy, Resources,
-    Security, StopPolicy, Storage,
+    CommandSpec, ImageSpec, InitFailure, JobPolicy, Logs, Network, NetworkMode, Platform, ProcessOptions, PullPolicy,
+    Resources, Security, ServiceSpec, StopPolicy, Storage,
 };
 use super::names::{
     container_path, env_name, hostname, identifier, image_name, label_name, local_image, mount_target, no_nul, user,
@@ -44,19 +44,19 @@ pub struct Overrides {
     pub deadline: Option<Duration>,
 }
 
-impl JobSpec {
+impl ServiceSpec {
     /// A job that runs this image with every default. Its name is that of the image, without
     /// registry, path, tag and digest.
     ///
     /// # Errors
     /// An unusable image name.
-    pub fn from_image(image: &str) -> Result<JobSpec, ValueError> {
+    pub fn from_image(image: &str) -> Result<ServiceSpec, ValueError> {
         let image = image_name(image)?;
-        Ok(JobSpec::new(job_name(&image), image))
+        Ok(ServiceSpec::new(job_name(&image), image))
     }
 
-    pub(super) fn new(name: String, image: String) -> JobSpec {
-        JobSpec {
+    pub(super) fn new(name: String, image: String) -> ServiceSpec {
+        ServiceSpec {
             name,
             deployment: None,
             image: ImageSpec { name: image, pull_policy: PullPolicy::default(), platform: None },
@@ -71,7 +71,8 @@ impl JobSpec {
             stop: StopPolicy::default(),
             labels: BTreeMap::new(),
             logs: Logs::default(),
-            deadline: None,
+            on_init_failure: InitFailure::default(),
+            policy: JobPolicy::default(),
         }
     }
 
@@ -79,7 +80,7 @@ impl JobSpec {
     ///
     /// # Errors
     /// A value that a spec could not have either, alone or together with the others.
-    pub fn with(mut self, changes: Overrides) -> Result<JobSpec, ValueError> {
+    pub fn with(mut self, changes: Overrides) -> Result<ServiceSpec, ValueError> {
         let Overrides { name, image, pull_policy, platform, entrypoint, args, workdir, env, .. } = changes;
         if let Some(name) = name {
             self.name = identifier("a job name", &name)?;
@@ -140,7 +141,7 @@ impl JobSpec {
             let range = "more than zero".into();
             return Err(ValueError::OutOfRange { what: "a deadline", text: "0".into(), range });
         }
-        self.deadline = changes.deadline.or(self.deadline);
+        self.policy.deadline = changes.deadline.or(self.policy.deadline);
         Ok(self)
     }
 

@@ -4,7 +4,9 @@ use super::duration::parse_duration;
 use super::environment::read_env;
 use super::error::{Problem, SpecError};
 use super::init::{Init, read_init};
-use super::job::{ImageSpec, JobSpec, Logs, NetworkMode, Platform, ProcessOptions, PullPolicy, Resources, StopPolicy};
+use super::job::{
+    ImageSpec, Logs, NetworkMode, Platform, ProcessOptions, PullPolicy, Resources, ServiceSpec, StopPolicy,
+};
 use super::mount::read_storage;
 use super::names::{IMAGE_FORMS, group, hostname, image_name, label_name, no_nul, user};
 use super::network::read_network;
@@ -105,8 +107,8 @@ pub(super) fn refused(at: &At) -> Option<SpecError> {
 }
 
 /// Reads a service as a job; problems are reported, and the job is then only a stand-in.
-pub(super) fn read_job(at: &At, name: &str, deployment: &str) -> JobSpec {
-    let mut job = JobSpec::new(name.to_owned(), String::new());
+pub(super) fn read_job(at: &At, name: &str, deployment: &str) -> ServiceSpec {
+    let mut job = ServiceSpec::new(name.to_owned(), String::new());
     job.deployment = Some(deployment.to_owned());
     let Some(mut fields) = at.fields("write the fields of the job below its name") else { return job };
 
@@ -136,7 +138,7 @@ pub(super) fn read_job(at: &At, name: &str, deployment: &str) -> JobSpec {
     job.labels = fields.take("labels").map(|at| read_labels(&at)).unwrap_or_default();
     job.logs = fields.take("logs").map(|at| read_logs(&at)).unwrap_or_default();
     if let Some(at) = fields.take("job") {
-        job.deadline = super::policy::read_policy(&at);
+        job.policy.deadline = super::policy::read_policy(&at);
     }
     read_errors(&mut fields);
     read_lifecycle(&mut fields);

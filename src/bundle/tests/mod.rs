@@ -7,7 +7,7 @@ mod refusals;
 
 use super::*;
 use crate::plan::{IdMap, IdMappings};
-use crate::spec::{Deployment, Service};
+use crate::spec::{DeploymentSpec, Service};
 
 pub(super) const ID: &str = "0199c0de-0000-7000-8000-0123456789ab";
 
@@ -47,13 +47,13 @@ pub(super) fn user(ids: u32) -> HostFacts {
 
 /// A job that has these fields besides its image.
 #[track_caller]
-pub(super) fn job(fields: &str) -> JobSpec {
+pub(super) fn job(fields: &str) -> ServiceSpec {
     let indented: String = fields.lines().map(|line| format!("    {line}\n")).collect();
     let text = format!(
         "version: v1\ndeployment: test\nservices:\n  report:\n    rtype: job\n    image: {{name: \"oci:/images/app:v1\"}}\n{indented}"
     );
     let deployment =
-        Deployment::parse(&text, "job.yaml", &|_| None).unwrap_or_else(|errors| panic!("{text}\n{errors}"));
+        DeploymentSpec::parse(&text, "job.yaml", &|_| None).unwrap_or_else(|errors| panic!("{text}\n{errors}"));
     match deployment.services.into_values().next() {
         Some(Service::Job(job)) => *job,
         other => panic!("{other:?}"),

@@ -91,10 +91,16 @@ fn pair(name: &str, value: &str) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
-fn expected() -> JobSpec {
-    let run = |command: &[&str], env, user, workdir| InitAction::Run { command: strings(command), env, user, workdir };
+fn expected() -> ServiceSpec {
+    let run = |command: &[&str], env, user, workdir| InitAction::Run {
+        command: strings(command),
+        env,
+        user,
+        workdir,
+        image: None,
+    };
     let ulimit = |name: &str, soft, hard| Ulimit { name: name.into(), soft, hard };
-    JobSpec {
+    ServiceSpec {
         name: "report".into(),
         deployment: Some("nightly".into()),
         image: ImageSpec {
@@ -174,17 +180,22 @@ fn expected() -> JobSpec {
                     Some("/".into()),
                 ),
                 timeout: Duration::from_secs(90),
+                retry: StepRetry::default(),
+                on_failure: OnStepFailure::Fail,
             },
             InitStep {
                 id: "step-2".into(),
                 action: run(&["/bin/true", "-x"], vec![], None, None),
                 timeout: DEFAULT_STEP_TIMEOUT,
+                retry: StepRetry::default(),
+                on_failure: OnStepFailure::Fail,
             },
         ],
         stop: StopPolicy { signal: Some(10), grace_period: Duration::from_secs(60) },
         labels: [pair("team", "data"), pair("org.example/tier", "3")].into(),
         logs: Logs { max_size: 4 << 20 },
-        deadline: Some(Duration::from_secs(7200)),
+        on_init_failure: InitFailure::default(),
+        policy: JobPolicy { deadline: Some(Duration::from_secs(7200)), ..JobPolicy::default() },
     }
 }
 
@@ -205,7 +216,7 @@ fn every_honoured_field_reaches_the_job() {
 fn a_job_survives_its_record() {
     let job = expected();
     let json = serde_json::to_string(&job).unwrap();
-    assert_eq!(serde_json::from_str::<JobSpec>(&json).unwrap(), job);
+    assert_eq!(serde_json::from_str::<ServiceSpec>(&json).unwrap(), job);
 }
 
 #[test]
@@ -217,7 +228,7 @@ fn an_omitted_field_has_its_default() {
     assert!(job.process.init);
     assert_eq!(job.network.mode, NetworkMode::Host);
     assert_eq!(job.security.seccomp, Seccomp::Default);
-    assert_eq!(job.deadline, None);
+    assert_eq!(job.policy.deadline, None);
 }
 
 #[test]
@@ -273,7 +284,7 @@ fn bind_sources_of_a_file_start_from_its_directory() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("job.yaml");
     std::fs::write(&path, with_fields("storage: [{type: bind, source: ./data/../x, target: /d}]")).unwrap();
-    let deployment = Deployment::from_path(&path, &env).unwrap_or_else(|errors| panic!("{errors}"));
+    let deployment = DeploymentSpec::from_path(&path, &env).unwrap_or_else(|errors| panic!("{errors}"));
     let Some(Service::Job(job)) = deployment.services.get("hello") else { panic!("{deployment:?}") };
     let source = directory.path().join("data/../x");
     assert_eq!(job.storage, [Storage::Bind { source, target: "/d".into(), readonly: false }]);
@@ -292,7 +303,7 @@ fn the_documented_example_is_valid() {
     let path = directory.path().join("example.yaml");
     std::fs::write(&path, &example).unwrap();
     let lookup = |_: &str| Some("x".into());
-    let deployment = Deployment::from_path(&path, &lookup).unwrap_or_else(|errors| panic!("{example}{errors}"));
+    let deployment = DeploymentSpec::from_path(&path, &lookup).unwrap_or_else(|errors| panic!("{example}{errors}"));
     assert_eq!(deployment.warnings, []);
     assert!(deployment.services.contains_key("report"));
 }
@@ -304,7 +315,7 @@ fn the_fixture_jobs_are_valid() {
     for entry in std::fs::read_dir(&directory).unwrap() {
         let path = entry.unwrap().path();
         let lookup = |name: &str| (name == "USER").then(|| "someone".into());
-        let deployment = Deployment::from_path(&path, &lookup).unwrap_or_else(|errors| panic!("{errors}"));
+        let deployment = DeploymentSpec::from_path(&path, &lookup).unwrap_or_else(|errors| panic!("{errors}"));
         assert!(deployment.services.values().any(|service| matches!(service, Service::Job(_))), "{path:?}");
         count += 1;
     }

@@ -6,15 +6,15 @@ mod full;
 mod properties;
 mod values;
 
-use super::{Deployment, JobSpec, Service, SpecErrors};
+use super::{DeploymentSpec, Service, ServiceSpec, SpecErrors};
 use std::ffi::OsString;
 
 fn env(name: &str) -> Option<OsString> {
     (name == "REGION").then(|| "eu-1".into())
 }
 
-fn parse(text: &str) -> Result<Deployment, SpecErrors> {
-    Deployment::parse(text, "job.yaml", &env)
+fn parse(text: &str) -> Result<DeploymentSpec, SpecErrors> {
+    DeploymentSpec::parse(text, "job.yaml", &env)
 }
 
 /// A deployment with one job that has these fields (unindented) besides its image.
@@ -30,7 +30,7 @@ const FIRST_LINE: u64 = 7;
 const INDENT: u64 = 4;
 
 #[track_caller]
-fn job(fields: &str) -> JobSpec {
+fn job(fields: &str) -> ServiceSpec {
     let deployment = parse(&with_fields(fields)).unwrap_or_else(|errors| panic!("{fields}\n{errors}"));
     assert!(deployment.warnings.is_empty(), "{fields}\n{:?}", deployment.warnings);
     match deployment.services.into_values().next() {

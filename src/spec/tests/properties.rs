@@ -86,7 +86,7 @@ proptest! {
         if let Ok(storage) = parse_mount(&text) {
             prop_assert!(storage.target().starts_with('/'));
         }
-        if let Ok(job) = JobSpec::from_image(&text) {
+        if let Ok(job) = ServiceSpec::from_image(&text) {
             prop_assert!(!job.name.is_empty());
         }
         drop((parse_duration(&text), parse_network(&text), parse_env(&text, &env)));

@@ -204,7 +204,7 @@ fn bad_mounts() {
 
 #[test]
 fn a_job_from_flags_has_the_defaults_of_a_spec() {
-    let mut from_flags = JobSpec::from_image("busybox").unwrap();
+    let mut from_flags = ServiceSpec::from_image("busybox").unwrap();
     let from_spec = super::job("");
     assert_eq!(from_flags.name, "busybox");
     assert_eq!(from_flags.deployment, None);
@@ -227,10 +227,10 @@ fn the_image_names_a_job_from_flags() {
         ("docker-archive:/a/all.tar:example.com/team/report:v1", "report"),
         ("docker-archive:/a/report.tar:@0", "report.tar"),
     ] {
-        assert_eq!(JobSpec::from_image(image).unwrap().name, name, "{image}");
+        assert_eq!(ServiceSpec::from_image(image).unwrap().name, name, "{image}");
     }
     for image in ["", "oci:", "docker-archive:", "a b", "a\nb", "a\0"] {
-        assert!(JobSpec::from_image(image).is_err(), "{image:?}");
+        assert!(ServiceSpec::from_image(image).is_err(), "{image:?}");
     }
 }
 
@@ -260,7 +260,7 @@ fn flags_change_a_job() {
     assert_eq!(changed.resources.memory, Some(64 << 20));
     assert_eq!(changed.network.mode, NetworkMode::None);
     assert!(!changed.process.init);
-    assert_eq!(changed.deadline, Some(Duration::from_secs(1)));
+    assert_eq!(changed.policy.deadline, Some(Duration::from_secs(1)));
 }
 
 #[test]
