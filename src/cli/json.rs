@@ -143,7 +143,7 @@ impl<'a> ExecutionDocument<'a> {
             duration_seconds: execution.duration.map(seconds),
             image: &execution.image,
             image_digest: execution.image_digest.as_deref(),
-            container_id: execution.container_id.as_deref(),
+            container_id: execution.container_id.as_ref().map(ContainerId::as_str),
             end: end.map(end_document),
             usage: usage(&execution.usage),
             labels: &execution.labels,

@@ -9,8 +9,8 @@ use crate::sys::process::ProcessIdentity;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::Serialize;
-use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 /// An open record. Cheap to open; one connection, used by one call at a time.
@@ -39,6 +39,24 @@ impl Record {
         let path = state.database();
         let connection = schema::open(&path)?;
         Ok(Record { path, connection: Mutex::new(connection) })
+    }
+
+    /// The record at `database`, opened once however often it is asked for in this process.
+    ///
+    /// # Errors
+    /// As [`Record::open`].
+    pub fn shared(database: &Path) -> Result<Arc<Record>, RecordError> {
+        static OPEN: Mutex<Vec<Weak<Record>>> = Mutex::new(Vec::new());
+        // A panic elsewhere leaves a whole list.
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|record| record.strong_count() > 0);
+        let known = open.iter().filter_map(Weak::upgrade).find(|record| record.path == database);
+        if let Some(record) = known {
+            return Ok(record);
+        }
+        let record = Arc::new(Record { path: database.to_owned(), connection: Mutex::new(schema::open(database)?) });
+        open.push(Arc::downgrade(&record));
+        Ok(record)
     }
 
     /// Records a new pending execution. It survives the death of any process at once, and that of the

@@ -1,6 +1,6 @@
 //! Images and collections as JSON; the documentation of [`super`] describes them.
 
-use crate::exec::{
+use crate::engine::{
     Digest, DropReason, DroppedReference, GcReport, ImageDetails, ImageSummary, JobExecutionId, KeepReason,
     KeptReference, LayerDetails, RemovedKind,
 };
@@ -145,7 +145,7 @@ fn kind(kind: RemovedKind) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::Removed;
+    use crate::engine::Removed;
     use std::time::Duration;
 
     fn summary(digest: &Digest) -> ImageSummary {
