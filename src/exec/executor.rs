@@ -8,7 +8,8 @@ use super::settle::Settler;
 use super::started::{Notice, Started, Stdio};
 use crate::image::{GcPolicy, Observer};
 use crate::log;
-use crate::record::{Execution, NewExecution, Query, Record, Status};
+use crate::outcome::FIRST_ATTEMPT;
+use crate::record::{Cancel, Execution, NewExecution, Query, Record, Status};
 use crate::runtime::state::LiveState;
 use crate::runtime::{cancel, control, role};
 use crate::spec::ServiceSpec;
@@ -190,18 +191,15 @@ impl JobExecutor {
     ) -> Result<Started, ExecError> {
         let host = Host::probe(job)?;
         let id = JobExecutionId::new();
-        self.inner.record.insert(&NewExecution {
-            id: id.0.clone(),
-            job_name: job.name.clone(),
+        let me = ProcessIdentity::current().map_err(ExecError::io("read", "/proc/self/stat"))?;
+        let now = jiff::Timestamp::now();
+        let spec = serde_json::to_value(job).unwrap_or_default();
+        let new = NewExecution {
             deployment: job.deployment.clone(),
-            trigger,
-            image: job.image.name.clone(),
-            spec: serde_json::to_value(job).unwrap_or_default(),
             labels: job.labels.clone(),
-            owner: Some(ProcessIdentity::current().map_err(ExecError::io("read", "/proc/self/stat"))?),
-            created_at: jiff::Timestamp::now(),
-            notes: Vec::new(),
-        })?;
+            ..NewExecution::new(id.as_str(), &job.name, trigger, &job.image.name, spec, now)
+        };
+        self.inner.record.insert(&new, Some(&me), now)?;
         let mut pending = Pending { executor: self, id: Some(&id) };
         // The sync goes on while the container is made; nothing runs before it is done.
         let this = self.clone();
@@ -241,7 +239,8 @@ impl JobExecutor {
             synced?;
         }
         let digest = prepared.manifest_digest.to_string();
-        if !self.inner.record.activate(id.as_str(), &digest, &format!("{id}-{}", job.init_steps.len()), &identity)? {
+        let container = format!("{id}-{}", job.init_steps.len());
+        if !self.inner.record.activate(id.as_str(), FIRST_ATTEMPT, &digest, &container, &identity)? {
             return Err(ExecError::CancelledBeforeStart { id: id.clone() });
         }
         // A supervisor that is gone by now is found out by whoever waits for it.
@@ -331,6 +330,7 @@ impl JobExecutor {
             only_active: !query.all && query.statuses.is_empty(),
             // The record does not know the two live stages apart, so their limit is applied below.
             limit: query.limit.filter(|_| query.statuses.is_empty()),
+            ..Query::default()
         };
         let rows = self.inner.record.list(&recorded)?;
         let mut found: Vec<JobExecution> = rows.into_iter().map(|row| self.with_live_state(row)).collect();
@@ -379,7 +379,7 @@ impl JobExecutor {
             if row.status.is_terminal() {
                 return Err(ended(self.with_live_state(row).status.to_string()));
             }
-            if self.inner.record.cancel_pending(id.as_str(), jiff::Timestamp::now())? {
+            if self.inner.record.cancel(id.as_str(), jiff::Timestamp::now())? == Cancel::Cancelled {
                 return Ok(());
             }
             let directory = self.execution_dir(id);

@@ -3,9 +3,9 @@
 //! processes at once.
 
 use super::error::ExecError;
-use crate::outcome::{End, OUTCOME_VERSION, Outcome, Stopped, Usage};
+use crate::outcome::{End, FIRST_ATTEMPT, OUTCOME_VERSION, Outcome, Stopped, Usage};
 use crate::plan::{IdMappings, Plan};
-use crate::record::{Execution, Record, Status};
+use crate::record::{AfterAttempt, Execution, Record, Status};
 use crate::remove_tree::remove_tree;
 use crate::runtime::state::LiveState;
 use crate::runtime::{cleanup, outcome_file};
@@ -65,7 +65,7 @@ impl Settler<'_> {
         if let Err(error) = cleanup::remove_leftovers(directory, mappings.as_ref(), &remove_tree) {
             outcome.notes.push(format!("not everything could be removed from {}: {error}", directory.path().display()));
         }
-        self.record.finalise(id, &outcome)?;
+        self.record.end_attempt(id, outcome.attempt, &outcome, AfterAttempt::Final)?;
         // The record has it. Left behind by a crash right here, they go with the execution.
         for path in [directory.state(), directory.outcome()] {
             if let Err(error) = tree::remove(&path) {
@@ -136,6 +136,7 @@ fn lost(message: String) -> Outcome {
 fn ended(end: End) -> Outcome {
     Outcome {
         version: OUTCOME_VERSION,
+        attempt: FIRST_ATTEMPT,
         end,
         started_at: None,
         completed_at: jiff::Timestamp::now(),
