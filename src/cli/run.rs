@@ -127,7 +127,8 @@ pub(super) async fn run(
     }
     let mut interrupts = Interrupts::new()?;
     let executor = super::executor(runtime).await?;
-    let mut command = Run { runtime, executor: &executor, args, progress: Arc::new(progress), interrupts: &mut interrupts };
+    let mut command =
+        Run { runtime, executor: &executor, args, progress: Arc::new(progress), interrupts: &mut interrupts };
     let code = command.each(jobs).await;
     executor.leave().await?;
     // A collection that a pull has set off. Whoever does not want to wait for it interrupts it.
@@ -187,8 +188,7 @@ impl Run<'_> {
             progress.message("note", note);
             shown.lock().unwrap_or_else(PoisonError::into_inner).push(note.to_owned());
         });
-        let stdio =
-            if self.args.detach { Stdio::Detached } else { Stdio::Attached { stdin: self.args.interactive } };
+        let stdio = if self.args.detach { Stdio::Detached } else { Stdio::Attached { stdin: self.args.interactive } };
         let options = TriggerOptions { stdio, notices: Some(notices), ..TriggerOptions::default() };
         Ok(self.executor.trigger_with(&job.name, job, JobTrigger::Cli, options).await?)
     }

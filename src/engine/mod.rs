@@ -16,11 +16,11 @@ pub use crate::image::{
 pub use model::{
     Activity, ContainerState, CreateRequest, Created, Image, LogEntry, LogEvent, LogQuery, LogStream, Removal, Stdio,
 };
-pub(crate) use oci::{OWN_BINARY, set_initialised};
 pub use oci::{
     ImageConfig, ImageDetails, ImageSummary, LayerDetails, LoadInput, OciRuntime, OciRuntimeConfig, PullOptions,
     PulledImage,
 };
+pub(crate) use oci::{OWN_BINARY, set_initialised};
 
 use crate::id::ContainerId;
 use crate::outcome::Outcome;

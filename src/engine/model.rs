@@ -96,10 +96,7 @@ pub enum Activity {
         keeper: Option<i32>,
     },
     /// The main process runs, or has ended a moment ago.
-    Main {
-        started_at: Option<Timestamp>,
-        keeper: Option<i32>,
-    },
+    Main { started_at: Option<Timestamp>, keeper: Option<i32> },
 }
 
 /// What [`Runtime::remove`](super::Runtime::remove) removes, each more than the one before it.
@@ -129,7 +126,9 @@ pub enum LogEvent {
     Entry(LogEntry),
     /// Everything written so far has been given, but for this many bytes after the last entry, which were
     /// dropped, lost or damaged.
-    CaughtUp { missed: u64 },
+    CaughtUp {
+        missed: u64,
+    },
 }
 
 /// A piece of output, as it was read from the job or a part of that.

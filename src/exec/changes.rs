@@ -35,7 +35,11 @@ pub(super) struct Watcher {
 
 enum Foreign {
     None,
-    Watched { inotify: Inotify, readable: AsyncFd<OwnedFd>, echoes: VecDeque<Duration> },
+    Watched {
+        inotify: Inotify,
+        readable: AsyncFd<OwnedFd>,
+        echoes: VecDeque<Duration>,
+    },
     /// There are too many watches on this host.
     Polled,
 }

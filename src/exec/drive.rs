@@ -104,7 +104,10 @@ impl JobExecutor {
             let ended = match begun {
                 Ok(()) => this.see_to_end(&claimed).await,
                 Err(NotBegun::Lost) => this.give_up(&claimed).await,
-                Err(NotBegun::End(end)) => this.end(&claimed, outcome(end, this.now(), began.elapsed())).await,
+                Err(NotBegun::End(end)) => {
+                    let outcome = outcome(end, claimed.attempt, this.now(), began.elapsed());
+                    this.end(&claimed, outcome).await
+                }
                 Err(NotBegun::Failed(error)) => Err(error),
             };
             if let Err(error) = ended {

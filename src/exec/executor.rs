@@ -115,10 +115,7 @@ impl JobExecutor {
     ///
     /// # Errors
     /// When the root or its record cannot be used.
-    pub async fn with_config(
-        runtime: Arc<dyn Runtime>,
-        config: JobExecutorConfig,
-    ) -> Result<JobExecutor, ExecError> {
+    pub async fn with_config(runtime: Arc<dyn Runtime>, config: JobExecutorConfig) -> Result<JobExecutor, ExecError> {
         let executor = JobExecutor::open(runtime, config)?;
         executor.reconcile().await?;
         executor.kick()?;
@@ -151,11 +148,7 @@ impl JobExecutor {
 
     /// An executor for what a supervisor leaves to do: on a root that is open, with no limits of its own.
     pub(super) fn for_settler(runtime: OciRuntime) -> Result<JobExecutor, ExecError> {
-        let config = JobExecutorConfig {
-            max_concurrent: 0,
-            retention: Duration::MAX,
-            ..JobExecutorConfig::default()
-        };
+        let config = JobExecutorConfig { max_concurrent: 0, retention: Duration::MAX, ..JobExecutorConfig::default() };
         JobExecutor::open(Arc::new(runtime), config)
     }
 

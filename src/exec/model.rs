@@ -290,7 +290,6 @@ pub struct StatusChange {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashSet;
 
     #[test]
     fn statuses_display_as_documented() {

@@ -5,7 +5,7 @@ use super::executor::JobExecutor;
 use super::model::{ContainerId, JobExecution, JobExecutionId, ListQuery};
 use crate::engine::{Activity, ContainerState, LogEvent, LogQuery, LogStream, Removal, RuntimeError};
 use crate::log::LogStream as Stream;
-use crate::record::{Execution, Query, Status};
+use crate::record::{Execution, LabelFilter, Query, Status};
 use crate::sys::readable;
 use futures_util::StreamExt;
 use std::collections::VecDeque;
@@ -120,8 +120,8 @@ impl JobExecutor {
             job: query.job.clone(),
             statuses: query.statuses.iter().map(|status| status.recorded()).collect(),
             only_active: !query.all && query.statuses.is_empty(),
-            labels: query.labels.clone(),
-            created_from: query.since,
+            labels: query.labels.iter().map(|label| label_filter(label)).collect(),
+            created_after: query.since,
             created_before: query.until,
             before_id: query.before.as_ref().map(|id| id.0.clone()),
             limit: query.limit,
@@ -279,5 +279,13 @@ impl JobExecutor {
         self.record().remove(id.as_str())?;
         self.inner.changes.notify();
         Ok(())
+    }
+}
+
+/// `NAME` or `NAME=VALUE`.
+fn label_filter(text: &str) -> LabelFilter {
+    match text.split_once('=') {
+        Some((name, value)) => LabelFilter { name: name.to_owned(), value: Some(value.to_owned()) },
+        None => LabelFilter { name: text.to_owned(), value: None },
     }
 }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// Executions whose time in the queue is over that are ended at once.
-const BATCH: usize = 100;
+const BATCH: u32 = 100;
 
 /// How long the queue is left alone when the record cannot be used.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -55,7 +55,7 @@ impl JobExecutor {
             Ok(claimed) => self.drive(claimed, None),
             Err(error) => {
                 let end = End::Host { message: with_causes(&error) };
-                let outcome = outcome(end, self.now(), Duration::ZERO);
+                let outcome = outcome(end, attempt, self.now(), Duration::ZERO);
                 self.record().end_attempt(&id, attempt, &outcome, AfterAttempt::Final)?;
             }
         }
@@ -65,8 +65,8 @@ impl JobExecutor {
     fn expire(&self, row: &Execution) -> Result<(), ExecError> {
         let after = row.queue_deadline.unwrap_or_default();
         let end = End::Deadline { after, how: Stopped::BeforeStart };
-        let outcome = outcome(end, self.now(), Duration::ZERO);
-        self.record().end_attempt(&row.id, row.attempt, &outcome, AfterAttempt::Final)?;
+        let outcome = outcome(end, row.attempt, self.now(), Duration::ZERO);
+        self.record().end_waiting(&row.id, &outcome)?;
         self.inner.changes.notify();
         Ok(())
     }
@@ -154,4 +154,3 @@ async fn wait(due: Option<Duration>) {
 pub(super) fn is_alive(process: &ProcessIdentity) -> bool {
     !matches!(process.open(), Ok(None))
 }
-

@@ -43,13 +43,19 @@ impl JobExecutor {
     /// Nothing of the attempt has run: it goes back to the queue, unless it was for a caller who is gone.
     async fn take_back(&self, row: Execution) -> Result<(), ExecError> {
         if row.reserved_for.is_none() || row.attempt > 1 {
-            self.record().release(&row.id, row.attempt)?;
+            if let Some(owner) = &row.owner {
+                self.record().release(&row.id, owner)?;
+            }
+            if let Some(holder) = &row.reserved_for {
+                self.record().unreserve(&row.id, holder)?;
+            }
             self.inner.changes.notify();
             return Ok(());
         }
         let message = "the command that it was for ended before the job could begin".to_owned();
         let end = End::NotCreated { stage: "start the job".into(), message };
         let attempt = Claimed::from_row(row)?;
-        self.end(&attempt, outcome(end, self.now(), Duration::ZERO)).await
+        let outcome = outcome(end, attempt.attempt, self.now(), Duration::ZERO);
+        self.end(&attempt, outcome).await
     }
 }

@@ -77,7 +77,7 @@ impl JobExecutor {
             ContainerState::Ended(outcome) => outcome,
             _ => {
                 let message = "it ended without a word; it was killed, or the host went down".to_owned();
-                outcome(End::SupervisorLost { message }, self.now(), Duration::ZERO)
+                outcome(End::SupervisorLost { message }, attempt.attempt, self.now(), Duration::ZERO)
             }
         };
         self.end(attempt, outcome).await
@@ -85,10 +85,10 @@ impl JobExecutor {
 }
 
 /// That of an attempt of which the runtime has none.
-pub(super) fn outcome(end: End, now: Timestamp, elapsed: Duration) -> Outcome {
+pub(super) fn outcome(end: End, attempt: u32, now: Timestamp, elapsed: Duration) -> Outcome {
     Outcome {
         version: OUTCOME_VERSION,
-        attempt: 1,
+        attempt,
         end,
         started_at: None,
         completed_at: now,

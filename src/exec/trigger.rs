@@ -68,7 +68,13 @@ impl JobExecutor {
         };
         self.inner.changes.notify();
         if claimed {
-            let claimed = Claimed { id: id.clone(), attempt: 1, job, spent: Duration::ZERO, scheduled_for: options.scheduled_for };
+            let claimed = Claimed {
+                id: id.clone(),
+                attempt: 1,
+                job,
+                spent: Duration::ZERO,
+                scheduled_for: options.scheduled_for,
+            };
             self.drive_new(claimed).await?;
         } else {
             self.make_durable().await?;

@@ -6,7 +6,7 @@ use crate::cli::error::CliError;
 use crate::cli::json::{self, GcDocument};
 use crate::cli::tally::Tally;
 use crate::cli::{human, output};
-use crate::engine::{DropReason, GcPolicy, GcReport, OciRuntime, KeepReason, RemovedKind};
+use crate::engine::{DropReason, GcPolicy, GcReport, KeepReason, OciRuntime, RemovedKind};
 use crate::outcome::EXIT_ENGINE;
 use std::fmt::Write;
 

@@ -6,7 +6,8 @@ use crate::cli::error::CliError;
 use crate::cli::json::{self, ImageDetailsDocument};
 use crate::cli::tally::Tally;
 use crate::cli::{human, output};
-use crate::engine::{ImageDetails, JobExecutionId, OciRuntime};
+use crate::engine::{ImageDetails, OciRuntime};
+use crate::exec::JobExecutionId;
 use serde_json::Value;
 use std::fmt::Write;
 

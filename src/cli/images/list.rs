@@ -76,7 +76,7 @@ fn or_dash(text: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::JobExecutionId;
+    use crate::exec::JobExecutionId;
 
     fn image(reference: &str, content: &[u8]) -> ImageSummary {
         let at = |text: &str| text.parse().expect("a time");

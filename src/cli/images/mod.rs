@@ -11,7 +11,7 @@ pub(super) use list::list;
 pub(super) use pull::{load, load_input, pull};
 
 use super::error::CliError;
-use crate::engine::{RuntimeError, OciRuntime};
+use crate::engine::{OciRuntime, RuntimeError};
 
 /// Turns "no such image" into an error that knows what may have been meant.
 async fn explain(runtime: &OciRuntime, error: RuntimeError) -> CliError {

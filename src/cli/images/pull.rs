@@ -7,7 +7,7 @@ use crate::cli::interrupts::Interrupts;
 use crate::cli::output;
 use crate::cli::progress::Progress;
 use crate::cli::tally::Tally;
-use crate::engine::{Digest, OciRuntime, LoadInput, Platform, PullOptions, PulledImage};
+use crate::engine::{Digest, LoadInput, OciRuntime, Platform, PullOptions, PulledImage};
 use crate::outcome::signal_code;
 use std::io::IsTerminal;
 

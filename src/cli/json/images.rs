@@ -1,9 +1,10 @@
 //! Images and collections as JSON; the documentation of [`super`] describes them.
 
 use crate::engine::{
-    Digest, DropReason, DroppedReference, GcReport, ImageDetails, ImageSummary, JobExecutionId, KeepReason,
-    KeptReference, LayerDetails, RemovedKind,
+    Digest, DropReason, DroppedReference, GcReport, ImageDetails, ImageSummary, KeepReason, KeptReference,
+    LayerDetails, RemovedKind,
 };
+use crate::exec::JobExecutionId;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};

@@ -1,9 +1,9 @@
 //! Collecting images: what is still needed, by which references and executions, and the automatic collection.
 
-use crate::engine::RuntimeError;
 use super::OciRuntime;
 use super::prepare::own_mappings;
 use super::references::complete_names;
+use crate::engine::RuntimeError;
 use crate::image::{
     Digest, DroppedReference, Exclusive, Fate, GcPolicy, GcReport, GcRequest, HeldReference, ImageError, ImageStore,
     LiveUse,
@@ -189,7 +189,11 @@ impl OciRuntime {
     }
 
     /// `None` when others use the store at this moment: they collect when they have pulled.
-    async fn collect_if_free(&self, policy: GcPolicy, spare: BTreeSet<String>) -> Result<Option<GcReport>, RuntimeError> {
+    async fn collect_if_free(
+        &self,
+        policy: GcPolicy,
+        spare: BTreeSet<String>,
+    ) -> Result<Option<GcReport>, RuntimeError> {
         let (mappings, _) = own_mappings()?;
         let store = self.image_store(mappings);
         let Some(lock) = store.try_exclusive()? else { return Ok(None) };

@@ -1,11 +1,11 @@
 //! Images: pulling, loading, listing and removing them, and collecting what nothing needs any more.
 
-use super::collect::LiveExecution;
-use crate::engine::RuntimeError;
 use super::OciRuntime;
-use crate::id::JobExecutionId;
+use super::collect::LiveExecution;
 use super::prepare::own_mappings;
 use super::references::{KnownReference, Wanted, complete_names};
+use crate::engine::RuntimeError;
+use crate::id::JobExecutionId;
 use crate::image::{self, Digest, GcReport, ImageError, ImageStore, Inventory, Platform, StoredImage};
 use crate::spec::PullPolicy;
 use jiff::Timestamp;

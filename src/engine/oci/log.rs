@@ -41,8 +41,7 @@ pub(super) fn open(
     query: LogQuery,
 ) -> Result<LogStream, RuntimeError> {
     let reader = Reader::open(path)?;
-    let following =
-        Following { runtime, container, reader, query, watch: None, events: VecDeque::new(), ended: false };
+    let following = Following { runtime, container, reader, query, watch: None, events: VecDeque::new(), ended: false };
     let stream = stream::try_unfold(following, async |mut following| {
         let event = following.next().await?;
         Ok(event.map(|event| (event, following)))

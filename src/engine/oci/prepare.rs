@@ -1,8 +1,8 @@
 //! From a job to a directory in which a supervisor can work: image, bundle, files, plan.
 
-use crate::engine::{CreateRequest, RuntimeError};
 use super::OciRuntime;
 use crate::bundle::{self, Bundle, HostFacts, Place};
+use crate::engine::{CreateRequest, RuntimeError};
 use crate::image::Image;
 use crate::plan::{IdMappings, Overlay, PLAN_VERSION, Plan};
 use crate::runtime::cgroup;
@@ -115,7 +115,11 @@ fn plan(
 fn make_directories(directory: &ExecutionDir) -> Result<(), RuntimeError> {
     // They are there already when an earlier attempt was prepared.
     let make = |path: PathBuf, mode: u32| {
-        DirBuilder::new().recursive(true).mode(mode).create(&path).map_err(RuntimeError::io("create the directory", path))
+        DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(&path)
+            .map_err(RuntimeError::io("create the directory", path))
     };
     make(directory.path().to_owned(), 0o700)?;
     // What the container's root directory looks like comes from the upper one.
@@ -133,5 +137,6 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), RuntimeError> {
 
 /// What the job sees must not depend on the umask of whoever started it.
 fn set_mode(path: &Path, mode: u32) -> Result<(), RuntimeError> {
-    std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(RuntimeError::io("set the permissions of", path))
+    std::fs::set_permissions(path, Permissions::from_mode(mode))
+        .map_err(RuntimeError::io("set the permissions of", path))
 }

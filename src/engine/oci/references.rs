@@ -1,7 +1,7 @@
 //! Image references: resolving them with what the record knows, and keeping the record of them.
 
-use crate::engine::RuntimeError;
 use super::OciRuntime;
+use crate::engine::RuntimeError;
 use crate::image::{self, Digest, HostConfig, Image, ImageName, ImageRequest, ImageStore, Limits, Platform};
 use crate::plan::IdMappings;
 use crate::record::{ImageReference, Record};
@@ -32,7 +32,7 @@ impl OciRuntime {
     /// The store as this user uses it, with what the configuration says, observed.
     pub(super) fn image_store(&self, mappings: Option<IdMappings>) -> ImageStore {
         let config = self.image_config();
-        let store = ImageStore::open(self.state(), mappings, self.binary().to_owned());
+        let store = ImageStore::open(self.state_dir(), mappings, self.binary().to_owned());
         let mut store = store.with_work(self.pull_under_way());
         let defaults = Limits::default();
         store = store.with_limits(Limits {

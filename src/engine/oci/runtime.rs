@@ -95,7 +95,7 @@ impl Runtime for OciRuntime {
         }
         match self.look(container)? {
             ContainerState::Ended(outcome) => Ok(outcome),
-            _ => Ok(lost("it ended without a word; it was killed, or the host went down".into())),
+            _ => Ok(lost(container)),
         }
     }
 
@@ -172,9 +172,10 @@ impl OciRuntime {
         self.containers().get(container).cloned()
     }
 
-    fn look(&self, container: &ContainerId) -> Result<ContainerState, RuntimeError> {
+    pub(super) fn look(&self, container: &ContainerId) -> Result<ContainerState, RuntimeError> {
         let directory = self.directory(container);
-        if let Some(outcome) = outcome(&directory) {
+        let attempt = container.parts().1;
+        if let Some(outcome) = outcome(&directory, attempt) {
             return Ok(ContainerState::Ended(outcome));
         }
         let Some(live) = live_state(&directory) else {
@@ -188,12 +189,11 @@ impl OciRuntime {
             });
         }
         // It may have ended well between the two looks: the outcome is what counts.
-        let lost = || lost("it ended without a word; it was killed, or the host went down".into());
-        Ok(ContainerState::Ended(outcome(&directory).unwrap_or_else(lost)))
+        Ok(ContainerState::Ended(outcome(&directory, attempt).unwrap_or_else(|| lost(container))))
     }
 
     /// The supervisor while it lives, as far as is known.
-    fn supervisor(&self, container: &ContainerId) -> Result<Option<OwnedFd>, RuntimeError> {
+    pub(super) fn supervisor(&self, container: &ContainerId) -> Result<Option<OwnedFd>, RuntimeError> {
         let Some(live) = live_state(&self.directory(container)) else { return Ok(None) };
         open(&live.supervisor)
     }
@@ -217,17 +217,23 @@ impl OciRuntime {
     }
 }
 
-/// What the supervisor left, readable or not; `None` when there is nothing.
-fn outcome(directory: &ExecutionDir) -> Option<Outcome> {
+/// What the supervisor of this attempt left, readable or not; `None` when there is nothing.
+fn outcome(directory: &ExecutionDir, attempt: u32) -> Option<Outcome> {
     match outcome_file::read(&directory.outcome()) {
-        Ok(outcome) => outcome,
-        Err(error) => Some(lost(format!("its outcome cannot be read: {error}"))),
+        // That of another attempt tells nothing of this one.
+        Ok(outcome) => outcome.filter(|outcome| outcome.attempt == attempt),
+        Err(error) => Some(without_outcome(attempt, format!("its outcome cannot be read: {error}"))),
     }
 }
 
-fn lost(message: String) -> Outcome {
+fn lost(container: &ContainerId) -> Outcome {
+    without_outcome(container.parts().1, "it ended without a word; it was killed, or the host went down".into())
+}
+
+fn without_outcome(attempt: u32, message: String) -> Outcome {
     Outcome {
         version: OUTCOME_VERSION,
+        attempt,
         end: End::SupervisorLost { message },
         started_at: None,
         completed_at: jiff::Timestamp::now(),
