@@ -71,17 +71,6 @@ services:
             interval: 2s
             insecure_skip_verify: true
           on_failure: continue
-        - uses: init.s3_pull
-          with:
-            bucket: reports
-            key: in/2024 data.csv
-            destination: /out//in.csv
-            endpoint: http://127.0.0.1:9000/
-            region: eu-central-1
-            env: {AWS_SECRET_ACCESS_KEY: secret-$E:REGION}
-            credentials_file: /etc/report/aws
-        - uses: init.s3_push
-          with: {bucket: reports, key: marks/started, source: /out/x}
     read_only_root_fs: true
     capabilities: [NET_ADMIN, cap_sys_ptrace, CAP_NET_ADMIN]
     cap_drop: [chown]
@@ -273,26 +262,6 @@ fn init_steps() -> Vec<InitStep> {
         interval: Duration::from_secs(2),
         insecure_skip_verify: true,
     });
-    let pull = InitAction::S3(S3Transfer {
-        direction: S3Direction::Pull,
-        bucket: "reports".into(),
-        key: "in/2024 data.csv".into(),
-        path: "/out/in.csv".into(),
-        endpoint: Some("http://127.0.0.1:9000".into()),
-        region: Some("eu-central-1".into()),
-        env: vec![pair("AWS_SECRET_ACCESS_KEY", "secret-eu-1")],
-        credentials_file: Some("/etc/report/aws".into()),
-    });
-    let push = InitAction::S3(S3Transfer {
-        direction: S3Direction::Push,
-        bucket: "reports".into(),
-        key: "marks/started".into(),
-        path: "/out/x".into(),
-        endpoint: None,
-        region: None,
-        env: vec![],
-        credentials_file: None,
-    });
     vec![
         InitStep { timeout: Duration::from_secs(90), ..step("prepare", prepare) },
         InitStep {
@@ -306,8 +275,6 @@ fn init_steps() -> Vec<InitStep> {
             ..step("database", database)
         },
         InitStep { on_failure: OnStepFailure::Continue, ..step("api", api) },
-        step("step-5", pull),
-        step("step-6", push),
     ]
 }
 
