@@ -40,6 +40,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("log", &["state_dir", "sys"]),
     ("seccomp", &["sys"]),
     ("state_dir", &["sys"]),
+    ("step", &["sys"]),
     ("user", &["plan"]),
     // User namespaces map the ids that a plan names.
     ("sys", &["plan"]),
