@@ -37,6 +37,7 @@ pub mod runtime;
 pub mod seccomp;
 pub mod spec;
 pub mod state_dir;
+pub mod step;
 pub mod sys;
 pub mod user;
 
