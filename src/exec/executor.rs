@@ -3,12 +3,12 @@
 use super::changes::Changes;
 use super::clock::Clock;
 use super::error::ExecError;
-use super::model::{JobExecutionId, NoticeSink};
+use super::model::{ContainerId, JobExecutionId, NoticeSink};
 use crate::engine::{OciRuntime, Runtime, Stdio};
 use crate::record::Record;
 use crate::state_dir::StateDir;
 use crate::sys::process::ProcessIdentity;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -91,6 +91,8 @@ pub(super) struct Inner {
     pub preparing: watch::Sender<()>,
     /// Executions that this process alone may start, and how.
     attended: Mutex<HashMap<String, Attended>>,
+    /// Attempts that tasks of this executor see to.
+    driven: Mutex<HashSet<ContainerId>>,
 }
 
 /// What a trigger of this process said that is not recorded.
@@ -111,7 +113,7 @@ impl JobExecutor {
 
     /// Opens the record, takes over what dead processes have left, and starts what may run. Must be called in a
     /// tokio runtime with time and I/O; of its tasks none is left when the last clone is dropped, but for those
-    /// that see running executions to their ends.
+    /// that see running executions to their ends and start what waits for these.
     ///
     /// # Errors
     /// When the root or its record cannot be used.
@@ -142,12 +144,13 @@ impl JobExecutor {
             is_shutting_down: AtomicBool::new(false),
             preparing: watch::Sender::new(()),
             attended: Mutex::default(),
+            driven: Mutex::default(),
         };
         Ok(JobExecutor { inner: Arc::new(inner) })
     }
 
     /// An executor for what a supervisor leaves to do: on a root that is open, with no limits of its own.
-    pub(super) fn for_settler(runtime: OciRuntime) -> Result<JobExecutor, ExecError> {
+    pub(crate) fn for_settler(runtime: OciRuntime) -> Result<JobExecutor, ExecError> {
         let config = JobExecutorConfig { max_concurrent: 0, retention: Duration::MAX, ..JobExecutorConfig::default() };
         JobExecutor::open(Arc::new(runtime), config)
     }
@@ -217,6 +220,11 @@ impl JobExecutor {
     pub(super) fn attended(&self) -> MutexGuard<'_, HashMap<String, Attended>> {
         // A panic elsewhere leaves a whole map: each use of it is one call.
         self.inner.attended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn driven(&self) -> MutexGuard<'_, HashSet<ContainerId>> {
+        // As above.
+        self.inner.driven.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -28,7 +28,6 @@ mod query;
 mod queue;
 mod reconcile;
 mod retry;
-mod roles;
 mod settle;
 mod trigger;
 
@@ -39,6 +38,5 @@ pub use model::{
     Attempt, ContainerId, JobExecution, JobExecutionId, JobStatus, JobTrigger, ListQuery, NoticeSink, StatusChange,
     StatusFilter, TriggerOptions, UnknownStatus,
 };
-pub use roles::init;
 // What the functions above speak of.
 pub use crate::engine::{LogEntry, LogEvent, LogQuery, LogStream, Stdio};

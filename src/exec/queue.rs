@@ -67,6 +67,7 @@ impl JobExecutor {
         let end = End::Deadline { after, how: Stopped::BeforeStart };
         let outcome = outcome(end, row.attempt, self.now(), Duration::ZERO);
         self.record().end_waiting(&row.id, &outcome)?;
+        self.attended().remove(&row.id);
         self.inner.changes.notify();
         Ok(())
     }
@@ -107,7 +108,7 @@ impl JobExecutor {
     ///
     /// # Errors
     /// When the record cannot be used.
-    pub(super) async fn attend_alone(&self, state: &StateDir) -> Result<(), ExecError> {
+    pub(crate) async fn attend_alone(&self, state: &StateDir) -> Result<(), ExecError> {
         self.kick()?;
         while self.has_timers()? {
             let path = state.timer_lock();

@@ -41,7 +41,8 @@ impl JobExecutor {
     }
 
     fn after(&self, attempt: &Claimed, outcome: &Outcome) -> AfterAttempt {
-        let spent = attempt.spent.saturating_add(outcome.elapsed);
+        // Preparing counts, where it was seen from here.
+        let spent = attempt.spent.saturating_add(outcome.elapsed.max(attempt.claimed_at.elapsed()));
         let delay = next_attempt(retry::Ended {
             policy: &attempt.job.policy,
             end: &outcome.end,
@@ -60,7 +61,7 @@ impl JobExecutor {
     ///
     /// # Errors
     /// As [`JobExecutor::end`].
-    pub(super) async fn settle_own(&self, id: &JobExecutionId) -> Result<(), ExecError> {
+    pub(crate) async fn settle_own(&self, id: &JobExecutionId) -> Result<(), ExecError> {
         let Some(row) = self.record().get(id.as_str())? else { return Ok(()) };
         if row.status == Status::Active {
             self.settle_lost(&Claimed::from_row(row)?).await?;

@@ -2,12 +2,13 @@
 
 use super::drive::Claimed;
 use super::error::ExecError;
-use super::executor::{Attended, JobExecutor};
+use super::executor::{Attended, JobExecutor, QueueCare};
 use super::model::{JobExecutionId, JobTrigger, TriggerOptions};
 use crate::engine::Stdio;
 use crate::record::{self, Insertion, NewExecution};
 use crate::spec::{OnConflict, Overrides, ServiceSpec};
 use std::time::Duration;
+use tokio::time::Instant;
 
 impl JobExecutor {
     /// Records an execution of `spec` under the job's name, durably, and returns its id. It starts when its turn
@@ -47,7 +48,10 @@ impl JobExecutor {
         let job = spec.clone().with(changes)?;
         let id = JobExecutionId::new();
         let new = self.new_execution(&id, &job, trigger, &options);
-        self.attended().insert(id.0.clone(), Attended { stdio: options.stdio, notices: options.notices });
+        let is_left_to_others = matches!(self.inner.config.queue, QueueCare::Elsewhere(_));
+        if is_left_to_others || options.stdio != Stdio::Detached || options.notices.is_some() {
+            self.attended().insert(id.0.clone(), Attended { stdio: options.stdio, notices: options.notices });
+        }
         let inserted = self.record().insert(&new, Some(&self.inner.me), new.created_at);
         if !matches!(inserted, Ok(Insertion::Claimed | Insertion::Waiting | Insertion::Replacing { .. })) {
             self.attended().remove(id.as_str());
@@ -55,7 +59,11 @@ impl JobExecutor {
         let claimed = match inserted? {
             Insertion::Claimed => true,
             Insertion::Waiting => false,
-            Insertion::Existing { id } => return Ok(JobExecutionId(id)),
+            Insertion::Existing { id } => {
+                // Whoever recorded it may still be waiting for that himself.
+                self.make_durable().await?;
+                return Ok(JobExecutionId(id));
+            }
             Insertion::Conflict { with } => {
                 let limit = job.policy.max_concurrent.unwrap_or(1);
                 let with = with.into_iter().map(JobExecutionId).collect();
@@ -73,6 +81,7 @@ impl JobExecutor {
                 attempt: 1,
                 job,
                 spent: Duration::ZERO,
+                claimed_at: Instant::now(),
                 scheduled_for: options.scheduled_for,
             };
             self.drive_new(claimed).await?;
