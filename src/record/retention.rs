@@ -136,14 +136,21 @@ impl Record {
         let is_incremental =
             self.read(action, |connection| Ok(pragma(connection, "auto_vacuum")? == AUTO_VACUUM_INCREMENTAL))?;
         if is_incremental {
-            while self.read(action, |connection| {
-                // It stops after each row that is not asked for.
-                let sql = format!("PRAGMA incremental_vacuum({BATCH})");
-                let mut statement = connection.prepare(&sql)?;
-                let mut rows = statement.query([])?;
-                while rows.next()?.is_some() {}
-                Ok(pragma(connection, "freelist_count")? > 0)
-            })? {}
+            let mut free = i64::MAX;
+            loop {
+                let left = self.read(action, |connection| {
+                    // Each row that is asked for frees a page.
+                    let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({BATCH})"))?;
+                    let mut rows = statement.query([])?;
+                    while rows.next()?.is_some() {}
+                    Ok(pragma(connection, "freelist_count")?)
+                })?;
+                // Others may remove more meanwhile; they reclaim it themselves.
+                if left == 0 || left >= free {
+                    break;
+                }
+                free = left;
+            }
         } else {
             self.read(action, |connection| {
                 let free = pragma(connection, "freelist_count")?;

@@ -72,6 +72,7 @@ fn an_end_counts_once_and_for_its_own_attempt() {
     for then in [again(), AfterAttempt::Final] {
         assert_eq!(record.end_attempt(ID, 1, &first, then).unwrap(), Ended::AlreadyOver);
         assert_eq!(record.end_attempt(ID, 2, &first, then).unwrap(), Ended::AlreadyOver, "an older outcome");
+        assert_eq!(record.end_attempt(ID, 2, &second, then).unwrap(), Ended::AlreadyOver, "nobody makes it");
     }
     claim(&record);
     // It fails while it is prepared.

@@ -276,7 +276,8 @@ fn schema_2_keeps_what_each_status_means() {
 #[test]
 fn migrated_databases_are_as_new_ones() {
     type Object = (String, String, Option<String>);
-    let open = |make: &dyn Fn(&Path)| -> (Vec<Object>, Vec<(String, String, bool, Option<String>)>) {
+    type Column = (String, String, bool, Option<String>);
+    let open = |make: &dyn Fn(&Path)| -> (Vec<Object>, Vec<Column>) {
         let directory = tempfile::tempdir().unwrap();
         make(directory.path());
         drop(Record::open(&state(directory.path())).unwrap());

@@ -15,6 +15,7 @@ const BOUNDED: &[&str] = &[
     "SCAN executions USING INDEX sqlite_autoindex_executions_1",
     "SCAN executions USING COVERING INDEX sqlite_autoindex_executions_1",
     "executions_not_terminal",
+    "executions_unsuccessful",
     "executions_keep_last_total",
     "SCAN CONSTANT ROW",
     "SCAN (subquery",
@@ -41,6 +42,9 @@ fn no_question_reads_every_row() {
         }
     }
     assert!(found.is_empty(), "{found:#?}");
+    let failed = Query { statuses: vec![Status::Failed], limit: Some(50), ..Query::default() };
+    let plan = plan_of(&record, &failed.statement().0);
+    assert!(plan.iter().any(|step| step.contains("executions_unsuccessful")), "{plan:#?}");
 }
 
 fn statements_of(record: &Record, ask: impl FnOnce(&Record)) -> BTreeSet<String> {
@@ -112,6 +116,7 @@ fn ask_everything(record: &Record) {
         Query { before_id: Some("2".into()), ..newest.clone() },
         Query { job: Some("job".into()), before_id: Some("2".into()), ..newest.clone() },
         Query { statuses: vec![Status::Active], ..newest.clone() },
+        Query { statuses: vec![Status::Failed], ..newest.clone() },
         Query { statuses: vec![Status::Pending, Status::Active], job: Some("job".into()), ..newest },
     ] {
         record.list(&query).unwrap();
