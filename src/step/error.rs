@@ -2,7 +2,7 @@
 
 use super::names::NamesError;
 #[cfg(feature = "s3")]
-use super::s3::S3Error;
+use super::s3::{AccessError, S3Error};
 use std::error::Error;
 use std::io;
 
@@ -32,6 +32,9 @@ pub enum StepError {
     Header { name: String },
     #[error("failed to set up the check; TLS needs the host's CA certificates (ca-certificates)")]
     Client { source: reqwest::Error },
+    #[cfg(feature = "s3")]
+    #[error(transparent)]
+    Access(#[from] AccessError),
     #[cfg(feature = "s3")]
     #[error(transparent)]
     S3(#[from] S3Error),

@@ -1,14 +1,14 @@
 //! From the pipe to the store.
 
-use super::data::Commit;
 use super::error::S3Error;
+use super::pipes::Commit;
 use super::store::Store;
 use object_store::{MultipartUpload, ObjectStoreExt};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
 /// Bytes of a part: one is sent while the next is read. All parts but the last are equal, which some stores want.
-const PART: usize = 16 << 20;
+const PART: usize = 12 << 20;
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
 const MOST_PARTS: u64 = 10_000;
 

@@ -78,6 +78,16 @@ fn what_the_store_says_is_shown_on_one_line() {
 }
 
 #[test]
+fn a_bucket_that_is_missing_is_no_missing_object() {
+    let pages = Pages::start(|_, _| answer(404, &[], b"<Error><Code>NoSuchBucket</Code></Error>"));
+    let transfer = Transfer::of(&pages.url(""), "bucket", "key");
+    assert!(transfer.pull().0.failed().ends_with("there is no such bucket"));
+    assert!(transfer.push(b"x").failed().ends_with("there is no such bucket"));
+    let pages = Pages::start(|_, _| answer(404, &[], b""));
+    assert!(Transfer::of(&pages.url(""), "bucket", "key").pull().0.failed().ends_with("there is no such object"));
+}
+
+#[test]
 fn a_redirect_is_not_followed() {
     let elsewhere = Pages::start(|_, _| answer(200, &[DATE, TAG], CONTENT));
     let location = format!("Location: {}", elsewhere.url("/"));
