@@ -4,7 +4,7 @@ use super::names::NamesError;
 #[cfg(feature = "s3")]
 use super::s3::{AccessError, S3Error};
 use std::error::Error;
-use std::io;
+use std::io::{self, Write};
 
 /// The most bytes of a line on standard error; what servers say may be long.
 const LONGEST_LINE: usize = 2000;
@@ -56,6 +56,11 @@ pub(super) fn one_line(error: &(dyn Error + 'static)) -> String {
         }
     }
     shown(&parts.join(": "))
+}
+
+/// One line for whoever started the step, who may have gone.
+pub(super) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Text of others, without what moves a cursor or begins a line, and bounded.

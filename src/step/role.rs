@@ -1,13 +1,14 @@
 //! The process: one request, one result.
 
-use super::error::{StepError, one_line};
+use super::error::{StepError, one_line, say};
 use super::http::Check;
 use super::names::Names;
 use super::request::{DATA_FD, StepRequest};
 #[cfg(feature = "s3")]
 use super::s3::{self, Access, Object, Store};
 use super::tcp;
-use crate::sys::process::inherited;
+use crate::sys::process::{inherited, set_parent_death_signal};
+use nix::sys::signal::Signal;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::fd::OwnedFd;
@@ -18,13 +19,13 @@ const LONGEST_REQUEST: u64 = 8 << 20;
 /// Does what standard input asks for; the exit code.
 pub fn main(arguments: &[OsString]) -> i32 {
     if !arguments.is_empty() {
-        eprintln!("failed to start: a step takes no arguments");
+        say("failed to start: a step takes no arguments");
         return 1;
     }
     match run() {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("{}", one_line(&error));
+            say(&one_line(&error));
             1
         }
     }
@@ -33,6 +34,7 @@ pub fn main(arguments: &[OsString]) -> i32 {
 fn run() -> Result<(), StepError> {
     // Before anything is opened that would get its number.
     let data = inherited(DATA_FD);
+    set_parent_death_signal(Signal::SIGKILL).map_err(|source| StepError::Runtime { source })?;
     let (request, rest) = read()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| StepError::Runtime { source })?;

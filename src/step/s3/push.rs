@@ -1,5 +1,6 @@
 //! From the pipe to the store.
 
+use super::super::error::{one_line, say};
 use super::error::S3Error;
 use super::pipes::Commit;
 use super::store::Store;
@@ -37,7 +38,8 @@ pub async fn push(store: &Store, mut pipe: pipe::Receiver, commit: Commit) -> Re
         && let Err(error) = upload.abort().await
     {
         // The transfer's own error is the one to end with.
-        eprintln!("the parts of {} that were stored may still take room: {}", store.place, store.failed(error));
+        let place = &store.place;
+        say(&format!("the parts of {place} that were stored may still take room: {}", one_line(&store.failed(error))));
     }
     result
 }
