@@ -12,7 +12,7 @@ use super::outcome_file::OutcomeFile;
 use super::state::{LiveState, Stage};
 use super::{cleanup, container, control, role};
 use crate::log::RingWriter;
-use crate::outcome::{End, OUTCOME_VERSION, Outcome, Usage};
+use crate::outcome::{End, FIRST_ATTEMPT, OUTCOME_VERSION, Outcome, Usage};
 use crate::plan::Plan;
 use crate::state_dir::{ExecutionDir, StateDir};
 use crate::sys::process::{self as sys_process, ProcessIdentity};
@@ -222,6 +222,7 @@ fn outcome(
 ) -> Outcome {
     Outcome {
         version: OUTCOME_VERSION,
+        attempt: FIRST_ATTEMPT,
         end,
         started_at,
         completed_at: jiff::Timestamp::now(),

@@ -3,7 +3,7 @@
 use super::process::{ProcessEnd, Running};
 use super::stop::{Action, Cause};
 use super::{Supervisor, control};
-use crate::outcome::{End, StepCause, Stopped};
+use crate::outcome::{End, FIRST_ATTEMPT, StepCause, Stopped};
 use crate::runtime::cancel;
 use crate::runtime::state::Stage;
 use crate::sys::process::{RawStatus, reap_any};
@@ -82,12 +82,15 @@ impl Supervisor {
         };
         match (step, cause) {
             (Some(_), StepCause::Exited { code: 0 }) => End::Exited { code: 0 },
-            (Some(step), cause) => End::InitStep { step: step.to_owned(), cause },
+            (Some(step), cause) => {
+                End::InitStep { step: step.to_owned(), cause, attempt: FIRST_ATTEMPT, last_line: None }
+            }
             (None, StepCause::Exited { code }) => End::Exited { code },
             (None, StepCause::Signalled { signal }) => End::Signalled { signal },
             (None, StepCause::OomKilled) => End::OomKilled,
             (None, StepCause::NotExecutable { command, errno }) => End::NotExecutable { command, errno },
             (None, StepCause::TimedOut { after }) => End::Deadline { after, how: Stopped::BeforeStart },
+            (None, StepCause::Failed { message }) => End::Host { message },
         }
     }
 

@@ -1,6 +1,6 @@
 //! When and how a job is told to stop: a state machine over injected time.
 
-use crate::outcome::{End, StepCause, Stopped};
+use crate::outcome::{End, FIRST_ATTEMPT, StepCause, Stopped};
 use std::time::{Duration, Instant};
 
 /// Why a job is stopped.
@@ -88,9 +88,12 @@ impl Cause {
         match (self, step) {
             (Cause::Cancelled, _) => End::Cancelled { how },
             (Cause::Deadline { after }, _) => End::Deadline { after, how },
-            (Cause::StepTimeout { after }, step) => {
-                End::InitStep { step: step.unwrap_or_default().to_owned(), cause: StepCause::TimedOut { after } }
-            }
+            (Cause::StepTimeout { after }, step) => End::InitStep {
+                step: step.unwrap_or_default().to_owned(),
+                cause: StepCause::TimedOut { after },
+                attempt: FIRST_ATTEMPT,
+                last_line: None,
+            },
         }
     }
 }
