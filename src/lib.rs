@@ -14,7 +14,8 @@
 //! bundle → spec, plan, image (config type only)    runtime → log, plan, outcome
 //! record → outcome                                 image, runtime, record, log → state_dir, sys
 //! remove_tree → plan, sys                          sys::userns → plan
-//! image → seccomp → sys                            spec, plan, sys, outcome → nothing in the crate
+//! exec → step → sys                                image → seccomp → sys
+//! spec, plan, sys, outcome → nothing in the crate
 //! ```
 
 #![deny(unsafe_code)]
