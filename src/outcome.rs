@@ -19,6 +19,9 @@ pub const OUTCOME_VERSION: u32 = 1;
 pub struct Outcome {
     /// Always [`OUTCOME_VERSION`] when written.
     pub version: u32,
+    /// Which attempt of the execution this was, from 1.
+    #[serde(default = "first")]
+    pub attempt: u32,
     /// Why and how it ended.
     pub end: End,
     /// When the main process was started; `None` when it never was.
@@ -32,6 +35,11 @@ pub struct Outcome {
     /// Notes for the user that are no failures (a limit that could not be read, a log cut short).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+/// For documents from before there were attempts.
+fn first() -> u32 {
+    1
 }
 
 /// Ways an attempt ends.
@@ -48,8 +56,16 @@ pub enum End {
     Deadline { after: Duration, how: Stopped },
     /// A user cancelled; `how` is how the job ended after the stop signal.
     Cancelled { how: Stopped },
-    /// An init step failed; the main process was not started.
-    InitStep { step: String, cause: StepCause },
+    /// An init step failed at its try number `attempt` (from 1, over all runs of the sequence); the main
+    /// process was not started. `last_line` is the last line of that try's output, cut to a few hundred bytes.
+    InitStep {
+        step: String,
+        cause: StepCause,
+        #[serde(default = "first")]
+        attempt: u32,
+        #[serde(default)]
+        last_line: Option<String>,
+    },
     /// `execve` of the main process failed with this errno: the command was not found or is not
     /// executable (ENOENT → exit code 127, all else → 126, as `docker run`).
     NotExecutable { command: String, errno: i32 },
@@ -75,11 +91,24 @@ pub enum Stopped {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum StepCause {
-    Exited { code: u8 },
-    Signalled { signal: i32 },
+    Exited {
+        code: u8,
+    },
+    Signalled {
+        signal: i32,
+    },
     OomKilled,
-    NotExecutable { command: String, errno: i32 },
-    TimedOut { after: Duration },
+    NotExecutable {
+        command: String,
+        errno: i32,
+    },
+    TimedOut {
+        after: Duration,
+    },
+    /// A check or a transfer failed; a fragment as in error messages.
+    Failed {
+        message: String,
+    },
 }
 
 /// Resources used by an attempt. `None` means that the host offers no way to know.
@@ -136,7 +165,7 @@ impl End {
                 StepCause::Signalled { signal } => signal_code(*signal),
                 StepCause::OomKilled => signal_code(libc::SIGKILL),
                 StepCause::NotExecutable { errno, .. } => errno_code(*errno),
-                StepCause::TimedOut { .. } => EXIT_ENGINE,
+                StepCause::TimedOut { .. } | StepCause::Failed { .. } => EXIT_ENGINE,
             },
             End::NotCreated { .. } | End::SupervisorLost { .. } => EXIT_ENGINE,
         }
@@ -171,7 +200,13 @@ impl fmt::Display for End {
             End::OomKilled => f.write_str("killed by the OOM killer: the memory limit was reached"),
             End::Deadline { after, how } => write!(f, "deadline of {after:?} passed; {how}"),
             End::Cancelled { how } => write!(f, "cancelled; {how}"),
-            End::InitStep { step, cause } => write!(f, "init step {step:?} {cause}"),
+            End::InitStep { step, cause, attempt, last_line } => {
+                write!(f, "init step {step:?} {cause}")?;
+                if *attempt > 1 {
+                    write!(f, " at try {attempt}")?;
+                }
+                last_line.iter().try_for_each(|line| write!(f, "; its last line: {line}"))
+            }
             End::NotExecutable { command, errno } => write_not_executable(f, command, *errno),
             End::NotCreated { stage, message } => write!(f, "failed to {stage}: {message}"),
             End::SupervisorLost { message } => write!(f, "supervisor lost: {message}"),
@@ -197,6 +232,9 @@ impl fmt::Display for StepCause {
             StepCause::OomKilled => f.write_str("was killed by the OOM killer: the memory limit was reached"),
             StepCause::NotExecutable { command, errno } => write_not_executable(f, command, *errno),
             StepCause::TimedOut { after } => write!(f, "did not end within {after:?}"),
+            // "failed to …" says it all.
+            StepCause::Failed { message } if message.starts_with("failed") => f.write_str(message),
+            StepCause::Failed { message } => write!(f, "failed: {message}"),
         }
     }
 }

@@ -196,7 +196,9 @@ fn end_document(end: &End) -> Value {
             json!({"kind": "deadline", "after_seconds": seconds(*after), "stopped": stopped(*how)})
         }
         End::Cancelled { how } => json!({"kind": "cancelled", "stopped": stopped(*how)}),
-        End::InitStep { step, cause } => json!({"kind": "init_step", "step": step, "cause": step_cause(cause)}),
+        End::InitStep { step, cause, attempt, last_line } => json!({
+            "kind": "init_step", "step": step, "cause": step_cause(cause), "attempt": attempt, "last_line": last_line
+        }),
         End::NotExecutable { command, errno } => json!({"kind": "not_executable", "command": command, "errno": errno}),
         End::NotCreated { stage, message } => json!({"kind": "not_created", "stage": stage, "message": message}),
         End::SupervisorLost { message } => json!({"kind": "supervisor_lost", "message": message}),
@@ -220,6 +222,7 @@ fn step_cause(cause: &StepCause) -> Value {
             json!({"kind": "not_executable", "command": command, "errno": errno})
         }
         StepCause::TimedOut { after } => json!({"kind": "timed_out", "after_seconds": seconds(*after)}),
+        StepCause::Failed { message } => json!({"kind": "failed", "message": message}),
     }
 }
 
@@ -376,7 +379,12 @@ mod tests {
             End::OomKilled,
             End::Deadline { after: Duration::ZERO, how },
             End::Cancelled { how },
-            End::InitStep { step: "s".into(), cause: StepCause::TimedOut { after: Duration::from_secs(1) } },
+            End::InitStep {
+                step: "s".into(),
+                cause: StepCause::TimedOut { after: Duration::from_secs(1) },
+                attempt: 1,
+                last_line: None,
+            },
             End::NotExecutable { command: command(), errno: 2 },
             End::NotCreated { stage: "s".into(), message: "m".into() },
             End::SupervisorLost { message: "m".into() },

@@ -419,7 +419,7 @@ impl JobExecutor {
     /// [`ExecError::NoLog`] when none has been begun; a log that cannot be read.
     pub async fn log_reader(&self, id: &JobExecutionId) -> Result<log::Reader, ExecError> {
         self.row(id)?;
-        let path = self.execution_dir(id).log();
+        let path = self.execution_dir(id).log(1);
         if !path.exists() {
             return Err(ExecError::NoLog { id: id.clone() });
         }

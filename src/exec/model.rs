@@ -148,7 +148,7 @@ impl JobExecution {
         };
         let supervisor = live.as_ref().map(|live| live.supervisor.pid);
         let (step, started_at) = match live {
-            Some(LiveState { stage: Stage::Initializing { step }, .. }) => (step, None),
+            Some(LiveState { stage: Stage::Initializing { step }, .. }) => (step.map(|step| step.id), None),
             Some(LiveState { stage: Stage::Running, since, .. }) => (None, Some(since)),
             Some(LiveState { stage: Stage::Ending, .. }) | None => (None, row.started_at),
         };

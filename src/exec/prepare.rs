@@ -5,7 +5,7 @@ use super::executor::JobExecutor;
 use super::model::JobExecutionId;
 use super::references::Wanted;
 use super::started::Notice;
-use crate::bundle::{self, Bundle, HostFacts, Place};
+use crate::bundle::{self, Bundle, HostFacts, Images, Place, StepImage};
 use crate::image::{Digest, Image, Platform};
 use crate::plan::{IdMappings, Overlay, PLAN_VERSION, Plan};
 use crate::runtime::cgroup;
@@ -14,6 +14,7 @@ use crate::spec::ServiceSpec;
 use crate::state_dir::ExecutionDir;
 use crate::sys::file::write_atomic_volatile;
 use crate::sys::userns::{self, UserNsError};
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -68,18 +69,31 @@ impl JobExecutor {
         notice: &mut dyn FnMut(Notice),
     ) -> Result<Prepared, ExecError> {
         host.notices.into_iter().for_each(&mut *notice);
-        let image = self.image(job, host.facts.rootless.clone(), notice).await?;
+        let mappings = host.facts.rootless.clone();
+        let image = self.image(job, &job.image.name, mappings.clone(), notice).await?;
+        let (mut others, mut leases) = (BTreeMap::new(), Vec::new());
+        for name in bundle::other_images(job) {
+            let Image { config, layers, lease, .. } = self.image(job, name, mappings.clone(), notice).await?;
+            others.insert(name.to_owned(), StepImage { config, layers });
+            leases.push(lease);
+        }
         let directory = self.execution_dir(id);
         let capabilities = bundle::bounding_capabilities(job, &host.facts)?;
+        let variables =
+            [("CORACLE_EXECUTION_ID", id.as_str()), ("CORACLE_JOB_NAME", &job.name), ("CORACLE_ATTEMPT", "1")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()));
         let place = Place {
             id: id.as_str(),
             rootfs: directory.rootfs(),
             files: directory.files(),
             named_volumes: self.state().volumes(),
             anonymous_volumes: directory.volumes(),
+            step_roots: directory.steps(),
             seccomp_filter: seccomp::cached(&self.state().cache(), &capabilities)?,
+            variables: &variables,
         };
-        let bundle = bundle::build(job, &image.config, &host.facts, &place)?;
+        let images = Images { job: &image.config, others: &others };
+        let bundle = bundle::build(job, &images, &host.facts, &place)?;
         bundle.notes.iter().cloned().map(Notice).for_each(&mut *notice);
         make_directories(&directory)?;
         for file in &bundle.files {
@@ -90,12 +104,15 @@ impl JobExecutor {
         let bytes =
             serde_json::to_vec(&plan).map_err(|error| ExecError::io("write", directory.plan())(error.into()))?;
         write(&directory.plan(), &bytes)?;
+        // The plan keeps the layers of all images from here on.
+        drop(leases);
         Ok(Prepared { manifest_digest: image.manifest_digest, reference: image.reference, pulled: image.pulled })
     }
 
     async fn image(
         &self,
         job: &ServiceSpec,
+        name: &str,
         mappings: Option<IdMappings>,
         notice: &mut dyn FnMut(Notice),
     ) -> Result<Image, ExecError> {
@@ -105,7 +122,7 @@ impl JobExecutor {
             variant: platform.variant.clone(),
         });
         let wanted = Wanted { policy: job.image.pull_policy, platform: platform.as_ref() };
-        let image = self.resolve_image(&self.image_store(mappings), &job.image.name, wanted).await?;
+        let image = self.resolve_image(&self.image_store(mappings), name, wanted).await?;
         image.notes.iter().map(|note| Notice(note.to_string())).for_each(notice);
         Ok(image)
     }
@@ -122,6 +139,7 @@ fn plan(
     Plan {
         version: PLAN_VERSION,
         execution_id: id.0.clone(),
+        attempt: 1,
         job_name: job.name.clone(),
         rootless,
         rootfs: Overlay {
@@ -131,9 +149,12 @@ fn plan(
             mountpoint: directory.rootfs(),
             volumes: bundle.volumes,
         },
+        step_roots: bundle.step_roots,
         private_network: bundle.private_network,
         network_sysctls: bundle.network_sysctls,
-        processes: bundle.processes,
+        steps: bundle.steps,
+        on_init_failure: job.on_init_failure.clone(),
+        main: bundle.main,
         limits: bundle.limits,
         deadline: job.policy.deadline,
         stop_signal: bundle.stop_signal,
@@ -151,7 +172,8 @@ fn make_directories(directory: &ExecutionDir) -> Result<(), ExecError> {
     // What the container's root directory looks like comes from the upper one.
     make(directory.upper(), 0o755)?;
     set_mode(&directory.upper(), 0o755)?;
-    for path in [directory.work(), directory.rootfs(), directory.files(), directory.volumes(), directory.runtime()] {
+    let (files, runtime, steps) = (directory.files(), directory.runtime(), directory.steps());
+    for path in [directory.work(), directory.rootfs(), files, directory.volumes(), runtime, steps] {
         make(path, 0o700)?;
     }
     Ok(())

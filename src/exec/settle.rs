@@ -136,6 +136,7 @@ fn lost(message: String) -> Outcome {
 fn ended(end: End) -> Outcome {
     Outcome {
         version: OUTCOME_VERSION,
+        attempt: 1,
         end,
         started_at: None,
         completed_at: jiff::Timestamp::now(),

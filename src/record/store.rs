@@ -141,6 +141,7 @@ impl Record {
     pub fn cancel_pending(&self, id: &str, now: Timestamp) -> Result<bool, RecordError> {
         let outcome = Outcome {
             version: OUTCOME_VERSION,
+            attempt: 1,
             end: End::Cancelled { how: Stopped::BeforeStart },
             started_at: None,
             completed_at: now,

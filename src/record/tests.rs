@@ -39,6 +39,7 @@ fn new_execution(id: &str, job: &str) -> NewExecution {
 fn outcome(end: End) -> Outcome {
     Outcome {
         version: OUTCOME_VERSION,
+        attempt: 1,
         end,
         started_at: Some(time("2026-01-02T03:04:06Z")),
         completed_at: time("2026-01-02T03:04:07Z"),

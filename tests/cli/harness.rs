@@ -122,6 +122,7 @@ impl Host {
     pub fn ended(&self, id: &str, job: &str, end: End) {
         let outcome = Outcome {
             version: OUTCOME_VERSION,
+            attempt: 1,
             end,
             started_at: Some(Timestamp::UNIX_EPOCH),
             completed_at: Timestamp::UNIX_EPOCH,
