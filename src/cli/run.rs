@@ -8,7 +8,7 @@ use super::progress::Progress;
 use super::{output, validate};
 use crate::exec::{JobExecution, JobExecutor, JobTrigger, Notice, Started, Stdio};
 use crate::outcome::{End, signal_code};
-use crate::spec::{DeploymentSpec, Overrides, Service, ServiceSpec};
+use crate::spec::{Overrides, ServiceSpec};
 
 /// The jobs that the arguments name, with their flags applied. Shows the warnings of the spec.
 pub(super) fn jobs(args: &RunArgs) -> Result<Vec<ServiceSpec>, CliError> {
@@ -46,7 +46,7 @@ pub(super) fn jobs(args: &RunArgs) -> Result<Vec<ServiceSpec>, CliError> {
 fn from_spec(spec: &str, names: &[String]) -> Result<Vec<ServiceSpec>, CliError> {
     let mut deployment = validate::read(spec)?;
     validate::warn(&deployment);
-    let known = job_names(&deployment);
+    let known: Vec<String> = deployment.services.keys().cloned().collect();
     let wanted = match (names, &*known) {
         ([], []) => return Err(validate::no_job(spec)),
         ([], [only]) => vec![only.clone()],
@@ -58,25 +58,17 @@ fn from_spec(spec: &str, names: &[String]) -> Result<Vec<ServiceSpec>, CliError>
     };
     let mut jobs = Vec::new();
     for name in wanted {
-        match deployment.services.get(&name) {
-            Some(Service::Job(job)) => jobs.push(ServiceSpec::clone(job)),
-            Some(Service::Refused(_)) => {
-                if let Some(Service::Refused(error)) = deployment.services.remove(&name) {
-                    return Err(CliError::Spec(error.into()));
-                }
-            }
-            None => {
-                let message = format!("{} holds no service {name:?}", validate::source_name(spec));
-                return Err(CliError::usage(message, format!("its jobs are: {}", known.join(", "))));
-            }
+        // The same name may be given twice.
+        if let Some(job) = deployment.services.get(&name) {
+            jobs.push(job.clone());
+        } else if let Some(error) = deployment.refused.remove(&name) {
+            return Err(CliError::Spec(error.into()));
+        } else {
+            let message = format!("{} holds no service {name:?}", validate::source_name(spec));
+            return Err(CliError::usage(message, format!("its jobs are: {}", known.join(", "))));
         }
     }
     Ok(jobs)
-}
-
-fn job_names(deployment: &DeploymentSpec) -> Vec<String> {
-    let is_job = |service: &Service| matches!(service, Service::Job(_));
-    deployment.services.iter().filter(|(_, service)| is_job(service)).map(|(name, _)| name.clone()).collect()
 }
 
 fn changes(run: &RunArgs) -> Overrides {

@@ -1,7 +1,8 @@
 //! From YAML or flags to a validated [`ServiceSpec`].
 //!
 //! # The contract
-//! What [`DeploymentSpec::from_path`], [`DeploymentSpec::parse`], [`ServiceSpec::from_image`] and
+//! What [`DeploymentSpec`] is read from a file or a text ([`DeploymentSpec::from_path`],
+//! [`std::str::FromStr`], [`DeploymentSpec::parse`]), [`ServiceSpec::from_image`] and
 //! [`ServiceSpec::with`] return is valid; nothing past them parses or checks again. Of every field in a
 //! file, one of three things is true:
 //!
@@ -63,22 +64,26 @@
 //!   `oci-archive:` and `docker-archive:` images from the current directory, as in containers-transports(5).
 //! - Amounts and lengths of time: [`parse_bytes`], [`parse_cpu_millis`], [`parse_duration`].
 
+mod backoff;
 mod deployment;
 mod document;
 mod duration;
 mod environment;
 mod error;
+mod http;
 mod init;
 mod job;
 mod mount;
 mod names;
 mod network;
 mod node;
+mod notification;
 mod overrides;
 mod policy;
 mod process;
 mod quantity;
 mod reader;
+mod redact;
 mod resources;
 mod security;
 mod service;
@@ -87,17 +92,19 @@ mod value_error;
 #[cfg(test)]
 mod tests;
 
-pub use deployment::{DeploymentSpec, Service};
+pub use deployment::DeploymentSpec;
 pub use document::MAX_SPEC_SIZE;
 pub(crate) use document::read_file;
 pub use duration::parse_duration;
 pub use environment::parse_env;
 pub use error::{Place, Problem, SpecError, SpecErrors, Warning};
+pub use http::AddressProblem;
 pub use init::DEFAULT_STEP_TIMEOUT;
 pub use job::*;
 pub use mount::parse_mount;
 pub use network::parse_network;
 pub use overrides::Overrides;
+pub(crate) use policy::{read_limit, read_retention};
 pub use process::{DEFAULT_GRACE_PERIOD, parse_signal};
 pub use quantity::{parse_bytes, parse_cpu_millis};
 pub use reader::Lookup;

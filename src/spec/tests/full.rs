@@ -53,7 +53,35 @@ services:
           on_failure: fail
           retry: 0
         - uses: init.run
-          with: {command: [/bin/true, -x]}
+          with: {command: [/bin/true, -x], image: registry.example.org/tools:v2}
+          retry: 3
+          on_failure: warn
+        - id: database
+          uses: init.wait_tcp
+          with: {host: db.internal, port: 5432, interval: 500ms}
+          timeout: 1m
+          retry: {count: 2, initial: 3s, max: 10s, multiplier: 1.5}
+        - id: api
+          uses: init.wait_http
+          with:
+            url: https://api.$E:REGION.example/ready?deep=1
+            expect_status: [200, 204]
+            method: head
+            headers: {Authorization: Bearer $E:REGION, X-Team: data}
+            interval: 2s
+            insecure_skip_verify: true
+          on_failure: continue
+        - uses: init.s3_pull
+          with:
+            bucket: reports
+            key: in/2024 data.csv
+            destination: /out//in.csv
+            endpoint: http://127.0.0.1:9000/
+            region: eu-central-1
+            env: {AWS_SECRET_ACCESS_KEY: secret-$E:REGION}
+            credentials_file: /etc/report/aws
+        - uses: init.s3_push
+          with: {bucket: reports, key: marks/started, source: /out/x}
     read_only_root_fs: true
     capabilities: [NET_ADMIN, cap_sys_ptrace, CAP_NET_ADMIN]
     cap_drop: [chown]
@@ -77,10 +105,25 @@ services:
     network_mode: {mode: none}
     dns: [192.0.2.1, "2001:db8::1"]
     extra_hosts: ["db:192.0.2.7", "v6=[2001:db8::2]"]
-    logs: {destination: disk, max_size_bytes: 4194304}
-    lifecycle: {delete_on_exit: false}
-    errors: {on_init_failure: {action: fail}}
-    job: {deadline: 2h, on_conflict: allow, retry: {max_attempts: 1}}
+    logs: {destination: disk, max_size_bytes: 4194304, retention_secs: 604800}
+    lifecycle: {delete_on_exit: true}
+    errors: {on_init_failure: {action: backoff, retries: 5, initial: 2s, max: 30s, multiplier: 3}}
+    job:
+      deadline: 2h
+      queue_deadline: 30m
+      max_concurrent: 2
+      on_conflict: replace
+      retry:
+        max_attempts: 4
+        backoff: {initial: 5s, max: 5m, multiplier: 1.5, jitter: 0.25}
+        on_exit_codes: [75, 111]
+        never_on_exit_codes: [2]
+      retention: {ttl: 7d, keep_last: 20}
+      on_failure:
+        - page
+        - {job: tidy}
+        - {post: "https://hooks.example.org/$E:REGION", headers: {X-Key: k-$E:REGION}}
+      on_success: {post: "http://127.0.0.1:8080"}
 "#;
 
 fn strings(strings: &[&str]) -> Vec<String> {
@@ -92,13 +135,6 @@ fn pair(name: &str, value: &str) -> (String, String) {
 }
 
 fn expected() -> ServiceSpec {
-    let run = |command: &[&str], env, user, workdir| InitAction::Run {
-        command: strings(command),
-        env,
-        user,
-        workdir,
-        image: None,
-    };
     let ulimit = |name: &str, soft, hard| Ulimit { name: name.into(), soft, hard };
     ServiceSpec {
         name: "report".into(),
@@ -170,33 +206,109 @@ fn expected() -> ServiceSpec {
                 ("v6".into(), "2001:db8::2".parse().unwrap()),
             ],
         },
-        init_steps: vec![
-            InitStep {
-                id: "prepare".into(),
-                action: run(
-                    &["/bin/sh", "-c", "mkdir /out && touch /out/x"],
-                    vec![pair("A", "eu-1")],
-                    Some("root".into()),
-                    Some("/".into()),
-                ),
-                timeout: Duration::from_secs(90),
-                retry: StepRetry::default(),
-                on_failure: OnStepFailure::Fail,
-            },
-            InitStep {
-                id: "step-2".into(),
-                action: run(&["/bin/true", "-x"], vec![], None, None),
-                timeout: DEFAULT_STEP_TIMEOUT,
-                retry: StepRetry::default(),
-                on_failure: OnStepFailure::Fail,
-            },
-        ],
+        init_steps: init_steps(),
         stop: StopPolicy { signal: Some(10), grace_period: Duration::from_secs(60) },
         labels: [pair("team", "data"), pair("org.example/tier", "3")].into(),
         logs: Logs { max_size: 4 << 20 },
-        on_init_failure: InitFailure::default(),
-        policy: JobPolicy { deadline: Some(Duration::from_secs(7200)), ..JobPolicy::default() },
+        on_init_failure: InitFailure { retries: 5, backoff: backoff(2, 30, 3.0, 0.0) },
+        policy: policy(),
     }
+}
+
+fn backoff(initial: u64, max: u64, multiplier: f64, jitter: f64) -> Backoff {
+    Backoff { initial: Duration::from_secs(initial), max: Duration::from_secs(max), multiplier, jitter }
+}
+
+fn policy() -> JobPolicy {
+    JobPolicy {
+        deadline: Some(Duration::from_secs(7200)),
+        queue_deadline: Some(Duration::from_secs(1800)),
+        max_concurrent: Some(2),
+        on_conflict: OnConflict::Replace,
+        retry: Retry {
+            max_attempts: 4,
+            backoff: backoff(5, 300, 1.5, 0.25),
+            on_exit_codes: vec![75, 111],
+            never_on_exit_codes: vec![2],
+        },
+        retention: Retention { ttl: Some(Duration::from_secs(604_800)), keep_last: Some(20) },
+        on_failure: vec![
+            Notification::Job { name: "page".into() },
+            Notification::Job { name: "tidy".into() },
+            Notification::Post { url: "https://hooks.example.org/eu-1".into(), headers: vec![pair("X-Key", "k-eu-1")] },
+        ],
+        on_success: vec![Notification::Post { url: "http://127.0.0.1:8080/".into(), headers: vec![] }],
+        delete_on_exit: true,
+    }
+}
+
+fn init_steps() -> Vec<InitStep> {
+    let step = |id: &str, action| InitStep {
+        id: id.into(),
+        action,
+        timeout: DEFAULT_STEP_TIMEOUT,
+        retry: StepRetry::default(),
+        on_failure: OnStepFailure::Fail,
+    };
+    let prepare = InitAction::Run {
+        command: strings(&["/bin/sh", "-c", "mkdir /out && touch /out/x"]),
+        env: vec![pair("A", "eu-1")],
+        user: Some("root".into()),
+        workdir: Some("/".into()),
+        image: None,
+    };
+    let tools = InitAction::Run {
+        command: strings(&["/bin/true", "-x"]),
+        env: vec![],
+        user: None,
+        workdir: None,
+        image: Some("registry.example.org/tools:v2".into()),
+    };
+    let database = InitAction::WaitTcp { host: "db.internal".into(), port: 5432, interval: Duration::from_millis(500) };
+    let api = InitAction::WaitHttp(WaitHttp {
+        url: "https://api.eu-1.example/ready?deep=1".into(),
+        method: "HEAD".into(),
+        headers: vec![pair("Authorization", "Bearer eu-1"), pair("X-Team", "data")],
+        expect_status: vec![200, 204],
+        interval: Duration::from_secs(2),
+        insecure_skip_verify: true,
+    });
+    let pull = InitAction::S3(S3Transfer {
+        direction: S3Direction::Pull,
+        bucket: "reports".into(),
+        key: "in/2024 data.csv".into(),
+        path: "/out/in.csv".into(),
+        endpoint: Some("http://127.0.0.1:9000".into()),
+        region: Some("eu-central-1".into()),
+        env: vec![pair("AWS_SECRET_ACCESS_KEY", "secret-eu-1")],
+        credentials_file: Some("/etc/report/aws".into()),
+    });
+    let push = InitAction::S3(S3Transfer {
+        direction: S3Direction::Push,
+        bucket: "reports".into(),
+        key: "marks/started".into(),
+        path: "/out/x".into(),
+        endpoint: None,
+        region: None,
+        env: vec![],
+        credentials_file: None,
+    });
+    vec![
+        InitStep { timeout: Duration::from_secs(90), ..step("prepare", prepare) },
+        InitStep {
+            retry: StepRetry { count: 3, backoff: Backoff::default() },
+            on_failure: OnStepFailure::Warn,
+            ..step("step-2", tools)
+        },
+        InitStep {
+            timeout: Duration::from_secs(60),
+            retry: StepRetry { count: 2, backoff: backoff(3, 10, 1.5, 0.0) },
+            ..step("database", database)
+        },
+        InitStep { on_failure: OnStepFailure::Continue, ..step("api", api) },
+        step("step-5", pull),
+        step("step-6", push),
+    ]
 }
 
 fn device(source: &str, target: &str, read: bool, write: bool, mknod: bool) -> Device {
@@ -208,8 +320,8 @@ fn every_honoured_field_reaches_the_job() {
     let deployment = parse(FULL).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(deployment.name, "nightly");
     assert_eq!(deployment.warnings, []);
-    let Some(Service::Job(job)) = deployment.services.get("report") else { panic!("{deployment:?}") };
-    assert_eq!(**job, expected());
+    assert_eq!(deployment.services["report"], expected());
+    assert!(deployment.refused.is_empty());
 }
 
 #[test]
@@ -228,7 +340,22 @@ fn an_omitted_field_has_its_default() {
     assert!(job.process.init);
     assert_eq!(job.network.mode, NetworkMode::Host);
     assert_eq!(job.security.seccomp, Seccomp::Default);
-    assert_eq!(job.policy.deadline, None);
+    assert_eq!(job.policy, JobPolicy::default());
+    assert_eq!(job.policy.retry.max_attempts, 1);
+    assert_eq!(job.policy.max_concurrent, None);
+    assert_eq!(job.on_init_failure.retries, 0);
+}
+
+#[test]
+fn a_text_is_a_deployment_with_the_variables_of_this_process() {
+    let deployment: DeploymentSpec = with_fields("env: {P: $E:PATH}").parse().unwrap();
+    assert_eq!(deployment.services["hello"].env, [pair("P", &std::env::var("PATH").unwrap())]);
+    let error = "services: {}".parse::<DeploymentSpec>().unwrap_err().to_string();
+    assert!(error.starts_with("<text>:1:1: version: missing"), "{error}");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("job.yaml");
+    std::fs::write(&path, with_fields("env: {P: $E:PATH}")).unwrap();
+    assert_eq!(DeploymentSpec::from_path(&path).unwrap().services, deployment.services);
 }
 
 #[test]
@@ -272,7 +399,7 @@ services:
     env: {<<: *env, B: 3}
 ";
     let deployment = parse(text).unwrap_or_else(|errors| panic!("{errors}"));
-    let Some(Service::Job(b)) = deployment.services.get("b") else { panic!("{deployment:?}") };
+    let b = &deployment.services["b"];
     assert_eq!(b.image.name, "busybox");
     let mut env = b.env.clone();
     env.sort();
@@ -284,10 +411,9 @@ fn bind_sources_of_a_file_start_from_its_directory() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("job.yaml");
     std::fs::write(&path, with_fields("storage: [{type: bind, source: ./data/../x, target: /d}]")).unwrap();
-    let deployment = DeploymentSpec::from_path(&path, &env).unwrap_or_else(|errors| panic!("{errors}"));
-    let Some(Service::Job(job)) = deployment.services.get("hello") else { panic!("{deployment:?}") };
+    let deployment = DeploymentSpec::from_path_with(&path, &env).unwrap_or_else(|errors| panic!("{errors}"));
     let source = directory.path().join("data/../x");
-    assert_eq!(job.storage, [Storage::Bind { source, target: "/d".into(), readonly: false }]);
+    assert_eq!(deployment.services["hello"].storage, [Storage::Bind { source, target: "/d".into(), readonly: false }]);
 }
 
 #[test]
@@ -303,7 +429,8 @@ fn the_documented_example_is_valid() {
     let path = directory.path().join("example.yaml");
     std::fs::write(&path, &example).unwrap();
     let lookup = |_: &str| Some("x".into());
-    let deployment = DeploymentSpec::from_path(&path, &lookup).unwrap_or_else(|errors| panic!("{example}{errors}"));
+    let deployment =
+        DeploymentSpec::from_path_with(&path, &lookup).unwrap_or_else(|errors| panic!("{example}{errors}"));
     assert_eq!(deployment.warnings, []);
     assert!(deployment.services.contains_key("report"));
 }
@@ -315,8 +442,8 @@ fn the_fixture_jobs_are_valid() {
     for entry in std::fs::read_dir(&directory).unwrap() {
         let path = entry.unwrap().path();
         let lookup = |name: &str| (name == "USER").then(|| "someone".into());
-        let deployment = DeploymentSpec::from_path(&path, &lookup).unwrap_or_else(|errors| panic!("{errors}"));
-        assert!(deployment.services.values().any(|service| matches!(service, Service::Job(_))), "{path:?}");
+        let deployment = DeploymentSpec::from_path_with(&path, &lookup).unwrap_or_else(|errors| panic!("{errors}"));
+        assert!(!deployment.services.is_empty(), "{path:?}");
         count += 1;
     }
     assert!(count >= 5, "{directory:?} has {count} jobs");
