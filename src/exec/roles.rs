@@ -6,6 +6,7 @@ use crate::record::Record;
 use crate::remove_tree;
 use crate::runtime::{launcher, role, supervisor};
 use crate::state_dir::StateDir;
+use crate::step;
 use crate::sys::process as sys_process;
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,6 +52,7 @@ fn run(name: &OsString, arguments: &[OsString]) -> i32 {
         Some(role::SUPERVISE) => supervisor::main(arguments),
         Some(role::LAUNCH) => launcher::main(arguments),
         Some(role::SETTLE) => settle(arguments),
+        Some(role::STEP) => step::main(arguments),
         Some(unpack::ROLE) => unpack::main(arguments.iter().cloned()),
         Some(remove_tree::ROLE) => remove_tree::main(arguments.iter().cloned()),
         _ => {
