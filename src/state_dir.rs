@@ -280,3 +280,26 @@ impl ExecutionDir {
         self.path.join("runtime")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_attempt_has_a_log_that_is_known_as_one() {
+        let directory = ExecutionDir::from_path("/e".into());
+        assert_eq!(directory.log(1), Path::new("/e/log.ring"));
+        assert_eq!(directory.log(12), Path::new("/e/log-12.ring"));
+        for (path, expected) in [
+            ("/e/log.ring", true),
+            ("/e/log-2.ring", true),
+            ("/e/log-1.ring", false),
+            ("/e/log-02.ring", false),
+            ("/e/log-.ring", false),
+            ("/e/upper/log.ring", false),
+            ("/e/plan.json", false),
+        ] {
+            assert_eq!(directory.is_log(Path::new(path)), expected, "{path}");
+        }
+    }
+}

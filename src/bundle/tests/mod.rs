@@ -4,6 +4,7 @@ mod command;
 mod golden;
 mod mounts;
 mod refusals;
+mod steps;
 
 use super::*;
 use crate::plan::{IdMap, IdMappings};

@@ -164,7 +164,10 @@ impl Role {
         let message = match (status.exited(), status.signalled()) {
             (Some(0), _) => return ProcessEnd::Status(status),
             (Some(code), _) => last_line.unwrap_or_else(|| format!("its process exited with code {code}")),
-            (None, signal) => format!("its process was killed by {}", signal_name(signal.unwrap_or_default())),
+            (None, signal) => {
+                let said = last_line.map(|line| format!(" after it had said: {line}")).unwrap_or_default();
+                format!("its process was killed by {}{said}", signal_name(signal.unwrap_or_default()))
+            }
         };
         ProcessEnd::Unsuccessful { message }
     }

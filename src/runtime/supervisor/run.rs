@@ -68,7 +68,8 @@ impl Supervisor {
         };
         let oom = self.oom_kills() > ooms_before;
         let cause = self.cause_of(ended, oom)?;
-        let is_said = matches!(&cause, StepCause::Failed { message } if Some(message) == last_line.as_ref());
+        // A message of ours is the whole reason; output that follows from it would only distract.
+        let is_said = matches!(cause, StepCause::Failed { .. });
         Ok(RunEnd { cause, last_line: last_line.filter(|_| !is_said) })
     }
 
