@@ -151,9 +151,11 @@ impl Activity {
     pub fn pump(&mut self, output: &mut Output) -> bool {
         output.callers.iter_mut().for_each(super::Caller::flush);
         let of_container = self.container.iter_mut().flat_map(|container| &mut container.pipes);
-        of_container
-            .chain(self.role.iter_mut().map(|role| &mut role.pipe))
-            .fold(false, |moved, pipe| pipe.pump(output) || moved)
+        let mut moved = false;
+        for pipe in of_container.chain(self.role.iter_mut().map(|role| &mut role.pipe)) {
+            moved |= pipe.pump(output);
+        }
+        moved
     }
 
     pub fn report_fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
