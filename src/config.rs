@@ -219,18 +219,17 @@ mod tests {
         let config = files.load(None, &[]).unwrap();
         assert_eq!(config.max_unused, Some(Duration::from_secs(30 * 86_400)));
         assert_eq!((config.max_size, config.parallel_layers), (Some(1 << 30), Some(2)));
-        files.write("etc.yaml", "jobs: {max_concurrent: 8, retention: {ttl: 7d, keep_last: 9}}");
-        files.write(".config/coracle/config.yaml", "jobs: {max_concurrent: 2, retention: {ttl: 1d}}");
-        let config = files.load(None, &[]).unwrap();
-        let retention = Retention { ttl: Some(Duration::from_secs(86_400)), keep_last: Some(9) };
-        assert_eq!((config.max_concurrent, config.retention), (Some(2), retention));
-        files.write("etc.yaml", "images: {gc: {max_unused: 30d, max_size: 20Gi}}");
         files.write("xdg/coracle/config.yaml", "images: {parallel_layers: 3}");
         let xdg = files.0.path().join("xdg");
         let config = files.load(None, &[("XDG_CONFIG_HOME", &xdg)]).unwrap();
         assert_eq!((config.max_size, config.parallel_layers), (Some(20 << 30), Some(3)));
         let relative = files.load(None, &[("XDG_CONFIG_HOME", Path::new("xdg"))]).unwrap();
         assert_eq!(relative.parallel_layers, Some(2), "a relative directory is ignored");
+        files.write("etc.yaml", "jobs: {max_concurrent: 8, retention: {ttl: 7d, keep_last: 9}}");
+        files.write(".config/coracle/config.yaml", "jobs: {max_concurrent: 2, retention: {ttl: 1d}}");
+        let config = files.load(None, &[]).unwrap();
+        let retention = Retention { ttl: Some(Duration::from_secs(86_400)), keep_last: Some(9) };
+        assert_eq!((config.max_concurrent, config.retention), (Some(2), retention));
     }
 
     #[test]

@@ -22,9 +22,12 @@
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests write files and start programs"))]
 
 pub mod bundle;
+pub mod causes;
 pub mod cli;
 pub mod config;
+pub mod engine;
 pub mod exec;
+pub mod id;
 pub mod image;
 pub mod log;
 pub mod outcome;

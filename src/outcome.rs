@@ -9,8 +9,11 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
-/// Version of the JSON document; a reader refuses a higher one.
-pub const OUTCOME_VERSION: u32 = 1;
+/// Version of the JSON document; a reader refuses a higher one. Version 1 named no attempt: it was the first.
+pub const OUTCOME_VERSION: u32 = 2;
+
+/// The first attempt of every execution.
+pub const FIRST_ATTEMPT: u32 = 1;
 
 /// The end of one attempt, with what it used. Times on the wall clock are RFC 3339 UTC; `elapsed` is
 /// from the monotonic clock and does not follow changes of the wall clock.
@@ -19,8 +22,8 @@ pub const OUTCOME_VERSION: u32 = 1;
 pub struct Outcome {
     /// Always [`OUTCOME_VERSION`] when written.
     pub version: u32,
-    /// Which attempt of the execution this was, from 1.
-    #[serde(default = "first")]
+    /// Which attempt of its execution this was, from [`FIRST_ATTEMPT`].
+    #[serde(default = "first_attempt")]
     pub attempt: u32,
     /// Why and how it ended.
     pub end: End,
@@ -37,11 +40,6 @@ pub struct Outcome {
     pub notes: Vec<String>,
 }
 
-/// For documents from before there were attempts.
-fn first() -> u32 {
-    1
-}
-
 /// Ways an attempt ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -56,21 +54,26 @@ pub enum End {
     Deadline { after: Duration, how: Stopped },
     /// A user cancelled; `how` is how the job ended after the stop signal.
     Cancelled { how: Stopped },
-    /// An init step failed at its try number `attempt` (from 1, over all runs of the sequence); the main
-    /// process was not started. `last_line` is the last line of that try's output, cut to a few hundred bytes.
+    /// An init step failed; the main process was not started.
     InitStep {
         step: String,
         cause: StepCause,
-        #[serde(default = "first")]
+        /// Tries of the step that were made; this is the end of the last one.
+        #[serde(default = "first_attempt")]
         attempt: u32,
-        #[serde(default)]
+        /// The last line that it wrote, as far as it was kept.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         last_line: Option<String>,
     },
     /// `execve` of the main process failed with this errno: the command was not found or is not
     /// executable (ENOENT → exit code 127, all else → 126, as `docker run`).
     NotExecutable { command: String, errno: i32 },
-    /// The container could not be made; `stage` is what was being done.
+    /// The image could not be got: pulled, verified or unpacked.
+    Image { image: String, message: String },
+    /// The container could not be made or started; `stage` is what was being done.
     NotCreated { stage: String, message: String },
+    /// The host failed: the record, the disk, a process that could not be started.
+    Host { message: String },
     /// The supervisor is gone and left no outcome; set by whoever finds that out.
     SupervisorLost { message: String },
 }
@@ -105,7 +108,7 @@ pub enum StepCause {
     TimedOut {
         after: Duration,
     },
-    /// A check or a transfer failed; a fragment as in error messages.
+    /// A check or a transfer, which is no process of the job, failed.
     Failed {
         message: String,
     },
@@ -146,6 +149,10 @@ pub const EXIT_NOT_EXECUTABLE: u8 = 126;
 /// The command cannot be found (`docker run`).
 pub const EXIT_NOT_FOUND: u8 = 127;
 
+fn first_attempt() -> u32 {
+    FIRST_ATTEMPT
+}
+
 impl End {
     /// The exit code of `coracle run`, by the rules of `docker run`
     /// (<https://docs.docker.com/reference/cli/docker/container/run/#exit-status>).
@@ -167,7 +174,7 @@ impl End {
                 StepCause::NotExecutable { errno, .. } => errno_code(*errno),
                 StepCause::TimedOut { .. } | StepCause::Failed { .. } => EXIT_ENGINE,
             },
-            End::NotCreated { .. } | End::SupervisorLost { .. } => EXIT_ENGINE,
+            End::Image { .. } | End::NotCreated { .. } | End::Host { .. } | End::SupervisorLost { .. } => EXIT_ENGINE,
         }
     }
 
@@ -202,13 +209,16 @@ impl fmt::Display for End {
             End::Cancelled { how } => write!(f, "cancelled; {how}"),
             End::InitStep { step, cause, attempt, last_line } => {
                 write!(f, "init step {step:?} {cause}")?;
-                if *attempt > 1 {
-                    write!(f, " at try {attempt}")?;
+                if *attempt > FIRST_ATTEMPT {
+                    write!(f, " on try {attempt}")?;
                 }
-                last_line.iter().try_for_each(|line| write!(f, "; its last line: {line}"))
+                // Quoted: the job wrote it.
+                last_line.as_ref().map_or(Ok(()), |line| write!(f, "; its last line: {line:?}"))
             }
             End::NotExecutable { command, errno } => write_not_executable(f, command, *errno),
+            End::Image { image, message } => write!(f, "failed to get image {image:?}: {message}"),
             End::NotCreated { stage, message } => write!(f, "failed to {stage}: {message}"),
+            End::Host { message } => write!(f, "the host failed: {message}"),
             End::SupervisorLost { message } => write!(f, "supervisor lost: {message}"),
         }
     }
@@ -251,3 +261,6 @@ pub fn signal_name(signal: i32) -> String {
         Err(_) => format!("signal {signal}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

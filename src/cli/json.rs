@@ -40,9 +40,11 @@
 //! | `oom_killed` | |
 //! | `deadline` | `after_seconds`, `stopped` |
 //! | `cancelled` | `stopped` |
-//! | `init_step` | `step`, `cause`: `{"kind": "exited"\|"signalled"\|"oom_killed"\|"not_executable"\|"timed_out", …}` |
+//! | `init_step` | `step`, `attempt`, `last_line`, `cause`: `{"kind": "exited"\|"signalled"\|"oom_killed"\|"not_executable"\|"timed_out"\|"failed", …}` |
 //! | `not_executable` | `command`, `errno` |
+//! | `image` | `image`, `message` |
 //! | `not_created` | `stage`, `message` |
+//! | `host` | `message` |
 //! | `supervisor_lost` | `message` |
 //!
 //! # A validation
@@ -81,7 +83,7 @@ pub(super) use images::{GcDocument, ImageDetailsDocument, ImageDocument};
 
 use super::error::CliError;
 use super::output;
-use crate::exec::{JobExecution, JobTrigger};
+use crate::exec::{ContainerId, JobExecution, JobTrigger};
 use crate::outcome::{End, PeakMemorySource, StepCause, Stopped, Usage};
 use crate::spec::Place;
 use jiff::Timestamp;
@@ -143,7 +145,7 @@ impl<'a> ExecutionDocument<'a> {
             duration_seconds: execution.duration.map(seconds),
             image: &execution.image,
             image_digest: execution.image_digest.as_deref(),
-            container_id: execution.container_id.as_deref(),
+            container_id: execution.container_id.as_ref().map(ContainerId::as_str),
             end: end.map(end_document),
             usage: usage(&execution.usage),
             labels: &execution.labels,
@@ -197,9 +199,11 @@ fn end_document(end: &End) -> Value {
         }
         End::Cancelled { how } => json!({"kind": "cancelled", "stopped": stopped(*how)}),
         End::InitStep { step, cause, attempt, last_line } => json!({
-            "kind": "init_step", "step": step, "cause": step_cause(cause), "attempt": attempt, "last_line": last_line
+            "kind": "init_step", "step": step, "cause": step_cause(cause), "attempt": attempt, "last_line": last_line,
         }),
         End::NotExecutable { command, errno } => json!({"kind": "not_executable", "command": command, "errno": errno}),
+        End::Image { image, message } => json!({"kind": "image", "image": image, "message": message}),
+        End::Host { message } => json!({"kind": "host", "message": message}),
         End::NotCreated { stage, message } => json!({"kind": "not_created", "stage": stage, "message": message}),
         End::SupervisorLost { message } => json!({"kind": "supervisor_lost", "message": message}),
     }
@@ -294,6 +298,11 @@ mod tests {
             image: "oci:x".into(),
             image_digest: None,
             container_id: None,
+            logs: None,
+            attempt: 1,
+            attempts: Vec::new(),
+            retry_at: None,
+            idempotency_key: None,
             end: Some(End::Deadline { after: Duration::from_millis(1500), how: Stopped::Signalled { signal: 9 } }),
             usage: Usage { peak_memory: Some(1), oom_kills: Some(0), ..Usage::default() },
             notes: vec!["a note".into()],
@@ -382,9 +391,11 @@ mod tests {
             End::InitStep {
                 step: "s".into(),
                 cause: StepCause::TimedOut { after: Duration::from_secs(1) },
-                attempt: 1,
+                attempt: 2,
                 last_line: None,
             },
+            End::Image { image: "i".into(), message: "m".into() },
+            End::Host { message: "m".into() },
             End::NotExecutable { command: command(), errno: 2 },
             End::NotCreated { stage: "s".into(), message: "m".into() },
             End::SupervisorLost { message: "m".into() },
@@ -401,6 +412,8 @@ mod tests {
                 "deadline",
                 "cancelled",
                 "init_step",
+                "image",
+                "host",
                 "not_executable",
                 "not_created",
                 "supervisor_lost"

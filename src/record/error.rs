@@ -1,6 +1,6 @@
 //! What can go wrong with the record.
 
-use super::row::Status;
+use super::model::Status;
 use rusqlite::ErrorCode;
 use std::path::{Path, PathBuf};
 
@@ -33,6 +33,8 @@ pub enum RecordError {
     /// A column does not hold what this version writes there.
     #[error("the record of execution {id} holds an unreadable {column}")]
     Unreadable { id: String, column: &'static str, source: Option<serde_json::Error> },
+    #[error("the record of job {name} holds an unreadable spec; register it again")]
+    UnreadableJob { name: String, source: serde_json::Error },
     #[error("no execution {id}")]
     NotFound { id: String },
     #[error("execution {id} is {status}; cancel it first")]
@@ -55,5 +57,33 @@ impl RecordError {
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => RecordError::Busy { path, source },
             _ => RecordError::Sql { action, path, source },
         }
+    }
+}
+
+/// What ends a transaction or a read early.
+pub(super) enum Failure {
+    /// To be told with what was being done.
+    Sql(rusqlite::Error),
+    Record(RecordError),
+}
+
+impl Failure {
+    pub(super) fn during(self, action: &'static str, path: &Path) -> RecordError {
+        match self {
+            Failure::Sql(source) => RecordError::sql(action, path, source),
+            Failure::Record(error) => error,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Failure {
+        Failure::Sql(error)
+    }
+}
+
+impl From<RecordError> for Failure {
+    fn from(error: RecordError) -> Failure {
+        Failure::Record(error)
     }
 }

@@ -1,6 +1,6 @@
 //! Image references: what each named when it was last resolved, and when it was used.
 
-use super::error::RecordError;
+use super::error::{Failure, RecordError};
 use super::row::{nanoseconds, timestamp};
 use super::store::{Durability, Record};
 use jiff::Timestamp;
@@ -39,6 +39,7 @@ impl Record {
                 .prepare_cached("SELECT reference, digest, pulled_at, used_at FROM images WHERE reference = ?1")?
                 .query_row([reference], ImageReference::read)
                 .optional()
+                .map_err(Failure::Sql)
         })
     }
 
@@ -50,8 +51,9 @@ impl Record {
         self.read("list the images", |connection| {
             connection
                 .prepare_cached("SELECT reference, digest, pulled_at, used_at FROM images ORDER BY reference")?
-                .query_map([], ImageReference::read)?
-                .collect()
+                .query_and_then([], ImageReference::read)?
+                .collect::<rusqlite::Result<_>>()
+                .map_err(Failure::Sql)
         })
     }
 
@@ -72,7 +74,7 @@ impl Record {
                     nanoseconds(image.pulled_at),
                     nanoseconds(image.used_at)
                 ])?;
-            Ok(Ok(()))
+            Ok(())
         })
     }
 
@@ -87,7 +89,7 @@ impl Record {
                 .prepare_cached("UPDATE OR IGNORE images SET reference = ?2 WHERE reference = ?1")?
                 .execute([from, to])?;
             transaction.prepare_cached("DELETE FROM images WHERE reference = ?1 AND ?1 <> ?2")?.execute([from, to])?;
-            Ok(Ok(()))
+            Ok(())
         })
     }
 
@@ -99,7 +101,7 @@ impl Record {
         self.transaction("remove the image", Durability::Process, |transaction| {
             let changed =
                 transaction.prepare_cached("DELETE FROM images WHERE reference = ?1")?.execute([reference])?;
-            Ok(Ok(changed > 0))
+            Ok(changed > 0)
         })
     }
 }

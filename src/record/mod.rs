@@ -26,17 +26,27 @@
 //! [`Record`] is `Send + Sync`; its calls are short and block. They wait up to ten seconds for
 //! another process's transaction.
 
+mod ending;
 mod error;
 mod images;
+mod jobs;
+mod model;
 mod query;
+mod queue;
+mod retention;
 mod row;
 mod schema;
 mod store;
+mod tables;
 #[cfg(test)]
 mod tests;
 
 pub use error::RecordError;
 pub use images::ImageReference;
-pub use query::Query;
-pub use row::{Execution, JobTrigger, NewExecution, Status};
+pub use model::{
+    AfterAttempt, Attempt, Cancel, Ended, Execution, Insertion, Job, JobTrigger, NewExecution, OnConflict, Status,
+    TriggerKind,
+};
+pub use query::{LabelFilter, Query};
+pub use queue::IsAlive;
 pub use store::Record;

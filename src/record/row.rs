@@ -1,240 +1,180 @@
-//! Rows as values.
+//! Rows as values, and values as columns.
 
-use super::error::RecordError;
-use crate::outcome::{End, PeakMemorySource, Usage};
-use crate::sys::process::ProcessIdentity;
+use super::error::{Failure, RecordError};
+use super::model::{Attempt, Execution, Job, JobTrigger, Status};
+use crate::outcome::{PeakMemorySource, Usage};
 use jiff::Timestamp;
 use rusqlite::Row;
+use rusqlite::types::FromSql;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
-
-/// What the record knows of an execution's progress. The live stage of an active one (initialising
-/// or running) stands in its directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Status {
-    /// Its front is preparing it, or it waits.
-    Pending,
-    /// Its supervisor may have started it.
-    Active,
-    /// The main process exited with code 0.
-    Completed,
-    /// Any other end that nobody asked for.
-    Failed,
-    /// A user ended it.
-    Cancelled,
-}
-
-impl Status {
-    pub const ALL: [Status; 5] =
-        [Status::Pending, Status::Active, Status::Completed, Status::Failed, Status::Cancelled];
-
-    /// As stored and displayed.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Status::Pending => "pending",
-            Status::Active => "active",
-            Status::Completed => "completed",
-            Status::Failed => "failed",
-            Status::Cancelled => "cancelled",
-        }
-    }
-
-    pub fn is_terminal(self) -> bool {
-        matches!(self, Status::Completed | Status::Failed | Status::Cancelled)
-    }
-
-    /// The status that an end leads to: exit code 0 is `completed`, a cancel is `cancelled`, and
-    /// everything else, any other exit code included, is `failed`.
-    pub fn of(end: &End) -> Status {
-        match end {
-            End::Exited { code: 0 } => Status::Completed,
-            End::Cancelled { .. } => Status::Cancelled,
-            _ => Status::Failed,
-        }
-    }
-
-    fn parse(text: &str) -> Option<Status> {
-        Status::ALL.into_iter().find(|status| status.as_str() == text)
-    }
-}
-
-impl fmt::Display for Status {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Who asked for an execution.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum JobTrigger {
-    /// A request over the network, from this address where it is known.
-    Endpoint { remote_addr: Option<String> },
-    /// The command line.
-    Cli,
-    /// A schedule.
-    Scheduler,
-    /// Coracle itself or an embedding program.
-    Internal { reason: String },
-}
-
-impl fmt::Display for JobTrigger {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.columns() {
-            (kind, Some(detail)) => write!(f, "{kind}({detail})"),
-            (kind, None) => f.write_str(kind),
-        }
-    }
-}
-
-impl JobTrigger {
-    /// As stored: kind and detail.
-    pub(super) fn columns(&self) -> (&'static str, Option<&str>) {
-        match self {
-            JobTrigger::Endpoint { remote_addr } => ("endpoint", remote_addr.as_deref()),
-            JobTrigger::Cli => ("cli", None),
-            JobTrigger::Scheduler => ("scheduler", None),
-            JobTrigger::Internal { reason } => ("internal", Some(reason)),
-        }
-    }
-
-    fn parse(kind: &str, detail: Option<String>) -> Option<JobTrigger> {
-        match (kind, detail) {
-            ("endpoint", remote_addr) => Some(JobTrigger::Endpoint { remote_addr }),
-            ("cli", None) => Some(JobTrigger::Cli),
-            ("scheduler", None) => Some(JobTrigger::Scheduler),
-            ("internal", Some(reason)) => Some(JobTrigger::Internal { reason }),
-            _ => None,
-        }
-    }
-}
-
-/// A row to insert; it starts as [`Status::Pending`].
-#[derive(Debug, Clone, PartialEq)]
-pub struct NewExecution {
-    /// UUIDv7, lower case with hyphens.
-    pub id: String,
-    pub job_name: String,
-    pub deployment: Option<String>,
-    pub trigger: JobTrigger,
-    /// As written in the spec.
-    pub image: String,
-    /// The validated spec; the record does not look into it.
-    pub spec: serde_json::Value,
-    pub labels: BTreeMap<String, String>,
-    /// The process that prepares it: when that is gone and the row still pending, nobody will.
-    pub owner: Option<ProcessIdentity>,
-    pub created_at: Timestamp,
-    /// Notes for the user; those of the outcome follow them.
-    pub notes: Vec<String>,
-}
-
-/// A row as read.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Execution {
-    pub id: String,
-    pub job_name: String,
-    pub deployment: Option<String>,
-    pub status: Status,
-    pub trigger: JobTrigger,
-    pub image: String,
-    /// Manifest digest; known from the activation on.
-    pub image_digest: Option<String>,
-    /// Known from the activation on.
-    pub container_id: Option<String>,
-    pub spec: serde_json::Value,
-    pub labels: BTreeMap<String, String>,
-    /// The process that prepares it while it is pending, and its supervisor afterwards.
-    pub owner: Option<ProcessIdentity>,
-    pub created_at: Timestamp,
-    /// When the main process was started; known at the end, and `None` then when it never was.
-    pub started_at: Option<Timestamp>,
-    /// Set exactly when the status is terminal, like `end`.
-    pub completed_at: Option<Timestamp>,
-    /// From the supervisor's start to the end, by the monotonic clock.
-    pub elapsed: Option<Duration>,
-    /// The job's own exit code, where its main process exited.
-    pub exit_code: Option<u8>,
-    pub end: Option<End>,
-    /// `end` in words, for every end but success.
-    pub reason: Option<String>,
-    pub usage: Usage,
-    pub notes: Vec<String>,
-}
 
 /// The columns that [`Execution::read`] expects, in its order.
 pub(super) const COLUMNS: &str = "id, job_name, deployment, status, trigger_kind, trigger_detail, image, \
      image_digest, container_id, spec, labels, owner, created_at, started_at, completed_at, elapsed, exit_code, \
+     outcome_end, reason, peak_memory, peak_memory_source, cpu_user, cpu_system, oom_kills, notes, attempt, \
+     retry_at, waiting_since, cancel_requested, spent, idempotency_key, max_concurrent, global_limit, \
+     queue_deadline, reserved_for, ttl, keep_last, keep_last_total, expires_at, delete_on_exit, scheduled_for, \
+     revision";
+
+/// The columns that [`Attempt::read`] expects, in its order.
+pub(super) const ATTEMPT_COLUMNS: &str = "execution_id, number, started_at, completed_at, elapsed, exit_code, \
      outcome_end, reason, peak_memory, peak_memory_source, cpu_user, cpu_system, oom_kills, notes";
 
+/// The columns that [`Job::read`] expects, in its order.
+pub(super) const JOB_COLUMNS: &str = "name, spec, registered_at, updated_at";
+
 impl Execution {
-    /// Reads a row of [`COLUMNS`]. The outer error is SQLite's, the inner one says which column
-    /// holds what no version of ours writes.
-    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Result<Execution, RecordError>> {
-        let id: String = row.get(0)?;
-        let status: String = row.get(3)?;
-        let trigger: (String, Option<String>) = (row.get(4)?, row.get(5)?);
-        let spec: String = row.get(9)?;
-        let labels: String = row.get(10)?;
-        let owner: Option<String> = row.get(11)?;
-        let end: Option<String> = row.get(17)?;
-        let peak_memory_source: Option<String> = row.get(20)?;
-        let notes: String = row.get(24)?;
-        let unreadable = |column| RecordError::Unreadable { id: id.clone(), column, source: None };
-        let read = || {
-            Ok(Execution {
-                id: id.clone(),
-                job_name: row.get(1).map_err(Failure::Sql)?,
-                deployment: row.get(2).map_err(Failure::Sql)?,
-                status: Status::parse(&status).ok_or_else(|| unreadable("status"))?,
-                trigger: JobTrigger::parse(&trigger.0, trigger.1).ok_or_else(|| unreadable("trigger"))?,
-                image: row.get(6).map_err(Failure::Sql)?,
-                image_digest: row.get(7).map_err(Failure::Sql)?,
-                container_id: row.get(8).map_err(Failure::Sql)?,
-                spec: json(&id, "spec", &spec)?,
-                labels: json(&id, "labels", &labels)?,
-                owner: owner.map(|text| json(&id, "owner", &text)).transpose()?,
-                created_at: timestamp(row.get(12).map_err(Failure::Sql)?),
-                started_at: row.get::<_, Option<i64>>(13).map_err(Failure::Sql)?.map(timestamp),
-                completed_at: row.get::<_, Option<i64>>(14).map_err(Failure::Sql)?.map(timestamp),
-                elapsed: unsigned(row, 15, "elapsed time", &id)?.map(Duration::from_nanos),
-                exit_code: row.get(16).map_err(Failure::Sql)?,
-                end: end.map(|text| json(&id, "end", &text)).transpose()?,
-                reason: row.get(18).map_err(Failure::Sql)?,
-                usage: Usage {
-                    peak_memory: unsigned(row, 19, "peak memory", &id)?,
-                    peak_memory_source: peak_memory_source
-                        .map(|text| parse_source(&text).ok_or_else(|| unreadable("peak memory source")))
-                        .transpose()?,
-                    cpu_user: unsigned(row, 21, "CPU time", &id)?.map(Duration::from_nanos),
-                    cpu_system: unsigned(row, 22, "CPU time", &id)?.map(Duration::from_nanos),
-                    oom_kills: unsigned(row, 23, "count of OOM kills", &id)?,
-                },
-                notes: json(&id, "notes", &notes)?,
-            })
-        };
-        match read() {
-            Ok(execution) => Ok(Ok(execution)),
-            Err(Failure::Sql(error)) => Err(error),
-            Err(Failure::Record(error)) => Ok(Err(error)),
-        }
+    /// Reads a row of [`COLUMNS`].
+    pub(super) fn read(row: &Row<'_>) -> Result<Execution, Failure> {
+        let mut columns = Columns::new(row)?;
+        Ok(Execution {
+            id: columns.key.clone(),
+            job_name: columns.get()?,
+            deployment: columns.get()?,
+            status: columns.parse("status", Status::parse)?,
+            trigger: {
+                let kind: String = columns.get()?;
+                let detail = columns.get()?;
+                JobTrigger::parse(&kind, detail).ok_or_else(|| columns.unreadable("trigger"))?
+            },
+            image: columns.get()?,
+            image_digest: columns.get()?,
+            container_id: columns.get()?,
+            spec: columns.json("spec")?,
+            labels: columns.json("labels")?,
+            owner: columns.optional_json("owner")?,
+            created_at: columns.get().map(timestamp)?,
+            started_at: columns.time()?,
+            completed_at: columns.time()?,
+            elapsed: columns.duration("elapsed time")?,
+            exit_code: columns.get()?,
+            end: columns.optional_json("end")?,
+            reason: columns.get()?,
+            usage: columns.usage()?,
+            notes: columns.json("notes")?,
+            attempt: columns.get()?,
+            retry_at: columns.time()?,
+            waiting_since: columns.time()?,
+            cancel_requested: columns.get()?,
+            spent: columns.duration("spent time")?.unwrap_or_default(),
+            idempotency_key: columns.get()?,
+            max_concurrent: columns.get()?,
+            global_limit: columns.get()?,
+            queue_deadline: columns.duration("queue deadline")?,
+            reserved_for: columns.optional_json("reservation")?,
+            ttl: columns.duration("time to live")?,
+            keep_last: columns.get()?,
+            keep_last_total: columns.get()?,
+            expires_at: columns.time()?,
+            delete_on_exit: columns.get()?,
+            scheduled_for: columns.time()?,
+            revision: columns.get()?,
+        })
     }
 }
 
-/// Either half of the nested result of [`Execution::read`].
-enum Failure {
-    Sql(rusqlite::Error),
-    Record(RecordError),
-}
-
-impl From<RecordError> for Failure {
-    fn from(error: RecordError) -> Failure {
-        Failure::Record(error)
+impl Attempt {
+    /// Reads a row of [`ATTEMPT_COLUMNS`].
+    pub(super) fn read(row: &Row<'_>) -> Result<Attempt, Failure> {
+        let mut columns = Columns::new(row)?;
+        Ok(Attempt {
+            number: columns.get()?,
+            started_at: columns.time()?,
+            completed_at: columns.get().map(timestamp)?,
+            elapsed: columns.duration("elapsed time")?.unwrap_or_default(),
+            exit_code: columns.get()?,
+            end: columns.json("end")?,
+            reason: columns.get()?,
+            usage: columns.usage()?,
+            notes: columns.json("notes")?,
+        })
     }
 }
 
-fn json<T: DeserializeOwned>(id: &str, column: &'static str, text: &str) -> Result<T, RecordError> {
+impl Job {
+    /// Reads a row of [`JOB_COLUMNS`].
+    pub(super) fn read(row: &Row<'_>) -> Result<Job, Failure> {
+        let mut columns = Columns::new(row)?;
+        let spec: String = columns.get()?;
+        let spec = serde_json::from_str(&spec)
+            .map_err(|source| RecordError::UnreadableJob { name: columns.key.clone(), source })?;
+        Ok(Job {
+            name: columns.key.clone(),
+            spec,
+            registered_at: columns.get().map(timestamp)?,
+            updated_at: columns.get().map(timestamp)?,
+        })
+    }
+}
+
+/// The columns of a row, one after the other. The first is the key, which errors name.
+struct Columns<'a> {
+    row: &'a Row<'a>,
+    key: String,
+    next: usize,
+}
+
+impl<'a> Columns<'a> {
+    fn new(row: &'a Row<'a>) -> rusqlite::Result<Columns<'a>> {
+        Ok(Columns { row, key: row.get(0)?, next: 1 })
+    }
+
+    fn get<T: FromSql>(&mut self) -> rusqlite::Result<T> {
+        let index = self.next;
+        self.next += 1;
+        self.row.get(index)
+    }
+
+    fn unreadable(&self, column: &'static str) -> Failure {
+        RecordError::Unreadable { id: self.key.clone(), column, source: None }.into()
+    }
+
+    fn parse<T>(&mut self, column: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Failure> {
+        let text: String = self.get()?;
+        parse(&text).ok_or_else(|| self.unreadable(column))
+    }
+
+    fn json<T: DeserializeOwned>(&mut self, column: &'static str) -> Result<T, Failure> {
+        let text: String = self.get()?;
+        Ok(from_json(&self.key, column, &text)?)
+    }
+
+    fn optional_json<T: DeserializeOwned>(&mut self, column: &'static str) -> Result<Option<T>, Failure> {
+        let text: Option<String> = self.get()?;
+        Ok(text.map(|text| from_json(&self.key, column, &text)).transpose()?)
+    }
+
+    fn time(&mut self) -> rusqlite::Result<Option<Timestamp>> {
+        Ok(self.get::<Option<i64>>()?.map(timestamp))
+    }
+
+    fn unsigned(&mut self, column: &'static str) -> Result<Option<u64>, Failure> {
+        let value: Option<i64> = self.get()?;
+        value.map(u64::try_from).transpose().map_err(|_| self.unreadable(column))
+    }
+
+    fn duration(&mut self, column: &'static str) -> Result<Option<Duration>, Failure> {
+        Ok(self.unsigned(column)?.map(Duration::from_nanos))
+    }
+
+    fn usage(&mut self) -> Result<Usage, Failure> {
+        let peak_memory = self.unsigned("peak memory")?;
+        let source: Option<String> = self.get()?;
+        Ok(Usage {
+            peak_memory,
+            peak_memory_source: source
+                .map(|text| parse_source(&text).ok_or_else(|| self.unreadable("peak memory source")))
+                .transpose()?,
+            cpu_user: self.duration("CPU time")?,
+            cpu_system: self.duration("CPU time")?,
+            oom_kills: self.unsigned("count of OOM kills")?,
+        })
+    }
+}
+
+fn from_json<T: DeserializeOwned>(id: &str, column: &'static str, text: &str) -> Result<T, RecordError> {
     serde_json::from_str(text).map_err(|source| RecordError::Unreadable {
         id: id.to_owned(),
         column,
@@ -242,12 +182,19 @@ fn json<T: DeserializeOwned>(id: &str, column: &'static str, text: &str) -> Resu
     })
 }
 
-fn unsigned(row: &Row<'_>, index: usize, column: &'static str, id: &str) -> Result<Option<u64>, Failure> {
-    row.get::<_, Option<i64>>(index)
-        .map_err(Failure::Sql)?
-        .map(u64::try_from)
-        .transpose()
-        .map_err(|_| Failure::Record(RecordError::Unreadable { id: id.to_owned(), column, source: None }))
+pub(super) fn to_json<T: Serialize>(id: &str, column: &'static str, value: &T) -> Result<String, RecordError> {
+    serde_json::to_string(value).map_err(|source| RecordError::Unreadable {
+        id: id.to_owned(),
+        column,
+        source: Some(source),
+    })
+}
+
+/// The stored notes and further ones.
+pub(super) fn append_notes(id: &str, stored: &str, further: &[String]) -> Result<String, RecordError> {
+    let mut notes: Vec<String> = from_json(id, "notes", stored)?;
+    notes.extend_from_slice(further);
+    to_json(id, "notes", &notes)
 }
 
 pub(super) fn source_name(source: PeakMemorySource) -> &'static str {

@@ -1,6 +1,7 @@
 //! The schema, and how a database comes to be and is opened.
 
 use super::error::RecordError;
+use super::tables::{MIGRATIONS, SCHEMA, SCHEMA_VERSION};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fs::{self, File};
@@ -8,9 +9,6 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// `PRAGMA user_version`. A change of the schema raises it and adds to [`MIGRATIONS`].
-pub(super) const SCHEMA_VERSION: i64 = 2;
 
 /// `PRAGMA application_id`: "Crcl", so that no other program's database is taken for ours.
 const APPLICATION_ID: i64 = 0x4372_636c;
@@ -21,86 +19,6 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pages in the WAL from which on a commit folds it into the database. Whoever opens the database
 /// first reads the whole WAL, so it is kept short.
 const WAL_PAGES: u32 = 64;
-
-/// Times are nanoseconds since 1970-01-01T00:00:00Z, durations are nanoseconds.
-const SCHEMA: &str = "
-CREATE TABLE executions (
-    id                 TEXT PRIMARY KEY NOT NULL,
-    job_name           TEXT NOT NULL,
-    deployment         TEXT,
-    status             TEXT NOT NULL CHECK (status IN ('pending', 'active', 'completed', 'failed', 'cancelled')),
-    trigger_kind       TEXT NOT NULL CHECK (trigger_kind IN ('endpoint', 'cli', 'scheduler', 'internal')),
-    trigger_detail     TEXT,
-    image              TEXT NOT NULL,
-    image_digest       TEXT,
-    container_id       TEXT,
-    spec               TEXT NOT NULL,
-    labels             TEXT NOT NULL,
-    owner              TEXT,
-    created_at         INTEGER NOT NULL,
-    started_at         INTEGER,
-    completed_at       INTEGER,
-    elapsed            INTEGER,
-    exit_code          INTEGER CHECK (exit_code BETWEEN 0 AND 255),
-    outcome_end        TEXT,
-    reason             TEXT,
-    peak_memory        INTEGER,
-    peak_memory_source TEXT CHECK (peak_memory_source IN ('cgroup', 'largest_process')),
-    cpu_user           INTEGER,
-    cpu_system         INTEGER,
-    oom_kills          INTEGER,
-    notes              TEXT NOT NULL DEFAULT '[]',
-    CHECK ((status IN ('completed', 'failed', 'cancelled')) = (outcome_end IS NOT NULL)),
-    CHECK ((outcome_end IS NULL) = (completed_at IS NULL))
-) STRICT;
-
--- `ps` lists newest first: ids are UUIDv7, so their order is that of creation.
-CREATE INDEX executions_by_job ON executions (job_name, id);
-CREATE INDEX executions_not_terminal ON executions (id) WHERE status IN ('pending', 'active');
-
-CREATE TRIGGER executions_terminal_is_final
-BEFORE UPDATE OF status, exit_code, outcome_end, reason, started_at, completed_at, elapsed ON executions
-WHEN OLD.status IN ('completed', 'failed', 'cancelled')
-BEGIN
-    SELECT RAISE(ABORT, 'a terminal status never changes');
-END;
-
-CREATE TRIGGER executions_never_pending_again
-BEFORE UPDATE OF status ON executions
-WHEN NEW.status = 'pending' AND OLD.status <> 'pending'
-BEGIN
-    SELECT RAISE(ABORT, 'an execution is pending once');
-END;
-
-CREATE TRIGGER executions_live_is_kept
-BEFORE DELETE ON executions
-WHEN OLD.status IN ('pending', 'active')
-BEGIN
-    SELECT RAISE(ABORT, 'an execution that is not terminal is kept');
-END;
-
-CREATE TABLE images (
-    reference TEXT PRIMARY KEY NOT NULL,
-    digest    TEXT NOT NULL,
-    pulled_at INTEGER NOT NULL,
-    used_at   INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-";
-
-/// What makes a schema the next one, the first of them schema 1 into 2.
-const MIGRATIONS: &[&str] = &["
-ALTER TABLE images RENAME TO images_1;
-CREATE TABLE images (
-    reference TEXT PRIMARY KEY NOT NULL,
-    digest    TEXT NOT NULL,
-    pulled_at INTEGER NOT NULL,
-    used_at   INTEGER NOT NULL
-) STRICT, WITHOUT ROWID;
-INSERT INTO images SELECT reference, manifest_digest, updated_at, updated_at FROM images_1;
-DROP TABLE images_1;
-"];
-
-const _: () = assert!(MIGRATIONS.len() + 1 == SCHEMA_VERSION as usize, "each schema but the first has a migration");
 
 /// Opens the database at `path`, making it first where there is none.
 pub(super) fn open(path: &Path) -> Result<Connection, RecordError> {
@@ -153,7 +71,7 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     // Another process may have done it while this one waited.
     let (_, version) = identity(&transaction)?;
     let done = usize::try_from(version - 1).unwrap_or_default();
-    for migration in MIGRATIONS.iter().skip(done) {
+    for migration in MIGRATIONS.iter().skip(done).copied().flatten() {
         transaction.execute_batch(migration)?;
     }
     if version < SCHEMA_VERSION {
@@ -188,6 +106,24 @@ fn create(path: &Path) -> Result<(), RecordError> {
     File::open(directory).and_then(|dir| dir.sync_all()).map_err(|source| io_error("flush", directory, source))
 }
 
+/// The statements that make an empty database ours. With incremental vacuum, which has to be chosen before
+/// there is a table, it can shrink without being written anew.
+fn whole_schema() -> String {
+    format!(
+        "PRAGMA auto_vacuum = INCREMENTAL; BEGIN; {} PRAGMA application_id = {APPLICATION_ID}; \
+         PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;",
+        SCHEMA.concat()
+    )
+}
+
+/// A database that is gone when its connection closes.
+pub(super) fn open_in_memory(path: &Path) -> Result<Connection, RecordError> {
+    let failed = |source| RecordError::sql("create the tables", path, source);
+    let connection = Connection::open_in_memory().map_err(failed)?;
+    connection.execute_batch(&whole_schema()).map_err(failed)?;
+    Ok(connection)
+}
+
 fn build(path: &Path, temporary: &Path) -> Result<(), RecordError> {
     let file = File::options()
         .write(true)
@@ -200,9 +136,8 @@ fn build(path: &Path, temporary: &Path) -> Result<(), RecordError> {
     // Nobody else knows this file yet: it is flushed once, when it is whole.
     connection
         .execute_batch(&format!(
-            "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; BEGIN; {SCHEMA} \
-             PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT; \
-             PRAGMA journal_mode = WAL;"
+            "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; {} PRAGMA journal_mode = WAL;",
+            whole_schema()
         ))
         .map_err(failed)?;
     connection.close().map_err(|(_, source)| failed(source))?;

@@ -2,7 +2,7 @@ mod damage;
 mod migration;
 
 use super::*;
-use crate::outcome::{End, OUTCOME_VERSION, Outcome, PeakMemorySource, Stopped, Usage};
+use crate::outcome::{End, FIRST_ATTEMPT, OUTCOME_VERSION, Outcome, PeakMemorySource, Stopped, Usage};
 use crate::state_dir::StateDir;
 use crate::sys::process::ProcessIdentity;
 use jiff::Timestamp;
@@ -22,24 +22,54 @@ fn time(text: &str) -> Timestamp {
 }
 
 fn new_execution(id: &str, job: &str) -> NewExecution {
+    let trigger = JobTrigger::Internal { reason: "test".into() };
     NewExecution {
-        id: id.into(),
-        job_name: job.into(),
         deployment: Some("demo".into()),
-        trigger: JobTrigger::Internal { reason: "test".into() },
-        image: "oci:image:v1".into(),
-        spec: serde_json::json!({"name": job}),
         labels: [("team".to_owned(), "a".to_owned())].into(),
-        owner: Some(ProcessIdentity { pid: 7, start_time: 8, boot_id: "b".into() }),
-        created_at: time("2026-01-02T03:04:05.000000006Z"),
         notes: vec!["single id mapping".into()],
+        ..NewExecution::new(id, job, trigger, "oci:image:v1", serde_json::json!({"name": job}), now())
     }
+}
+
+/// Time of every test in which it stands still.
+fn now() -> Timestamp {
+    time("2026-01-02T03:04:05.000000006Z")
+}
+
+/// The process that prepares what [`insert`] inserts.
+fn preparer() -> ProcessIdentity {
+    process(7)
+}
+
+fn process(pid: i32) -> ProcessIdentity {
+    ProcessIdentity { pid, start_time: 8, boot_id: "b".into() }
+}
+
+/// Inserts an execution and claims it.
+#[track_caller]
+fn insert(record: &Record, id: &str, job: &str) {
+    let inserted = record.insert(&new_execution(id, job), Some(&preparer()), now()).unwrap();
+    assert_eq!(inserted, Insertion::Claimed);
+}
+
+/// Inserts an execution that waits.
+#[track_caller]
+fn wait(record: &Record, new: &NewExecution) {
+    assert_eq!(record.insert(new, None, now()).unwrap(), Insertion::Waiting);
+}
+
+fn finish(record: &Record, id: &str, end: End) -> Result<Ended, RecordError> {
+    record.end_attempt(id, 1, &outcome(end), AfterAttempt::Final)
+}
+
+fn read(record: &Record, id: &str) -> Execution {
+    record.get(id).unwrap().expect("an execution")
 }
 
 fn outcome(end: End) -> Outcome {
     Outcome {
         version: OUTCOME_VERSION,
-        attempt: 1,
+        attempt: FIRST_ATTEMPT,
         end,
         started_at: Some(time("2026-01-02T03:04:06Z")),
         completed_at: time("2026-01-02T03:04:07Z"),
@@ -62,20 +92,20 @@ fn keeps_everything_from_insert_to_end() {
     let directory = tempfile::tempdir().unwrap();
     let record = Record::open(&state(directory.path())).unwrap();
     let new = new_execution(ID, "job");
-    record.insert(&new).unwrap();
+    record.insert(&new, Some(&preparer()), now()).unwrap();
     let pending = record.get(ID).unwrap().unwrap();
-    assert_eq!((pending.status, &pending.owner, &pending.trigger), (Status::Pending, &new.owner, &new.trigger));
+    assert_eq!((pending.status, &pending.owner, &pending.trigger), (Status::Pending, &Some(preparer()), &new.trigger));
     assert_eq!((&pending.spec, &pending.labels, pending.created_at), (&new.spec, &new.labels, new.created_at));
     assert_eq!(pending.deployment.as_deref(), Some("demo"));
 
-    assert!(record.activate(ID, "sha256:1", "container", &supervisor()).unwrap());
+    assert!(record.activate(ID, 1, "sha256:1", "container", &supervisor()).unwrap());
     let active = record.get(ID).unwrap().unwrap();
     assert_eq!((active.status, active.owner), (Status::Active, Some(supervisor())));
     assert_eq!(active.image_digest.as_deref(), Some("sha256:1"));
     assert_eq!(active.container_id.as_deref(), Some("container"));
 
     let end = outcome(End::Exited { code: 7 });
-    assert!(record.finalise(ID, &end).unwrap());
+    assert_eq!(record.end_attempt(ID, 1, &end, AfterAttempt::Final).unwrap(), Ended::Final);
     drop(record);
     let ended = Record::open(&state(directory.path())).unwrap().get(ID).unwrap().unwrap();
     assert_eq!((ended.status, ended.exit_code), (Status::Failed, Some(7)));
@@ -104,8 +134,8 @@ fn ends_map_to_statuses() {
     ];
     for (number, (end, status, exit_code, reason)) in ends.into_iter().enumerate() {
         let id = format!("{number}");
-        record.insert(&new_execution(&id, "job")).unwrap();
-        assert!(record.finalise(&id, &outcome(end)).unwrap());
+        insert(&record, &id, "job");
+        assert_eq!(finish(&record, &id, end).unwrap(), Ended::Final);
         let row = record.get(&id).unwrap().unwrap();
         assert_eq!((row.status, row.exit_code, row.reason.as_deref()), (status, exit_code, reason));
     }
@@ -115,12 +145,12 @@ fn ends_map_to_statuses() {
 fn what_is_terminal_never_changes() {
     let directory = tempfile::tempdir().unwrap();
     let record = Record::open(&state(directory.path())).unwrap();
-    record.insert(&new_execution(ID, "job")).unwrap();
-    assert!(record.cancel_pending(ID, time("2026-01-02T03:04:07Z")).unwrap());
+    insert(&record, ID, "job");
+    assert_eq!(record.cancel(ID, time("2026-01-02T03:04:07Z")).unwrap(), Cancel::Cancelled);
     let before = record.get(ID).unwrap().unwrap();
-    assert!(!record.cancel_pending(ID, time("2027-01-02T03:04:07Z")).unwrap());
-    assert!(!record.activate(ID, "sha256:1", "container", &supervisor()).unwrap());
-    assert!(!record.finalise(ID, &outcome(End::Exited { code: 0 })).unwrap());
+    assert_eq!(record.cancel(ID, time("2027-01-02T03:04:07Z")).unwrap(), Cancel::Over(Status::Cancelled));
+    assert!(!record.activate(ID, 1, "sha256:1", "container", &supervisor()).unwrap());
+    assert_eq!(finish(&record, ID, End::Exited { code: 0 }).unwrap(), Ended::AlreadyOver);
     assert_eq!(record.get(ID).unwrap().unwrap(), before);
     // Nor by anybody who goes round this module.
     let other = rusqlite::Connection::open(directory.path().join("coracle.db")).unwrap();
@@ -135,18 +165,18 @@ fn what_is_terminal_never_changes() {
 fn what_is_live_is_not_cancelled_as_pending_nor_removed() {
     let directory = tempfile::tempdir().unwrap();
     let record = Record::open(&state(directory.path())).unwrap();
-    record.insert(&new_execution(ID, "job")).unwrap();
-    record.activate(ID, "sha256:1", "container", &supervisor()).unwrap();
-    assert!(!record.activate(ID, "sha256:1", "container", &supervisor()).unwrap(), "only one may start it");
-    assert!(!record.cancel_pending(ID, Timestamp::UNIX_EPOCH).unwrap());
+    insert(&record, ID, "job");
+    record.activate(ID, 1, "sha256:1", "container", &supervisor()).unwrap();
+    assert!(!record.activate(ID, 1, "sha256:1", "container", &supervisor()).unwrap(), "only one may start it");
+    assert_eq!(record.cancel(ID, Timestamp::UNIX_EPOCH).unwrap(), Cancel::Active);
     let error = record.remove(ID).unwrap_err();
     assert_eq!(error.to_string(), format!("execution {ID} is active; cancel it first"));
-    record.finalise(ID, &outcome(End::OomKilled)).unwrap();
+    finish(&record, ID, End::OomKilled).unwrap();
     record.remove(ID).unwrap();
     assert_eq!(record.get(ID).unwrap(), None);
     assert!(matches!(record.remove(ID), Err(RecordError::NotFound { .. })));
-    assert!(matches!(record.finalise(ID, &outcome(End::OomKilled)), Err(RecordError::NotFound { .. })));
-    assert!(matches!(record.activate(ID, "d", "c", &supervisor()), Err(RecordError::NotFound { .. })));
+    assert!(matches!(finish(&record, ID, End::OomKilled), Err(RecordError::NotFound { .. })));
+    assert!(matches!(record.activate(ID, 1, "d", "c", &supervisor()), Err(RecordError::NotFound { .. })));
 }
 
 /// Every thread with a connection of its own, as every process has.
@@ -157,9 +187,9 @@ fn exactly_one_of_many_wins_each_race() {
     let record = Record::open(&state(directory.path())).unwrap();
     for round in 0..20 {
         let id = format!("{round:04}");
-        record.insert(&new_execution(&id, "job")).unwrap();
+        insert(&record, &id, "job");
         if round % 2 == 0 {
-            record.activate(&id, "d", "c", &supervisor()).unwrap();
+            record.activate(&id, 1, "d", "c", &supervisor()).unwrap();
         }
         let barrier = Barrier::new(RIVALS);
         let wins = AtomicUsize::new(0);
@@ -170,11 +200,11 @@ fn exactly_one_of_many_wins_each_race() {
                     let record = Record::open(&state(directory)).unwrap();
                     barrier.wait();
                     let won = match rival % 3 {
-                        0 => record.finalise(id, &outcome(End::Exited { code: 0 })),
-                        1 => record.finalise(id, &outcome(End::Cancelled { how: Stopped::BeforeStart })),
-                        _ => record.cancel_pending(id, Timestamp::UNIX_EPOCH),
+                        0 => finish(&record, id, End::Exited { code: 0 }).unwrap() == Ended::Final,
+                        1 => finish(&record, id, End::OomKilled).unwrap() == Ended::Final,
+                        _ => record.cancel(id, Timestamp::UNIX_EPOCH).unwrap() == Cancel::Cancelled,
                     };
-                    wins.fetch_add(usize::from(won.unwrap()), Ordering::Relaxed);
+                    wins.fetch_add(usize::from(won), Ordering::Relaxed);
                 });
             }
         });
@@ -189,16 +219,16 @@ fn a_start_and_a_cancel_never_both_win() {
     let record = Record::open(&state(directory.path())).unwrap();
     for round in 0..20 {
         let id = format!("{round:04}");
-        record.insert(&new_execution(&id, "job")).unwrap();
+        insert(&record, &id, "job");
         let other = Record::open(&state(directory.path())).unwrap();
         let barrier = Barrier::new(2);
         let (activated, cancelled) = std::thread::scope(|scope| {
             let activate = scope.spawn(|| {
                 barrier.wait();
-                record.activate(&id, "d", "c", &supervisor()).unwrap()
+                record.activate(&id, 1, "d", "c", &supervisor()).unwrap()
             });
             barrier.wait();
-            let cancelled = other.cancel_pending(&id, Timestamp::UNIX_EPOCH).unwrap();
+            let cancelled = other.cancel(&id, Timestamp::UNIX_EPOCH).unwrap() == Cancel::Cancelled;
             (activate.join().unwrap(), cancelled)
         });
         assert_ne!(activated, cancelled, "round {round}");
@@ -210,11 +240,11 @@ fn lists_newest_first_and_filters() {
     let directory = tempfile::tempdir().unwrap();
     let record = Record::open(&state(directory.path())).unwrap();
     for (id, job) in [("1", "a"), ("2", "b"), ("3", "a"), ("4", "b")] {
-        record.insert(&new_execution(id, job)).unwrap();
+        insert(&record, id, job);
     }
-    record.finalise("1", &outcome(End::Exited { code: 0 })).unwrap();
-    record.finalise("2", &outcome(End::Exited { code: 1 })).unwrap();
-    record.activate("3", "d", "c", &supervisor()).unwrap();
+    finish(&record, "1", End::Exited { code: 0 }).unwrap();
+    finish(&record, "2", End::Exited { code: 1 }).unwrap();
+    record.activate("3", 1, "d", "c", &supervisor()).unwrap();
     let ids = |query: Query| -> Vec<String> { record.list(&query).unwrap().into_iter().map(|row| row.id).collect() };
     let all = Query::default();
     assert_eq!(ids(all.clone()), ["4", "3", "2", "1"]);
@@ -233,7 +263,7 @@ fn finds_by_prefix() {
     let directory = tempfile::tempdir().unwrap();
     let record = Record::open(&state(directory.path())).unwrap();
     for id in ["0199aaaa-1", "0199aaaa-2", "0199bbbb-1"] {
-        record.insert(&new_execution(id, "job")).unwrap();
+        insert(&record, id, "job");
     }
     assert_eq!(record.find_prefix("0199b").unwrap(), ["0199bbbb-1"]);
     assert_eq!(record.find_prefix("0199AAAA").unwrap(), ["0199aaaa-1", "0199aaaa-2"]);
@@ -243,7 +273,7 @@ fn finds_by_prefix() {
         assert_eq!(record.find_prefix(none).unwrap(), [""; 0], "{none}");
     }
     for number in 0..20 {
-        record.insert(&new_execution(&format!("ffff-{number:02}"), "job")).unwrap();
+        insert(&record, &format!("ffff-{number:02}"), "job");
     }
     assert_eq!(record.find_prefix("f").unwrap().len(), 10);
 }
@@ -278,7 +308,7 @@ fn remembers_what_references_name() {
 fn files_are_private_and_nothing_else_is_left() {
     let directory = tempfile::tempdir().unwrap();
     let record = Record::open(&state(directory.path())).unwrap();
-    record.insert(&new_execution(ID, "job")).unwrap();
+    insert(&record, ID, "job");
     let mut names = Vec::new();
     for entry in std::fs::read_dir(directory.path()).unwrap() {
         let entry = entry.unwrap();
@@ -294,7 +324,7 @@ fn files_are_private_and_nothing_else_is_left() {
 fn a_dead_writer_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let record = Record::open(&state(directory.path())).unwrap();
-    record.insert(&new_execution(ID, "job")).unwrap();
+    insert(&record, ID, "job");
     // As after SIGKILL: the connection is never closed.
     std::mem::forget(record);
     let copy = tempfile::tempdir().unwrap();
@@ -311,7 +341,7 @@ const CREATOR_DIRECTORY: &str = "CORACLE_TEST_CREATOR_DIRECTORY";
 fn creator() {
     if let Some(directory) = std::env::var_os(CREATOR_DIRECTORY) {
         let record = Record::open(&state(Path::new(&directory))).unwrap();
-        record.insert(&new_execution(&std::process::id().to_string(), "job")).unwrap();
+        insert(&record, &std::process::id().to_string(), "job");
     }
 }
 
@@ -352,7 +382,7 @@ fn threads_that_create_it_at_once_all_succeed() {
                 scope.spawn(move || {
                     barrier.wait();
                     let record = Record::open(&state(directory)).unwrap();
-                    record.insert(&new_execution(&number.to_string(), "job")).unwrap();
+                    insert(&record, &number.to_string(), "job");
                 });
             }
         });

@@ -1,7 +1,7 @@
 //! Runs the binary on a root of its own.
 
-use coracle::outcome::{End, OUTCOME_VERSION, Outcome, Usage};
-use coracle::record::{JobTrigger, NewExecution, Record};
+use coracle::outcome::{End, FIRST_ATTEMPT, OUTCOME_VERSION, Outcome, Usage};
+use coracle::record::{AfterAttempt, Ended, Insertion, JobTrigger, NewExecution, Record};
 use coracle::state_dir::StateDir;
 use coracle::sys::process::ProcessIdentity;
 use jiff::Timestamp;
@@ -101,20 +101,14 @@ impl Host {
     /// Records an execution that this test process is preparing.
     pub fn pending(&self, id: &str, job: &str) -> Record {
         let record = self.record();
-        record
-            .insert(&NewExecution {
-                id: id.into(),
-                job_name: job.into(),
-                deployment: None,
-                trigger: JobTrigger::Cli,
-                image: "oci:image:v1".into(),
-                spec: serde_json::json!({"name": job}),
-                labels: [("team".to_owned(), "a".to_owned())].into(),
-                owner: Some(ProcessIdentity::current().expect("a mounted /proc")),
-                created_at: Timestamp::now(),
-                notes: vec!["a note".into()],
-            })
-            .expect("a writable record");
+        let now = Timestamp::now();
+        let new = NewExecution {
+            labels: [("team".to_owned(), "a".to_owned())].into(),
+            notes: vec!["a note".into()],
+            ..NewExecution::new(id, job, JobTrigger::Cli, "oci:image:v1", serde_json::json!({"name": job}), now)
+        };
+        let me = ProcessIdentity::current().expect("a mounted /proc");
+        assert_eq!(record.insert(&new, Some(&me), now).expect("a writable record"), Insertion::Claimed);
         record
     }
 
@@ -122,7 +116,7 @@ impl Host {
     pub fn ended(&self, id: &str, job: &str, end: End) {
         let outcome = Outcome {
             version: OUTCOME_VERSION,
-            attempt: 1,
+            attempt: FIRST_ATTEMPT,
             end,
             started_at: Some(Timestamp::UNIX_EPOCH),
             completed_at: Timestamp::UNIX_EPOCH,
@@ -130,7 +124,8 @@ impl Host {
             usage: Usage { peak_memory: Some(3 << 20), ..Usage::default() },
             notes: Vec::new(),
         };
-        assert!(self.pending(id, job).finalise(id, &outcome).expect("a writable record"));
+        let ended = self.pending(id, job).end_attempt(id, FIRST_ATTEMPT, &outcome, AfterAttempt::Final);
+        assert_eq!(ended.expect("a writable record"), Ended::Final);
     }
 }
 

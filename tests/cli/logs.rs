@@ -3,6 +3,7 @@
 use crate::harness::Host;
 use coracle::log::{LogStream, RingWriter};
 use coracle::outcome::End;
+use coracle::record::Cancel;
 use jiff::Timestamp;
 use std::io::Read;
 use std::process::Stdio;
@@ -133,7 +134,7 @@ fn following_shows_what_comes_and_ends_with_the_execution() {
     ring.append(LogStream::Stdout, Some(0), time(3), b"last words");
     // As after a kill of the supervisor: the log is never closed, the execution ends.
     std::mem::forget(ring);
-    assert!(record.cancel_pending(ID, time(4)).expect("a writable record"));
+    assert_eq!(record.cancel(ID, time(4)).expect("a writable record"), Cancel::Cancelled);
     let mut rest = String::new();
     out.read_to_string(&mut rest).expect("the rest");
     assert_eq!(rest, "last words");

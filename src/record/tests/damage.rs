@@ -1,6 +1,6 @@
 //! Databases that cannot be used.
 
-use super::{ID, new_execution, state};
+use super::{ID, insert, state};
 use crate::record::{Query, Record, RecordError};
 use std::os::unix::fs::PermissionsExt;
 
@@ -13,7 +13,7 @@ fn a_newer_schema_is_refused_and_left_alone() {
     newer.execute_batch("PRAGMA user_version = 99").unwrap();
     drop(newer);
     let error = Record::open(&state(directory.path())).unwrap_err();
-    assert!(matches!(error, RecordError::Newer { found: 99, known: 2, .. }), "{error:?}");
+    assert!(matches!(error, RecordError::Newer { found: 99, known: 3, .. }), "{error:?}");
     assert!(error.to_string().contains("newer coracle"), "{error}");
 }
 
@@ -46,7 +46,7 @@ fn damage_inside_is_reported_when_it_is_met() {
     let directory = tempfile::tempdir().unwrap();
     let record = Record::open(&state(directory.path())).unwrap();
     for number in 0..200 {
-        record.insert(&new_execution(&format!("{number:04}"), "job")).unwrap();
+        insert(&record, &format!("{number:04}"), "job");
     }
     drop(record);
     let path = directory.path().join("coracle.db");
@@ -63,7 +63,7 @@ fn damage_inside_is_reported_when_it_is_met() {
 fn an_unreadable_row_names_the_execution_and_the_column() {
     let directory = tempfile::tempdir().unwrap();
     let record = Record::open(&state(directory.path())).unwrap();
-    record.insert(&new_execution(ID, "job")).unwrap();
+    insert(&record, ID, "job");
     let other = rusqlite::Connection::open(directory.path().join("coracle.db")).unwrap();
     other.execute("UPDATE executions SET labels = 'x'", []).unwrap();
     let error = record.get(ID).unwrap_err();

@@ -1,8 +1,8 @@
 //! Databases of older versions.
 
-use super::{ID, new_execution, outcome, state};
+use super::{ID, finish, insert, state};
 use crate::outcome::End;
-use crate::record::{ImageReference, Record};
+use crate::record::{Ended, ImageReference, Record};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
@@ -108,8 +108,8 @@ fn schema_1_keeps_its_executions_and_images() {
         assert_eq!(record.non_terminal().unwrap().len(), 2);
     }
     let record = Record::open(&state(directory.path())).unwrap();
-    assert!(record.finalise(ID, &outcome(End::Exited { code: 0 })).unwrap());
-    record.insert(&new_execution("0200", "new")).unwrap();
+    assert_eq!(finish(&record, ID, End::Exited { code: 0 }).unwrap(), Ended::Final);
+    insert(&record, "0200", "new");
     assert_eq!(record.non_terminal().unwrap().len(), 2);
 }
 

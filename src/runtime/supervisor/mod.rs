@@ -16,7 +16,7 @@ use super::outcome_file::OutcomeFile;
 use super::state::{LiveState, Stage};
 use super::{cleanup, container, control};
 use crate::log::RingWriter;
-use crate::outcome::{End, OUTCOME_VERSION, Outcome, Usage};
+use crate::outcome::{End, FIRST_ATTEMPT, OUTCOME_VERSION, Outcome, Usage};
 use crate::plan::Plan;
 use crate::state_dir::{ExecutionDir, StateDir};
 use crate::sys::process::{self as sys_process, ProcessIdentity};
@@ -245,7 +245,7 @@ fn without_plan(directory: &ExecutionDir, end: End, started: Instant) -> Outcome
         attempt: u32,
     }
     let planned = std::fs::read(directory.plan()).ok().and_then(|bytes| serde_json::from_slice::<Planned>(&bytes).ok());
-    outcome(planned.map_or(1, |planned| planned.attempt), end, started, Usage::default(), Vec::new(), None)
+    outcome(planned.map_or(FIRST_ATTEMPT, |planned| planned.attempt), end, started, Usage::default(), Vec::new(), None)
 }
 
 /// What the front gave.

@@ -2,6 +2,7 @@
 
 mod bad;
 mod classes;
+mod expected;
 mod full;
 mod policy;
 mod properties;

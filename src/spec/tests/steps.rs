@@ -81,6 +81,36 @@ fn a_coracle_without_s3_says_so() {
 
 #[cfg(feature = "s3")]
 #[test]
+fn transfers_name_an_object_and_a_file() {
+    let pull = "bucket: reports, key: in/2024 data.csv, destination: /out//in.csv, endpoint: http://127.0.0.1:9000/, \
+                region: eu-central-1, env: {AWS_SECRET_ACCESS_KEY: secret-$E:REGION}, credentials_file: /etc/aws";
+    let expected = S3Transfer {
+        direction: S3Direction::Pull,
+        bucket: "reports".into(),
+        key: "in/2024 data.csv".into(),
+        path: "/out/in.csv".into(),
+        endpoint: Some("http://127.0.0.1:9000".into()),
+        region: Some("eu-central-1".into()),
+        env: vec![("AWS_SECRET_ACCESS_KEY".into(), "secret-eu-1".into())],
+        credentials_file: Some("/etc/aws".into()),
+    };
+    assert_eq!(step(&format!("uses: init.s3_pull, with: {{{pull}}}")).action, InitAction::S3(expected));
+    let expected = S3Transfer {
+        direction: S3Direction::Push,
+        bucket: "reports".into(),
+        key: "marks/started".into(),
+        path: "/out/x".into(),
+        endpoint: None,
+        region: None,
+        env: vec![],
+        credentials_file: None,
+    };
+    let push = "bucket: reports, key: marks/started, source: /out/x";
+    assert_eq!(step(&format!("uses: init.s3_push, with: {{{push}}}")).action, InitAction::S3(expected));
+}
+
+#[cfg(feature = "s3")]
+#[test]
 fn credentials_may_lie_beside_the_spec() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("job.yaml");
@@ -177,7 +207,7 @@ fn bad_failures() {
     for (fields, expected) in [
         (
             "errors: {on_init_failure: {action: retry}}",
-            "1:36: errors.on_init_failure.action: unknown action \"retry\"; known are fail, restart, backoff",
+            "1:36: errors.on_init_failure.action: unknown action \"retry\"; did you mean \"restart\"?",
         ),
         (
             "errors: {on_init_failure: {retries: 2}}",

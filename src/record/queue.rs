@@ -1,0 +1,489 @@
+//! The queue: inserting executions, and claiming those whose turn it is.
+
+use super::ending;
+use super::error::{Failure, RecordError};
+use super::model::{Execution, Insertion, NewExecution, OnConflict};
+use super::row::{COLUMNS, duration_nanoseconds, nanoseconds, timestamp, to_json};
+use super::store::{Durability, Record, next_revision};
+use crate::sys::process::ProcessIdentity;
+use jiff::Timestamp;
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+
+/// Tells whether a process still runs. It is asked inside a transaction and must not wait for anything.
+pub type IsAlive<'a> = &'a dyn Fn(&ProcessIdentity) -> bool;
+
+impl Record {
+    /// Records a new execution, in one transaction with what its policy says about others of its job. With
+    /// `claim` it is at once that process's to prepare, if nothing older of the job waits for its turn and the
+    /// limits leave room. An older one that is reserved for another process counts as waiting whether or not
+    /// that process is alive; [`Record::claim_next`] looks closer.
+    ///
+    /// It survives the death of any process at once, and that of the host after [`Record::make_durable`],
+    /// which must come before anything runs or is promised.
+    ///
+    /// # Errors
+    /// When the id is taken, or the database cannot be written.
+    pub fn insert(
+        &self,
+        new: &NewExecution,
+        claim: Option<&ProcessIdentity>,
+        now: Timestamp,
+    ) -> Result<Insertion, RecordError> {
+        let texts = Texts::of(new, claim)?;
+        let durability = match new.on_conflict {
+            // It may make others terminal.
+            OnConflict::Replace => Durability::Host,
+            OnConflict::Queue | OnConflict::Forbid | OnConflict::Allow => Durability::Process,
+        };
+        self.transaction("record the execution", durability, |transaction| {
+            if let Some(id) = same_key(transaction, new)? {
+                return Ok(Insertion::Existing { id });
+            }
+            let live = match (new.on_conflict, new.max_concurrent) {
+                (OnConflict::Forbid | OnConflict::Replace, Some(most)) => {
+                    let live = live_of(transaction, &new.job_name)?;
+                    if live.len() < most as usize { Vec::new() } else { live }
+                }
+                _ => Vec::new(),
+            };
+            if new.on_conflict == OnConflict::Forbid && !live.is_empty() {
+                return Ok(Insertion::Conflict { with: live.into_iter().map(|(id, _)| id).collect() });
+            }
+            let replaces = !live.is_empty();
+            let mut cancel = Vec::new();
+            for (id, is_waiting) in live {
+                if is_waiting {
+                    ending::cancel_pending(transaction, &id, now)?;
+                } else {
+                    cancel.push(id);
+                }
+            }
+            let mut claim = claim.filter(|_| cancel.is_empty());
+            if let Some(me) = claim
+                && !may_begin(transaction, new, me, now)?
+            {
+                claim = None;
+            }
+            insert_row(transaction, new, &texts, claim.is_some())?;
+            let claimed = claim.is_some();
+            Ok(match (replaces, claimed) {
+                (true, _) => Insertion::Replacing { cancel, claimed },
+                (false, true) => Insertion::Claimed,
+                (false, false) => Insertion::Waiting,
+            })
+        })
+    }
+
+    /// Makes the oldest waiting execution that may begin the one that `me` prepares. None may that is in
+    /// backoff, reserved for another process, younger than one of its job whose turn comes first, or for which
+    /// a limit of its own leaves no room. What is in backoff, or reserved for a process that is gone, holds up
+    /// no younger one. When the clock was set back to before a backoff began, the backoff is over.
+    ///
+    /// # Errors
+    /// When the database cannot be read or written.
+    pub fn claim_next(
+        &self,
+        me: &ProcessIdentity,
+        now: Timestamp,
+        is_alive: IsAlive<'_>,
+    ) -> Result<Option<Execution>, RecordError> {
+        let action = "claim an execution";
+        // Most looks find nothing, and need not keep others from writing.
+        let waits = self.read(action, |connection| {
+            let sql = "SELECT EXISTS (SELECT 1 FROM executions WHERE place = 'waiting')";
+            Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, bool>(0))?)
+        })?;
+        if !waits {
+            return Ok(None);
+        }
+        let owner = to_json("", "owner", me)?;
+        self.transaction(action, Durability::Process, |transaction| {
+            let mut oldest: Option<String> = None;
+            for job in waiting_jobs(transaction)? {
+                let Head::Ready(row) = head(transaction, &job, Some(me), now, is_alive)? else { continue };
+                if oldest.as_ref().is_none_or(|id| row.id < *id) && has_room(transaction, &job, row.limits)? {
+                    oldest = Some(row.id);
+                }
+            }
+            let Some(id) = oldest else { return Ok(None) };
+            take(transaction, &id, &owner)?;
+            transaction
+                .prepare_cached(&format!("SELECT {COLUMNS} FROM executions WHERE id = ?1"))?
+                .query_row([id], |row| Ok(Execution::read(row)))?
+                .map(Some)
+        })
+    }
+
+    /// Claims this execution, if it waits and may begin by the rules of [`Record::claim_next`].
+    ///
+    /// # Errors
+    /// As [`Record::claim_next`].
+    pub fn claim(
+        &self,
+        id: &str,
+        me: &ProcessIdentity,
+        now: Timestamp,
+        is_alive: IsAlive<'_>,
+    ) -> Result<bool, RecordError> {
+        let owner = to_json(id, "owner", me)?;
+        self.transaction("claim the execution", Durability::Process, |transaction| {
+            let job: Option<String> = transaction
+                .prepare_cached("SELECT job_name FROM executions WHERE id = ?1 AND place = 'waiting'")?
+                .query_row([id], |row| row.get(0))
+                .optional()?;
+            let Some(job) = job else { return Ok(false) };
+            match head(transaction, &job, Some(me), now, is_alive)? {
+                Head::Ready(row) if row.id == id && has_room(transaction, &job, row.limits)? => {
+                    take(transaction, id, &owner)?;
+                    Ok(true)
+                }
+                _ => Ok(false),
+            }
+        })
+    }
+
+    /// Puts an execution that `from` was preparing back into the queue; the attempt does not count. False when
+    /// it is not that process's any more.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn release(&self, id: &str, from: &ProcessIdentity) -> Result<bool, RecordError> {
+        let owner = to_json(id, "owner", from)?;
+        self.transaction("release the execution", Durability::Process, |transaction| {
+            let changed = transaction
+                .prepare_cached(
+                    "UPDATE executions SET owner = NULL WHERE id = ?1 AND status = 'pending' AND owner = ?2",
+                )?
+                .execute([id, &owner])?;
+            Ok(changed == 1)
+        })
+    }
+
+    /// Forgets that an execution is reserved, when it waits and still is for `holder`: any process may claim it
+    /// from then on.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn unreserve(&self, id: &str, holder: &ProcessIdentity) -> Result<bool, RecordError> {
+        let holder = to_json(id, "reservation", holder)?;
+        self.transaction("release the execution", Durability::Process, |transaction| {
+            let changed = transaction
+                .prepare_cached(
+                    "UPDATE executions SET reserved_for = NULL \
+                     WHERE id = ?1 AND place = 'waiting' AND reserved_for = ?2",
+                )?
+                .execute([id, &holder])?;
+            Ok(changed == 1)
+        })
+    }
+
+    /// Whether [`Record::claim_next`] would find something for a process that nothing is reserved for.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn is_claimable(&self, now: Timestamp, is_alive: IsAlive<'_>) -> Result<bool, RecordError> {
+        self.read("look for what may begin", |connection| {
+            let transaction = connection.unchecked_transaction()?;
+            for job in waiting_jobs(&transaction)? {
+                if let Head::Ready(row) = head(&transaction, &job, None, now, is_alive)?
+                    && has_room(&transaction, &job, row.limits)?
+                {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+    }
+
+    /// Executions with an owner, or reserved for a process: those that somebody has to look after.
+    ///
+    /// # Errors
+    /// When the database or a row cannot be read.
+    pub fn attended(&self) -> Result<Vec<Execution>, RecordError> {
+        self.read("list the executions", |connection| {
+            connection
+                .prepare_cached(&format!(
+                    "SELECT {COLUMNS} FROM executions WHERE place = 'occupied' \
+                     UNION ALL \
+                     SELECT {COLUMNS} FROM executions WHERE place = 'waiting' AND reserved_for IS NOT NULL"
+                ))?
+                .query_and_then([], Execution::read)?
+                .collect()
+        })
+    }
+
+    /// How many executions are claimed or run.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn occupied(&self) -> Result<usize, RecordError> {
+        self.read("count the executions", |connection| {
+            let sql = "SELECT count(*) FROM executions WHERE place = 'occupied'";
+            let count: i64 = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+            Ok(usize::try_from(count).unwrap_or_default())
+        })
+    }
+
+    /// The first moment after `now` at which a backoff or a queue deadline ends. What is due already is seen by
+    /// [`Record::claim_next`] and [`Record::overdue`].
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, RecordError> {
+        self.read("look for what is due", |connection| {
+            let due: Option<i64> = connection
+                .prepare_cached(&format!(
+                    "SELECT min(due) FROM (\
+                     SELECT min(retry_at) AS due FROM executions WHERE retry_at > ?1 AND waiting_since <= ?1 \
+                     UNION ALL \
+                     SELECT min({QUEUE_END}) FROM executions WHERE {IN_QUEUE} AND {QUEUE_END} > ?1)"
+                ))?
+                .query_row([nanoseconds(now)], |row| row.get(0))?;
+            Ok(due.map(timestamp))
+        })
+    }
+
+    /// Executions that wait for their first attempt although their queue deadline has passed, at most `limit`.
+    /// They may be claimed until [`Record::end_waiting`] ends them.
+    ///
+    /// # Errors
+    /// When the database or a row cannot be read.
+    pub fn overdue(&self, now: Timestamp, limit: u32) -> Result<Vec<Execution>, RecordError> {
+        self.read("look for what is overdue", |connection| {
+            connection
+                .prepare_cached(&format!(
+                    "SELECT {COLUMNS} FROM executions WHERE {IN_QUEUE} AND {QUEUE_END} <= ?1 \
+                     ORDER BY {QUEUE_END} LIMIT ?2"
+                ))?
+                .query_and_then(params![nanoseconds(now), limit], Execution::read)?
+                .collect()
+        })
+    }
+}
+
+/// When the time in the queue ends, and for which executions it does; as in the index.
+pub(super) const QUEUE_END: &str = "created_at + queue_deadline";
+pub(super) const IN_QUEUE: &str = "queue_deadline IS NOT NULL AND place = 'waiting' AND attempt = 1";
+
+/// What of a new execution is stored as text.
+struct Texts {
+    spec: String,
+    labels: String,
+    notes: String,
+    reserved_for: Option<String>,
+    owner: Option<String>,
+}
+
+impl Texts {
+    fn of(new: &NewExecution, claim: Option<&ProcessIdentity>) -> Result<Texts, RecordError> {
+        let id = new.id.as_str();
+        Ok(Texts {
+            spec: new.spec.to_string(),
+            labels: to_json(id, "labels", &new.labels)?,
+            notes: to_json(id, "notes", &new.notes)?,
+            reserved_for: new.reserved_for.as_ref().map(|process| to_json(id, "reservation", process)).transpose()?,
+            owner: claim.map(|process| to_json(id, "owner", process)).transpose()?,
+        })
+    }
+}
+
+fn waiting_jobs(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<String>> {
+    transaction
+        .prepare_cached("SELECT DISTINCT job_name FROM executions WHERE place = 'waiting'")?
+        .query_map([], |row| row.get(0))?
+        .collect()
+}
+
+fn same_key(transaction: &Transaction<'_>, new: &NewExecution) -> rusqlite::Result<Option<String>> {
+    let Some(key) = &new.idempotency_key else { return Ok(None) };
+    transaction
+        .prepare_cached("SELECT id FROM executions WHERE job_name = ?1 AND idempotency_key = ?2")?
+        .query_row([&new.job_name, key], |row| row.get(0))
+        .optional()
+}
+
+/// The executions of a job that are not terminal, oldest first, and whether they wait.
+fn live_of(transaction: &Transaction<'_>, job: &str) -> rusqlite::Result<Vec<(String, bool)>> {
+    transaction
+        .prepare_cached(
+            "SELECT id, place = 'waiting' FROM executions WHERE place IN ('waiting', 'occupied') AND job_name = ?1 \
+             ORDER BY id",
+        )?
+        .query_map([job], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}
+
+/// Whether a new execution may begin at once.
+fn may_begin(
+    transaction: &Transaction<'_>,
+    new: &NewExecution,
+    me: &ProcessIdentity,
+    now: Timestamp,
+) -> Result<bool, Failure> {
+    if new.reserved_for.as_ref().is_some_and(|process| process != me) {
+        return Ok(false);
+    }
+    let first = match head(transaction, &new.job_name, Some(me), now, &|_| true)? {
+        Head::None => true,
+        Head::Reserved { id } | Head::Ready(Waiting { id, .. }) => new.id < id,
+    };
+    Ok(first && has_room(transaction, &new.job_name, Limits::of(new))?)
+}
+
+fn insert_row(
+    transaction: &Transaction<'_>,
+    new: &NewExecution,
+    texts: &Texts,
+    is_claimed: bool,
+) -> rusqlite::Result<()> {
+    let (kind, detail) = new.trigger.columns();
+    let created_at = nanoseconds(new.created_at);
+    // Their sum is a time of its own.
+    let longest_wait = i64::MAX - created_at.max(0);
+    let limits = Limits::of(new);
+    transaction
+        .prepare_cached(
+            "INSERT INTO executions (id, job_name, deployment, status, trigger_kind, trigger_detail, image, spec, \
+             labels, owner, created_at, notes, idempotency_key, max_concurrent, global_limit, queue_deadline, \
+             reserved_for, ttl, keep_last, keep_last_total, delete_on_exit, scheduled_for, revision) \
+             VALUES (?1, ?2, ?3, 'pending', ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, \
+             ?19, ?20, ?21, ?22)",
+        )?
+        .execute(params![
+            new.id,
+            new.job_name,
+            new.deployment,
+            kind,
+            detail,
+            new.image,
+            texts.spec,
+            texts.labels,
+            texts.owner.as_ref().filter(|_| is_claimed),
+            created_at,
+            texts.notes,
+            new.idempotency_key,
+            limits.job,
+            limits.global,
+            new.queue_deadline.map(|wait| duration_nanoseconds(wait).min(longest_wait)),
+            texts.reserved_for,
+            new.ttl.map(duration_nanoseconds),
+            new.keep_last,
+            new.keep_last_total,
+            new.delete_on_exit,
+            new.scheduled_for.map(nanoseconds),
+            next_revision(transaction)?,
+        ])
+        .map(drop)
+}
+
+/// How many executions may be occupied when one begins, itself included.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    job: Option<u32>,
+    global: Option<u32>,
+}
+
+impl Limits {
+    fn of(new: &NewExecution) -> Limits {
+        Limits { job: new.max_concurrent.filter(|_| new.on_conflict != OnConflict::Allow), global: new.global_limit }
+    }
+}
+
+fn has_room(transaction: &Transaction<'_>, job: &str, limits: Limits) -> rusqlite::Result<bool> {
+    if let Some(most) = limits.job {
+        let occupied: i64 = transaction
+            .prepare_cached("SELECT count(*) FROM executions WHERE place = 'occupied' AND job_name = ?1")?
+            .query_row([job], |row| row.get(0))?;
+        if occupied >= i64::from(most) {
+            return Ok(false);
+        }
+    }
+    if let Some(most) = limits.global {
+        let occupied: i64 = transaction
+            .prepare_cached("SELECT count(*) FROM executions WHERE place = 'occupied'")?
+            .query_row([], |row| row.get(0))?;
+        return Ok(occupied < i64::from(most));
+    }
+    Ok(true)
+}
+
+/// A waiting row, as far as its turn depends on it.
+#[derive(Debug)]
+struct Waiting {
+    id: String,
+    retry_at: Option<Timestamp>,
+    waiting_since: Option<Timestamp>,
+    reserved_for: Option<ProcessIdentity>,
+    limits: Limits,
+}
+
+impl Waiting {
+    fn read(row: &Row<'_>) -> Result<Waiting, Failure> {
+        let id: String = row.get(0)?;
+        let reserved_for: Option<String> = row.get(3)?;
+        let reserved_for = reserved_for.map(|text| serde_json::from_str(&text)).transpose().map_err(|source| {
+            RecordError::Unreadable { id: id.clone(), column: "reservation", source: Some(source) }
+        })?;
+        Ok(Waiting {
+            id,
+            retry_at: row.get::<_, Option<i64>>(1)?.map(timestamp),
+            waiting_since: row.get::<_, Option<i64>>(2)?.map(timestamp),
+            reserved_for,
+            limits: Limits { job: row.get(4)?, global: row.get(5)? },
+        })
+    }
+
+    fn is_in_backoff(&self, now: Timestamp) -> bool {
+        let was_set_back = self.waiting_since.is_some_and(|since| now < since);
+        !was_set_back && self.retry_at.is_some_and(|at| now < at)
+    }
+}
+
+/// Whose turn it is among the waiting executions of a job.
+enum Head {
+    /// Nobody's.
+    None,
+    /// Another process's, which is alive.
+    Reserved {
+        id: String,
+    },
+    Ready(Waiting),
+}
+
+fn head(
+    transaction: &Transaction<'_>,
+    job: &str,
+    me: Option<&ProcessIdentity>,
+    now: Timestamp,
+    is_alive: IsAlive<'_>,
+) -> Result<Head, Failure> {
+    let mut statement = transaction.prepare_cached(
+        "SELECT id, retry_at, waiting_since, reserved_for, max_concurrent, global_limit FROM executions \
+         WHERE place = 'waiting' AND job_name = ?1 ORDER BY id",
+    )?;
+    for row in statement.query_and_then([job], Waiting::read)? {
+        let row = row?;
+        if row.is_in_backoff(now) {
+            continue;
+        }
+        match &row.reserved_for {
+            Some(process) if Some(process) != me => {
+                if is_alive(process) {
+                    return Ok(Head::Reserved { id: row.id });
+                }
+            }
+            _ => return Ok(Head::Ready(row)),
+        }
+    }
+    Ok(Head::None)
+}
+
+fn take(transaction: &Transaction<'_>, id: &str, owner: &str) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "UPDATE executions SET owner = ?2, retry_at = NULL, waiting_since = NULL \
+             WHERE id = ?1 AND place = 'waiting'",
+        )?
+        .execute([id, owner])
+        .map(drop)
+}
