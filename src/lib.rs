@@ -68,6 +68,14 @@
 //! remove_tree → plan, sys                          sys::userns → plan
 //! image → seccomp → sys                            testing → engine
 //! causes, id, spec, plan, outcome → nothing in the crate
+//! cli → exec → init, bundle, image, runtime, record, log, spec
+//! bundle → spec, plan, step (requests)             runtime → log, plan, outcome
+//! record → outcome                                 image, runtime, record, log → state_dir, sys
+//! remove_tree → plan, sys                          sys::userns → plan
+//! exec → step → sys                                image → seccomp → sys
+//! spec, plan, sys, outcome → nothing in the crate
+//! image → seccomp → sys                            plan → spec
+//! spec, sys, outcome → nothing in the crate
 //! ```
 
 #![deny(unsafe_code)]
