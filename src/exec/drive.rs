@@ -268,10 +268,19 @@ impl JobExecutor {
                 let outcome = self.runtime().wait(&container).await?;
                 self.end(claimed, outcome).await
             }
-            Some(Left::GivenUp) => self.give_up(claimed).await,
+            Some(Left::GivenUp) => {
+                // The record has its end already; what is left goes with the execution.
+                if let Err(error) = self.give_up(claimed).await {
+                    tracing::warn!(error = with_causes(&error), id = %claimed.id, "something is left behind");
+                }
+                Ok(())
+            }
             Some(Left::Ended(outcome)) => self.end(claimed, outcome.clone()).await,
             Some(Left::Unrecorded) => {
-                self.runtime().remove(&container, Removal::Outcome).await?;
+                // Whoever makes the container anew removes what is left of this one.
+                if let Err(error) = self.runtime().remove(&container, Removal::Outcome).await {
+                    tracing::debug!(%error, "left behind");
+                }
                 Ok(self.record().release(claimed.id.as_str(), &self.inner.me).map(drop)?)
             }
         }
