@@ -40,7 +40,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("bundle", &["plan", "spec", "step"]),
     ("runtime", &["log", "outcome", "plan", "remove_tree", "state_dir", "step", "sys", "user"]),
     // The unpacker runs under a filter of its own.
-    ("image", &["plan", "remove_tree", "seccomp", "state_dir", "sys"]),
+    ("image", &["causes", "plan", "remove_tree", "seccomp", "state_dir", "sys"]),
     ("record", &["outcome", "state_dir", "sys"]),
     ("remove_tree", &["plan", "sys"]),
     ("log", &["state_dir", "sys"]),

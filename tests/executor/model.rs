@@ -25,7 +25,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (any::<Index>(), prop_oneof![Just(0_u8), 1..=255_u8]).prop_map(|(which, code)| Step::Exit(which, code)),
         2 => any::<Index>().prop_map(Step::Cancel),
     ];
-    proptest::collection::vec(step, 1..60)
+    proptest::collection::vec(step, 1..40)
 }
 
 #[derive(Debug)]
@@ -98,7 +98,7 @@ async fn play(steps: Vec<Step>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_queue_does_as_its_model(steps in steps()) {

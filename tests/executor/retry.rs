@@ -75,7 +75,7 @@ async fn exit_codes_choose() {
 async fn one_that_waits_for_its_next_attempt_holds_nobody_up() {
     let world = World::new().await;
     world.runtime.on(JOB, Script::exits_in_turn(&[1, 0]));
-    let spec = job("max_concurrent: 1\nretry: {max_attempts: 2, backoff: {initial: 100s}}");
+    let spec = job("max_concurrent: 1\nretry: {max_attempts: 2, backoff: {initial: 100s, max: 100s}}");
     let first = world.trigger(&spec).await;
     settled().await;
     world.runtime.on(JOB, Script::default());
