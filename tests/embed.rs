@@ -1,5 +1,7 @@
 //! The example that embeds the library, with real containers.
 
+#![allow(clippy::disallowed_methods, reason = "tests write files and start programs")]
+
 mod common;
 
 use common::fixture;

@@ -84,7 +84,7 @@ enum NotBegun {
 /// What is to be done with an attempt that does not run.
 enum Left {
     GivenUp,
-    Ended(Outcome),
+    Ended(Box<Outcome>),
     /// The record could not be used.
     Unrecorded,
 }
@@ -152,7 +152,8 @@ impl JobExecutor {
             let begun = begun.map_err(|why| match why {
                 NotBegun::Lost => Left::GivenUp,
                 NotBegun::End(end) => {
-                    Left::Ended(outcome(end, claimed.attempt, this.now(), claimed.claimed_at.elapsed()))
+                    let elapsed = claimed.claimed_at.elapsed();
+                    Left::Ended(Box::new(outcome(end, claimed.attempt, this.now(), elapsed)))
                 }
                 NotBegun::Failed(error) => {
                     tracing::warn!(error = with_causes(&error), id = %claimed.id, "an attempt goes back to the queue");
@@ -275,7 +276,7 @@ impl JobExecutor {
                 }
                 Ok(())
             }
-            Some(Left::Ended(outcome)) => self.end(claimed, outcome.clone()).await,
+            Some(Left::Ended(outcome)) => self.end(claimed, Outcome::clone(outcome)).await,
             Some(Left::Unrecorded) => {
                 // Whoever makes the container anew removes what is left of this one.
                 if let Err(error) = self.runtime().remove(&container, Removal::Outcome).await {

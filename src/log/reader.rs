@@ -175,7 +175,8 @@ impl Reader {
         };
         self.buffer = buffer;
         let moved_on = last.generation != pass.first.generation;
-        if !matches!(batch, Batch::CaughtUp) && !(moved_on && self.cursor >= pass.first.end) {
+        let is_done = matches!(batch, Batch::CaughtUp) || (moved_on && self.cursor >= pass.first.end);
+        if !is_done {
             pass.before = last;
             return Ok(false);
         }

@@ -48,7 +48,7 @@ pub(super) enum Stage {
     Created,
     Step { id: String, since: Timestamp },
     Main { since: Timestamp },
-    Ended(Outcome),
+    Ended(Box<Outcome>),
 }
 
 /// What it was told to do.
@@ -132,7 +132,7 @@ impl MockContainer {
                 ContainerState::Running(Activity::Initializing { step: Some(id), since, keeper: None })
             }
             Stage::Main { since } => ContainerState::Running(Activity::Main { started_at: Some(since), keeper: None }),
-            Stage::Ended(outcome) => ContainerState::Ended(outcome),
+            Stage::Ended(outcome) => ContainerState::Ended(*outcome),
         }
     }
 
@@ -141,7 +141,7 @@ impl MockContainer {
         loop {
             let stage = self.reach(|stage| matches!(stage, Stage::Ended(_))).await;
             if let Stage::Ended(outcome) = stage {
-                return outcome;
+                return *outcome;
             }
         }
     }
@@ -185,7 +185,7 @@ impl MockContainer {
             notes: Vec::new(),
         };
         setup.log.close();
-        self.inner.stage.send_replace(Stage::Ended(outcome));
+        self.inner.stage.send_replace(Stage::Ended(Box::new(outcome)));
     }
 
     /// When the main process was started, and how all ended.

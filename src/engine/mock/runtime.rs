@@ -154,12 +154,10 @@ impl MockRuntime {
     fn may_fail(&self, name: &str, method: MockMethod) -> Result<(), RuntimeError> {
         let mut state = self.state();
         let script = state.scripts.get_mut(name);
-        let faults = script.into_iter().flat_map(|script| &mut script.faults);
-        for fault in faults.filter(|fault| fault.method == method && fault.times > 0) {
-            fault.times -= u32::from(fault.times != u32::MAX);
-            return Err(RuntimeError::Other { message: fault.message.clone(), source: None });
-        }
-        Ok(())
+        let mut faults = script.into_iter().flat_map(|script| &mut script.faults);
+        let Some(fault) = faults.find(|fault| fault.method == method && fault.times > 0) else { return Ok(()) };
+        fault.times -= u32::from(fault.times != u32::MAX);
+        Err(RuntimeError::Other { message: fault.message.clone(), source: None })
     }
 
     /// As [`MockRuntime::may_fail`], by the name of the container's job or image.
