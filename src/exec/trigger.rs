@@ -3,7 +3,7 @@
 use super::drive::Claimed;
 use super::error::ExecError;
 use super::executor::{Attended, JobExecutor};
-use super::model::{JobExecutionId, JobTrigger, TriggerOptions};
+use super::model::{ContainerId, JobExecutionId, JobTrigger, TriggerOptions};
 use crate::engine::Stdio;
 use crate::record::{self, Insertion, NewExecution};
 use crate::spec::{OnConflict, Overrides, ServiceSpec};
@@ -47,7 +47,9 @@ impl JobExecutor {
         let job = spec.clone().with(changes)?;
         let id = JobExecutionId::new();
         let new = self.new_execution(&id, &job, trigger, &options);
-        self.attended().insert(id.0.clone(), Attended { stdio: options.stdio, notices: options.notices });
+        if options.stdio != Stdio::Detached || options.notices.is_some() {
+            self.attended().insert(id.0.clone(), Attended { stdio: options.stdio, notices: options.notices });
+        }
         let inserted = self.record().insert(&new, Some(&self.inner.me), new.created_at);
         if !matches!(inserted, Ok(Insertion::Claimed | Insertion::Waiting | Insertion::Replacing { .. })) {
             self.attended().remove(id.as_str());
@@ -70,6 +72,7 @@ impl JobExecutor {
         if claimed {
             let claimed = Claimed {
                 id: id.clone(),
+                container: ContainerId::new(&id, 1),
                 attempt: 1,
                 job,
                 spent: Duration::ZERO,

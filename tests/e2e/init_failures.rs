@@ -103,7 +103,7 @@ fn waits_between_tries_are_told_in_the_log() {
     let spec = job(&coracle, &counting("bad", "3", "retry: { count: 1, initial: 1ms },"), "");
     coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(3);
     let id = coracle.only_execution()["id"].as_str().expect("an id").to_owned();
-    let path = coracle.root().join("executions").join(&id).join("log.ring");
+    let path = coracle.container(&id).join("log.ring");
     let log = std::fs::read(path).expect("a log");
     let log = String::from_utf8_lossy(&log).into_owned();
     assert!(log.contains("it is tried again in 1ms, time 1 of 1"), "{log}");
