@@ -87,7 +87,7 @@ fn the_deadline_acts_at_once() {
         assert_ne!(finished.status.code(), Some(0), "{name}: {finished}");
         let record = coracle.only_execution();
         assert_eq!(record["status"], "failed", "{name}: {record:#}");
-        assert!(record["reason"].as_str().unwrap_or_default().contains("deadline of 1s"), "{name}: {record:#}");
+        assert!(record["reason"].as_str().unwrap_or_default().contains("deadline of"), "{name}: {record:#}");
     }
 }
 
