@@ -21,6 +21,10 @@ impl JobExecutor {
     /// When the record cannot be written; the attempt is then as it was, to be settled later.
     pub(super) async fn end(&self, attempt: &Claimed, mut outcome: Outcome) -> Result<(), ExecError> {
         let container = &attempt.container;
+        if let (End::Deadline { after, .. }, Some(deadline)) = (&mut outcome.end, attempt.job.policy.deadline) {
+            // The runtime knew only what was left of it.
+            *after = deadline;
+        }
         // First clean up, then record: nobody looks again at what is terminal.
         if let Err(error) = self.runtime().remove(container, Removal::Leftovers).await {
             outcome.notes.push(format!("not everything could be removed: {}", with_causes(&error)));
