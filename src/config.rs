@@ -13,11 +13,18 @@
 //!   max_layer_size: 64Gi          # unpacked
 //!   max_compression_ratio: 1000   # of a layer, unpacked to packed
 //!   parallel_layers: 6            # worked on at once
+//! jobs:
+//!   max_concurrent: 8             # executions of all jobs at once; a job's own limit holds as well
+//!   retention:                    # of ended executions, for jobs whose specs do not say
+//!     ttl: 30d                    # those that ended longer ago are forgotten
+//!     keep_last: 10000            # all but the newest so many of the root, whatever their job
 //! ```
 //! Sizes and lengths of time are written as in specs ([`parse_bytes`], [`parse_duration`]). Unknown keys and
 //! bad values are errors with their file, line and column.
 
-use crate::spec::{At, Fields, Problem, SpecErrors, parse_bytes, parse_duration, read_file};
+use crate::spec::{
+    At, Fields, Problem, Retention, SpecErrors, parse_bytes, parse_duration, read_file, read_limit, read_retention,
+};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,6 +52,10 @@ pub struct Config {
     pub max_compression_ratio: Option<u32>,
     /// `images.parallel_layers`
     pub parallel_layers: Option<usize>,
+    /// `jobs.max_concurrent`: executions of all jobs of the root at once
+    pub max_concurrent: Option<u32>,
+    /// `jobs.retention`: `ttl` for jobs without one of their own, `keep_last` over all executions of the root
+    pub retention: Retention,
 }
 
 impl Config {
@@ -85,6 +96,11 @@ impl Config {
             max_layer_size: self.max_layer_size.or(other.max_layer_size),
             max_compression_ratio: self.max_compression_ratio.or(other.max_compression_ratio),
             parallel_layers: self.parallel_layers.or(other.parallel_layers),
+            max_concurrent: self.max_concurrent.or(other.max_concurrent),
+            retention: Retention {
+                ttl: self.retention.ttl.or(other.retention.ttl),
+                keep_last: self.retention.keep_last.or(other.retention.keep_last),
+            },
         }
     }
 }
@@ -108,10 +124,15 @@ fn read_optional(path: &Path, variable: &dyn Fn(&str) -> Option<OsString>) -> Re
 /// What is wrong is in the report of `root`, and the value is then not used.
 fn read(root: &At) -> Config {
     let mut config = Config::default();
-    let Some(mut fields) = root.fields("write `images:` and settings below it") else { return config };
+    let Some(mut fields) = root.fields("write `images:` or `jobs:` and settings below it") else { return config };
     if let Some(mut images) = fields.take("images").and_then(|at| at.fields("write settings below `images:`")) {
         read_images(&mut images, &mut config);
         images.finish();
+    }
+    if let Some(mut jobs) = fields.take("jobs").and_then(|at| at.fields("write settings below `jobs:`")) {
+        config.max_concurrent = jobs.take("max_concurrent").and_then(|at| read_limit(&at));
+        config.retention = jobs.take("retention").map(|at| read_retention(&at)).unwrap_or_default();
+        jobs.finish();
     }
     fields.finish();
     config
@@ -175,7 +196,8 @@ mod tests {
         files.write(
             "etc.yaml",
             "images:\n  gc: {max_unused: 30d, max_size: 20Gi}\n  max_layer_size: 64Gi\n  \
-             max_compression_ratio: 500\n  parallel_layers: 4\n",
+             max_compression_ratio: 500\n  parallel_layers: 4\n\
+             jobs:\n  max_concurrent: 8\n  retention: {ttl: 7d, keep_last: 1000}\n",
         );
         let expected = Config {
             max_unused: Some(Duration::from_secs(30 * 86_400)),
@@ -183,6 +205,8 @@ mod tests {
             max_layer_size: Some(64 << 30),
             max_compression_ratio: Some(500),
             parallel_layers: Some(4),
+            max_concurrent: Some(8),
+            retention: Retention { ttl: Some(Duration::from_secs(7 * 86_400)), keep_last: Some(1000) },
         };
         assert_eq!(files.load(None, &[]), Ok(expected));
     }
@@ -201,6 +225,11 @@ mod tests {
         assert_eq!((config.max_size, config.parallel_layers), (Some(20 << 30), Some(3)));
         let relative = files.load(None, &[("XDG_CONFIG_HOME", Path::new("xdg"))]).unwrap();
         assert_eq!(relative.parallel_layers, Some(2), "a relative directory is ignored");
+        files.write("etc.yaml", "jobs: {max_concurrent: 8, retention: {ttl: 7d, keep_last: 9}}");
+        files.write(".config/coracle/config.yaml", "jobs: {max_concurrent: 2, retention: {ttl: 1d}}");
+        let config = files.load(None, &[]).unwrap();
+        let retention = Retention { ttl: Some(Duration::from_secs(86_400)), keep_last: Some(9) };
+        assert_eq!((config.max_concurrent, config.retention), (Some(2), retention));
     }
 
     #[test]
@@ -221,7 +250,8 @@ mod tests {
         let files = Files::new();
         let path = files.write(
             "etc.yaml",
-            "images:\n  gc: {max_unsed: 30d, max_size: 20GB}\n  parallel_layers: 0\n  max_layer_size:\nimage: {}\n",
+            "images:\n  gc: {max_unsed: 30d, max_size: 20GB}\n  parallel_layers: 0\n  max_layer_size:\nimage: {}\n\
+             jobs: {max_concurrent: 0, retention: {ttl: long, keep_lst: 1}}\n",
         );
         let error = files.load(None, &[]).unwrap_err();
         let at = |place: &str| format!("{}:{place}", path.display());
@@ -231,6 +261,9 @@ mod tests {
             at("3:20: images.parallel_layers: 0 is out of range"),
             "images.max_layer_size: expected text, found nothing".to_owned(),
             at("5:1: image: unknown field; did you mean \"images\"?"),
+            at("6:24: jobs.max_concurrent: 0 is out of range: max_concurrent is 1 to 1000000"),
+            at("6:44: jobs.retention.ttl: \"long\" is not a length of time"),
+            at("6:50: jobs.retention.keep_lst: unknown field; did you mean \"keep_last\"?"),
         ] {
             assert!(error.contains(&expected), "no {expected:?} in\n{error}");
         }

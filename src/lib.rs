@@ -14,16 +14,20 @@
 //! bundle → spec, plan, image (config type only)    runtime → log, plan, outcome
 //! record → outcome                                 image, runtime, record, log → state_dir, sys
 //! remove_tree → plan, sys                          sys::userns → plan
-//! image → seccomp → sys                            spec, plan, sys, outcome → nothing in the crate
+//! exec → step → sys                                image → seccomp → sys
+//! spec, plan, sys, outcome → nothing in the crate
 //! ```
 
 #![deny(unsafe_code)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests write files and start programs"))]
 
 pub mod bundle;
+pub mod causes;
 pub mod cli;
 pub mod config;
+pub mod engine;
 pub mod exec;
+pub mod id;
 pub mod image;
 pub mod log;
 pub mod outcome;
@@ -34,6 +38,7 @@ pub mod runtime;
 pub mod seccomp;
 pub mod spec;
 pub mod state_dir;
+pub mod step;
 pub mod sys;
 pub mod user;
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 /// ROOT/executions/ID/              see [`ExecutionDir`]
 /// ROOT/blobs/sha256/HEX            manifests, indexes and image configs
 /// ROOT/layers/KIND/HEX/            one directory per unpacked layer, named by its diff id
+/// ROOT/timer.lock                  flock: held by the settler that waits for what is due
 /// ROOT/images.lock                 flock: shared by who resolves images, held alone by a collection
 /// ROOT/staging/                    layers being unpacked; whatever no live process owns is garbage
 /// ROOT/volumes/NAME/               named volumes
@@ -157,6 +158,15 @@ impl StateDir {
 
     pub fn runtime(&self) -> &Path {
         &self.runtime
+    }
+
+    /// That of the record under a root.
+    pub fn database_in(root: &Path) -> PathBuf {
+        root.join("coracle.db")
+    }
+
+    pub fn timer_lock(&self) -> PathBuf {
+        self.root.join("timer.lock")
     }
 
     pub fn database(&self) -> PathBuf {

@@ -25,6 +25,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "seccomp",
             "spec",
             "state_dir",
+            "step",
             "sys",
             "user",
         ],
@@ -40,6 +41,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("log", &["state_dir", "sys"]),
     ("seccomp", &["sys"]),
     ("state_dir", &["sys"]),
+    ("step", &["sys"]),
     ("user", &["plan"]),
     // User namespaces map the ids that a plan names.
     ("sys", &["plan"]),
@@ -54,6 +56,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("runtime/", &["tokio", "rusqlite", "reqwest", "oci_distribution"]),
     ("bundle/", &["tokio", "rusqlite", "reqwest", "libcontainer"]),
     ("spec/", &["tokio", "rusqlite", "reqwest", "libcontainer"]),
+    ("step/", &["rusqlite", "libcontainer", "oci_distribution"]),
     ("seccomp/", &["tokio", "rusqlite", "reqwest", "libcontainer"]),
     ("log/", &["rusqlite", "reqwest", "libcontainer"]),
     ("image/", &["rusqlite", "libcontainer"]),
@@ -75,6 +78,7 @@ const LONGER: &[(&str, usize, &str)] = &[("seccomp/profile.rs", 1000, "a table o
 const SLEEPS: &[(&str, &str)] = &[
     ("cli/logs.rs", "an execution that waits has no log yet to watch"),
     ("image/registry/retry.rs", "a registry that is busy is asked again later"),
+    ("step/wait.rs", "a host that is not ready yet is asked again later"),
     ("exec/executor.rs", "another process's pending row and first state file are no events"),
     ("runtime/cgroup/mod.rs", "the kernel tells nobody when a dead group has become removable"),
 ];

@@ -1,11 +1,11 @@
 //! The one place that prints errors: message, causes, hint, exit code.
 
 use super::output;
+use crate::causes::with_causes;
+use crate::engine::RuntimeError;
 use crate::exec::ExecError;
 use crate::outcome::EXIT_ENGINE;
 use crate::spec::{SpecErrors, ValueError};
-use std::error::Error;
-use std::fmt::Write;
 use std::io;
 
 /// Why a command failed. All are failures of coracle, not of a job: exit code 125.
@@ -13,6 +13,8 @@ use std::io;
 pub(super) enum CliError {
     #[error(transparent)]
     Exec(#[from] ExecError),
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
     #[error(transparent)]
     Spec(#[from] SpecErrors),
     /// A flag that does not go with the job.
@@ -49,7 +51,7 @@ impl CliError {
                     output::message("error", &error.to_string());
                 }
             }
-            _ => output::message("error", &chain(self)),
+            _ => output::message("error", &with_causes(self)),
         }
         if let Some(hint) = self.hint() {
             output::message("hint", &hint);
@@ -68,34 +70,5 @@ impl CliError {
             CliError::Exec(ExecError::Ambiguous { .. }) => Some("give more of the id".into()),
             _ => None,
         }
-    }
-}
-
-/// The message with its causes, `failed to A: failed to B: no such file`. A cause whose words the
-/// message before it ends with is left out.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let message = error.to_string();
-        if !text.ends_with(&message) {
-            write!(text, ": {message}").expect("writing to a string cannot fail");
-        }
-        cause = error.source();
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn causes_are_told_once() {
-        let inner = io::Error::other("no such thing");
-        let error = CliError::Io { action: "do it", source: inner };
-        assert_eq!(chain(&error), "failed to do it: no such thing");
-        let nested = io::Error::other(io::Error::other("deep"));
-        assert_eq!(chain(&CliError::Io { action: "do it", source: nested }), "failed to do it: deep");
     }
 }

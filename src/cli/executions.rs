@@ -11,7 +11,7 @@ use std::fmt::Write;
 
 pub(super) async fn inspect(executor: &JobExecutor, args: &InspectArgs) -> Result<u8, CliError> {
     let id = executor.resolve(&args.id).await?;
-    let execution = executor.get(&id).await?;
+    let execution = executor.execution(&id).await?;
     if args.json {
         json::print(&ExecutionDocument::with_spec(&execution))?;
     } else {
@@ -45,7 +45,7 @@ fn description(execution: &JobExecution) -> String {
         ("started", execution.started_at.map(|time| time.to_string())),
         ("completed", execution.completed_at.map(|time| time.to_string())),
         ("duration", execution.duration.map(|duration| format!("{duration:?}"))),
-        ("container", execution.container_id.clone()),
+        ("container", execution.container_id.as_ref().map(ToString::to_string)),
         ("supervisor", execution.supervisor.map(|pid| format!("pid {pid}"))),
         ("peak memory", peak),
         ("CPU time", cpu),
@@ -91,7 +91,7 @@ pub(super) fn exit_code(execution: &JobExecution) -> u8 {
 pub(super) async fn cancel(executor: &JobExecutor, args: &CancelArgs) -> Result<u8, CliError> {
     each(&args.ids, async |prefix| {
         let id = executor.resolve(prefix).await?;
-        executor.cancel(&id, args.grace).await?;
+        executor.cancel_with(&id, args.grace).await?;
         Ok(())
     })
     .await
@@ -102,7 +102,7 @@ pub(super) async fn remove(executor: &JobExecutor, args: &RmArgs) -> Result<u8, 
         let id = executor.resolve(prefix).await?;
         if args.force && executor.is_live(&id).await? {
             // It may end by itself meanwhile, which is as good.
-            if let Err(error) = executor.cancel(&id, None).await
+            if let Err(error) = executor.cancel(&id).await
                 && executor.is_live(&id).await?
             {
                 return Err(error.into());

@@ -83,7 +83,7 @@ pub(super) use images::{GcDocument, ImageDetailsDocument, ImageDocument};
 
 use super::error::CliError;
 use super::output;
-use crate::exec::{JobExecution, JobTrigger};
+use crate::exec::{ContainerId, JobExecution, JobTrigger};
 use crate::outcome::{End, PeakMemorySource, StepCause, Stopped, Usage};
 use crate::spec::Place;
 use jiff::Timestamp;
@@ -145,7 +145,7 @@ impl<'a> ExecutionDocument<'a> {
             duration_seconds: execution.duration.map(seconds),
             image: &execution.image,
             image_digest: execution.image_digest.as_deref(),
-            container_id: execution.container_id.as_deref(),
+            container_id: execution.container_id.as_ref().map(ContainerId::as_str),
             end: end.map(end_document),
             usage: usage(&execution.usage),
             labels: &execution.labels,
@@ -298,6 +298,11 @@ mod tests {
             image: "oci:x".into(),
             image_digest: None,
             container_id: None,
+            logs: None,
+            attempt: 1,
+            attempts: Vec::new(),
+            retry_at: None,
+            idempotency_key: None,
             end: Some(End::Deadline { after: Duration::from_millis(1500), how: Stopped::Signalled { signal: 9 } }),
             usage: Usage { peak_memory: Some(1), oom_kills: Some(0), ..Usage::default() },
             notes: vec!["a note".into()],

@@ -33,7 +33,8 @@ mod tally;
 mod validate;
 
 use crate::config::Config;
-use crate::exec::{GcPolicy, ImageConfig, JobExecutor, JobExecutorConfig};
+use crate::engine::{GcPolicy, ImageConfig, OciRuntime, OciRuntimeConfig};
+use crate::exec::{JobExecutor, JobExecutorConfig, QueueCare};
 use crate::outcome::EXIT_ENGINE;
 use crate::state_dir::ROOT_VARIABLE;
 use args::{Cli, Command, FetchArgs, ImageCommand};
@@ -43,6 +44,8 @@ use progress::Progress;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Environment variable with filters for diagnostics on standard error, as `coracle=debug`
 /// (<https://docs.rs/tracing-subscriber/latest/tracing_subscriber/filter/struct.EnvFilter.html#directives>).
@@ -96,6 +99,7 @@ fn dispatch(cli: Cli, has_diagnostics: bool) -> Result<u8, CliError> {
     };
     let defaults = ImageConfig::default;
     let progress = |args: &FetchArgs| Progress::new(args, has_diagnostics);
+    let open = |images: ImageConfig| open_runtime(root.clone(), images);
     match cli.command {
         Command::Validate(args) => validate::validate(&args),
         Command::Completions { shell } => completions(shell),
@@ -104,48 +108,38 @@ fn dispatch(cli: Cli, has_diagnostics: bool) -> Result<u8, CliError> {
             // What is wrong with the job is found before anything is made on disk.
             let jobs = run::jobs(&args)?;
             let progress = progress(&args.fetch);
-            with_executor(root, fetching(&args.fetch)?, async |executor| {
-                run::run(executor, &args, &jobs, progress).await
-            })
+            let images = fetching(&args.fetch)?;
+            block_on(async { run::run(&progress.watch(&open(images)?), &args, &jobs, progress).await })
         }
         Command::Pull(args) | Command::Image(ImageCommand::Pull(args)) => {
-            let progress = progress(&args.fetch);
-            with_executor(root, fetching(&args.fetch)?, async |executor| images::pull(executor, &args, progress).await)
+            let (progress, images) = (progress(&args.fetch), fetching(&args.fetch)?);
+            block_on(async { images::pull(&open(images)?, &args, progress).await })
         }
         Command::Load(args) | Command::Image(ImageCommand::Load(args)) => {
             let (input, progress) = (images::load_input(&args)?, progress(&args.fetch));
-            with_executor(root, fetching(&args.fetch)?, async |executor| {
-                images::load(executor, &args, input, progress).await
-            })
+            let images = fetching(&args.fetch)?;
+            block_on(async { images::load(&open(images)?, &args, input, progress).await })
         }
         Command::Image(ImageCommand::Gc(args)) => {
             let images = configured()?;
             let policy = images.gc.clone();
-            with_executor(root, images, async |executor| images::collect(executor, &args, &policy).await)
+            block_on(async { images::collect(&open(images)?, &args, &policy).await })
         }
         Command::Images(args) | Command::Image(ImageCommand::Ls(args)) => {
-            with_executor(root, defaults(), async |executor| images::list(executor, &args).await)
+            block_on(async { images::list(&open(defaults())?, &args).await })
         }
         Command::Rmi(args) | Command::Image(ImageCommand::Rm(args)) => {
-            with_executor(root, defaults(), async |executor| images::remove(executor, &args).await)
+            block_on(async { images::remove(&open(defaults())?, &args).await })
         }
         Command::Image(ImageCommand::Inspect(args)) => {
-            with_executor(root, defaults(), async |executor| images::inspect(executor, &args).await)
+            block_on(async { images::inspect(&open(defaults())?, &args).await })
         }
-        Command::Ps(args) => with_executor(root, defaults(), async |executor| ps::ps(executor, &args).await),
-        Command::Logs(args) => with_executor(root, defaults(), async |executor| logs::logs(executor, &args).await),
-        Command::Inspect(args) => {
-            with_executor(root, defaults(), async |executor| executions::inspect(executor, &args).await)
-        }
-        Command::Wait(args) => {
-            with_executor(root, defaults(), async |executor| executions::wait(executor, &args).await)
-        }
-        Command::Cancel(args) => {
-            with_executor(root, defaults(), async |executor| executions::cancel(executor, &args).await)
-        }
-        Command::Rm(args) => {
-            with_executor(root, defaults(), async |executor| executions::remove(executor, &args).await)
-        }
+        Command::Ps(args) => with_executor(&open, async |executor| ps::ps(executor, &args).await),
+        Command::Logs(args) => with_executor(&open, async |executor| logs::logs(executor, &args).await),
+        Command::Inspect(args) => with_executor(&open, async |executor| executions::inspect(executor, &args).await),
+        Command::Wait(args) => with_executor(&open, async |executor| executions::wait(executor, &args).await),
+        Command::Cancel(args) => with_executor(&open, async |executor| executions::cancel(executor, &args).await),
+        Command::Rm(args) => with_executor(&open, async |executor| executions::remove(executor, &args).await),
     }
 }
 
@@ -159,19 +153,46 @@ fn image_config(config: Config) -> ImageConfig {
     }
 }
 
+fn open_runtime(root: Option<PathBuf>, images: ImageConfig) -> Result<OciRuntime, CliError> {
+    Ok(OciRuntime::open(OciRuntimeConfig { root, images, ..OciRuntimeConfig::default() })?)
+}
+
+/// An executor for one command: whatever is not this command's own is left to others.
+async fn executor(runtime: &OciRuntime) -> Result<JobExecutor, CliError> {
+    let settler = runtime.clone();
+    let leave = move || {
+        if let Err(error) = settler.spawn_settler() {
+            // The next command does it.
+            tracing::warn!(%error, "what waits is left waiting");
+        }
+    };
+    let config = JobExecutorConfig {
+        max_concurrent: 0,
+        retention: Duration::MAX,
+        queue: QueueCare::Elsewhere(Arc::new(leave)),
+        ..JobExecutorConfig::default()
+    };
+    Ok(JobExecutor::with_config(Arc::new(runtime.clone()), config).await?)
+}
+
 fn with_executor(
-    root: Option<PathBuf>,
-    images: ImageConfig,
+    open: &dyn Fn(ImageConfig) -> Result<OciRuntime, CliError>,
     body: impl AsyncFnOnce(&JobExecutor) -> Result<u8, CliError>,
 ) -> Result<u8, CliError> {
+    block_on(async {
+        let executor = executor(&open(ImageConfig::default())?).await?;
+        let result = body(&executor).await;
+        executor.leave().await?;
+        result
+    })
+}
+
+fn block_on(body: impl Future<Output = Result<u8, CliError>>) -> Result<u8, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|source| CliError::Io { action: "start the runtime", source })?;
-    let result = runtime.block_on(async {
-        let config = JobExecutorConfig { root, images, ..JobExecutorConfig::default() };
-        body(&JobExecutor::open(config).await?).await
-    });
+    let result = runtime.block_on(body);
     // A look-up that still runs in the background has nothing left to say.
     runtime.shutdown_background();
     result

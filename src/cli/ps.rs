@@ -12,11 +12,12 @@ const HEADER: [&str; 6] = ["ID", "JOB", "STATUS", "AGE", "TIME", "IMAGE"];
 pub(super) async fn ps(executor: &JobExecutor, args: &PsArgs) -> Result<u8, CliError> {
     let ended = |status: &StatusFilter| status.recorded().is_terminal();
     let executions = executor
-        .list(&ListQuery {
+        .query(&ListQuery {
             job: args.job.clone(),
             statuses: args.status.clone(),
             limit: args.limit,
             all: args.all || args.status.iter().any(ended),
+            ..ListQuery::default()
         })
         .await?;
     if args.json {

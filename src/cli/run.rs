@@ -6,9 +6,14 @@ use super::executions::exit_code;
 use super::interrupts::Interrupts;
 use super::progress::Progress;
 use super::{output, validate};
-use crate::exec::{JobExecution, JobExecutor, JobTrigger, Notice, Started, Stdio};
-use crate::outcome::{End, signal_code};
-use crate::spec::{DeploymentSpec, Overrides, Service, ServiceSpec};
+use crate::engine::OciRuntime;
+use crate::exec::{
+    ExecError, JobExecution, JobExecutionId, JobExecutor, JobStatus, JobTrigger, NoticeSink, Stdio, TriggerOptions,
+};
+use crate::outcome::{End, Stopped, signal_code};
+use crate::spec::{Overrides, ServiceSpec};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// The jobs that the arguments name, with their flags applied. Shows the warnings of the spec.
 pub(super) fn jobs(args: &RunArgs) -> Result<Vec<ServiceSpec>, CliError> {
@@ -46,7 +51,7 @@ pub(super) fn jobs(args: &RunArgs) -> Result<Vec<ServiceSpec>, CliError> {
 fn from_spec(spec: &str, names: &[String]) -> Result<Vec<ServiceSpec>, CliError> {
     let mut deployment = validate::read(spec)?;
     validate::warn(&deployment);
-    let known = job_names(&deployment);
+    let known: Vec<String> = deployment.services.keys().cloned().collect();
     let wanted = match (names, &*known) {
         ([], []) => return Err(validate::no_job(spec)),
         ([], [only]) => vec![only.clone()],
@@ -58,25 +63,17 @@ fn from_spec(spec: &str, names: &[String]) -> Result<Vec<ServiceSpec>, CliError>
     };
     let mut jobs = Vec::new();
     for name in wanted {
-        match deployment.services.get(&name) {
-            Some(Service::Job(job)) => jobs.push(ServiceSpec::clone(job)),
-            Some(Service::Refused(_)) => {
-                if let Some(Service::Refused(error)) = deployment.services.remove(&name) {
-                    return Err(CliError::Spec(error.into()));
-                }
-            }
-            None => {
-                let message = format!("{} holds no service {name:?}", validate::source_name(spec));
-                return Err(CliError::usage(message, format!("its jobs are: {}", known.join(", "))));
-            }
+        // The same name may be given twice.
+        if let Some(job) = deployment.services.get(&name) {
+            jobs.push(job.clone());
+        } else if let Some(error) = deployment.refused.remove(&name) {
+            return Err(CliError::Spec(error.into()));
+        } else {
+            let message = format!("{} holds no service {name:?}", validate::source_name(spec));
+            return Err(CliError::usage(message, format!("its jobs are: {}", known.join(", "))));
         }
     }
     Ok(jobs)
-}
-
-fn job_names(deployment: &DeploymentSpec) -> Vec<String> {
-    let is_job = |service: &Service| matches!(service, Service::Job(_));
-    deployment.services.iter().filter(|(_, service)| is_job(service)).map(|(name, _)| name.clone()).collect()
 }
 
 fn changes(run: &RunArgs) -> Overrides {
@@ -112,78 +109,131 @@ fn changes(run: &RunArgs) -> Overrides {
 
 /// Runs the jobs: with `-d` all at once, else one after the other until one does not complete.
 pub(super) async fn run(
-    executor: &JobExecutor,
+    runtime: &OciRuntime,
     args: &RunArgs,
     jobs: &[ServiceSpec],
     progress: Progress,
 ) -> Result<u8, CliError> {
+    for job in jobs {
+        runtime.check(job)?;
+    }
     let mut interrupts = Interrupts::new()?;
-    let watched = progress.watch(executor);
-    let code = run_each(&watched, args, jobs, &progress, &mut interrupts).await;
+    let executor = super::executor(runtime).await?;
+    let mut command =
+        Run { runtime, executor: &executor, args, progress: Arc::new(progress), interrupts: &mut interrupts };
+    let code = command.each(jobs).await;
+    executor.leave().await?;
     // A collection that a pull has set off. Whoever does not want to wait for it interrupts it.
-    interrupts.unless(executor.finish_collection()).await;
+    interrupts.unless(runtime.finish_collection()).await;
     code
 }
 
-async fn run_each(
-    executor: &JobExecutor,
-    args: &RunArgs,
-    jobs: &[ServiceSpec],
-    progress: &Progress,
-    interrupts: &mut Interrupts,
-) -> Result<u8, CliError> {
-    for job in jobs {
-        let stdio = if args.detach { Stdio::Detached } else { Stdio::Attached { stdin: args.interactive } };
-        let mut shown = Vec::new();
-        let mut notice = |notice: Notice| {
-            let text = notice.to_string();
-            progress.message("note", &text);
-            shown.push(text);
-        };
-        let started = tokio::select! {
-            started = executor.start(job, JobTrigger::Cli, stdio, &mut notice) => started?,
-            signal = interrupts.next() => {
-                let was_pulling = progress.close();
-                interrupts.unless(executor.finish_pulls()).await;
-                let kept = if was_pulling { "; finished layers are kept; the next pull goes on from there" } else { "" };
-                output::message("note", &format!("{}: cancelled before its start{kept}", job.name));
-                return Ok(signal_code(signal));
-            }
-        };
-        if args.detach {
-            let id = started.id().clone();
-            started.detach();
-            output::print(&format!("{id}\n"))?;
-            continue;
-        }
-        let execution = attend(started, interrupts).await?;
-        report(&execution, &shown);
-        if !matches!(execution.end, Some(End::Exited { code: 0 })) {
-            return Ok(exit_code(&execution));
-        }
-    }
-    Ok(0)
+struct Run<'a> {
+    runtime: &'a OciRuntime,
+    executor: &'a JobExecutor,
+    args: &'a RunArgs,
+    progress: Arc<Progress>,
+    interrupts: &'a mut Interrupts,
 }
 
-/// Waits for the end. The first signal cancels, every further one kills.
-async fn attend(mut started: Started, interrupts: &mut Interrupts) -> Result<JobExecution, CliError> {
-    let mut cancelled = false;
-    loop {
-        tokio::select! {
-            biased;
-            ended = started.wait() => return Ok(ended?),
-            _ = interrupts.next() => {
-                // It may have ended at this very moment; then `wait` says so next.
-                if cancelled {
-                    output::message("note", "killing the job");
-                    started.kill();
-                } else {
-                    output::message("note", "cancelling the job; press Ctrl-C again to kill it");
-                    started.cancel();
+/// How one job went.
+enum Went {
+    Execution(Box<JobExecution>),
+    /// It was interrupted by this signal before anything of it ran.
+    NotStarted(i32),
+}
+
+impl Run<'_> {
+    async fn each(&mut self, jobs: &[ServiceSpec]) -> Result<u8, CliError> {
+        for job in jobs {
+            let shown: Arc<Mutex<Vec<String>>> = Arc::default();
+            let id = self.trigger(job, &shown).await?;
+            let went = if self.args.detach { self.launch(&id).await? } else { self.attend(&id).await? };
+            let execution = match went {
+                Went::Execution(execution) => execution,
+                Went::NotStarted(signal) => {
+                    let was_pulling = self.progress.close();
+                    self.interrupts.unless(self.runtime.finish_pulls()).await;
+                    let kept =
+                        if was_pulling { "; finished layers are kept; the next pull goes on from there" } else { "" };
+                    output::message("note", &format!("{}: cancelled before its start{kept}", job.name));
+                    return Ok(signal_code(signal));
                 }
-                cancelled = true;
+            };
+            let has_failed = execution.end.is_some() && !matches!(execution.end, Some(End::Exited { .. }));
+            if self.args.detach && (execution.started_at.is_some() || !has_failed) {
+                output::print(&format!("{id}\n"))?;
+                continue;
+            }
+            // A panic elsewhere leaves whole notes.
+            report(&execution, &shown.lock().unwrap_or_else(PoisonError::into_inner));
+            if !matches!(execution.end, Some(End::Exited { code: 0 })) {
+                return Ok(exit_code(&execution));
             }
         }
+        Ok(0)
+    }
+
+    async fn trigger(&self, job: &ServiceSpec, shown: &Arc<Mutex<Vec<String>>>) -> Result<JobExecutionId, CliError> {
+        let (progress, shown) = (self.progress.clone(), shown.clone());
+        let notices: NoticeSink = Arc::new(move |note: &str| {
+            progress.message("note", note);
+            shown.lock().unwrap_or_else(PoisonError::into_inner).push(note.to_owned());
+        });
+        let stdio = if self.args.detach { Stdio::Detached } else { Stdio::Attached { stdin: self.args.interactive } };
+        let options = TriggerOptions { stdio, notices: Some(notices), ..TriggerOptions::default() };
+        Ok(self.executor.trigger_with(&job.name, job, JobTrigger::Cli, options).await?)
+    }
+
+    /// Waits until the execution is with its supervisor, or waits for its turn.
+    async fn launch(&mut self, id: &JobExecutionId) -> Result<Went, CliError> {
+        tokio::select! {
+            biased;
+            launched = self.executor.launched(id) => Ok(Went::Execution(Box::new(launched?))),
+            signal = self.interrupts.next() => self.give_up(id, signal).await,
+        }
+    }
+
+    /// Waits for the end. The first signal cancels, every further one kills.
+    async fn attend(&mut self, id: &JobExecutionId) -> Result<Went, CliError> {
+        let mut cancelled = false;
+        loop {
+            let signal = tokio::select! {
+                biased;
+                ended = self.executor.wait(id) => return Ok(Went::Execution(Box::new(ended?))),
+                signal = self.interrupts.next() => signal,
+            };
+            if self.executor.execution(id).await?.status == JobStatus::Pending {
+                return self.give_up(id, signal).await;
+            }
+            let grace = if cancelled {
+                output::message("note", "killing the job");
+                Some(Duration::ZERO)
+            } else {
+                output::message("note", "cancelling the job; press Ctrl-C again to kill it");
+                None
+            };
+            match self.executor.cancel_with(id, grace).await {
+                // It has ended at this very moment; `wait` says so next.
+                Ok(()) | Err(ExecError::Ended { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            cancelled = true;
+        }
+    }
+
+    /// Cancels an execution that has not begun.
+    async fn give_up(&self, id: &JobExecutionId, signal: i32) -> Result<Went, CliError> {
+        match self.executor.cancel(id).await {
+            Ok(()) | Err(ExecError::Ended { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let execution = self.executor.wait(id).await?;
+        // It may have begun at the last moment.
+        Ok(match execution.end {
+            Some(End::Cancelled { how: Stopped::BeforeStart }) => Went::NotStarted(signal),
+            _ => Went::Execution(Box::new(execution)),
+        })
     }
 }
 

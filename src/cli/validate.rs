@@ -5,9 +5,8 @@ use super::error::CliError;
 use super::json::{self, ProblemDocument, ValidationDocument};
 use super::{environment, output};
 use crate::outcome::EXIT_ENGINE;
-use crate::spec::{DeploymentSpec, MAX_SPEC_SIZE, Place, Problem, Service, SpecError, SpecErrors};
+use crate::spec::{DeploymentSpec, MAX_SPEC_SIZE, Place, Problem, SpecError, SpecErrors};
 use std::io::Read;
-use std::path::Path;
 
 /// The spec `-`.
 pub(super) const STDIN: &str = "-";
@@ -17,7 +16,7 @@ const SOURCE: &str = "<stdin>";
 /// Reads and checks a deployment from a file or, for `-`, from standard input.
 pub(super) fn read(spec: &str) -> Result<DeploymentSpec, SpecErrors> {
     if spec != STDIN {
-        return DeploymentSpec::from_path(Path::new(spec), &environment);
+        return DeploymentSpec::from_path_with(spec, &environment);
     }
     let failed = |problem| {
         SpecErrors::from(SpecError {
@@ -64,10 +63,8 @@ pub(super) fn warn(deployment: &DeploymentSpec) {
     for warning in &deployment.warnings {
         output::message("warning", &warning.to_string());
     }
-    for service in deployment.services.values() {
-        if let Service::Refused(error) = service {
-            output::message("warning", &error.to_string());
-        }
+    for error in deployment.refused.values() {
+        output::message("warning", &error.to_string());
     }
 }
 
@@ -79,19 +76,14 @@ pub(super) fn no_job(spec: &str) -> CliError {
 /// A spec without a job is not valid: there is nothing to run.
 fn describe(deployment: &DeploymentSpec) -> ValidationDocument {
     let warnings = deployment.warnings.iter();
-    let mut document = ValidationDocument {
+    ValidationDocument {
+        valid: !deployment.services.is_empty(),
         deployment: Some(deployment.name.clone()),
         warnings: warnings.map(|warning| ProblemDocument::new(&warning.place, warning.message.clone())).collect(),
+        jobs: deployment.services.keys().cloned().collect(),
+        refused: deployment.refused.values().map(problem).collect(),
         ..ValidationDocument::default()
-    };
-    for (name, service) in &deployment.services {
-        match service {
-            Service::Job(_) => document.jobs.push(name.clone()),
-            Service::Refused(error) => document.refused.push(problem(error)),
-        }
     }
-    document.valid = !document.jobs.is_empty();
-    document
 }
 
 fn problem(error: &SpecError) -> ProblemDocument {

@@ -1,28 +1,44 @@
-//! Executions: start, wait, cancel, settle, reconcile.
+//! Executions: registering jobs, triggering, queueing, retrying, cancelling, watching, forgetting.
 //!
 //! [`JobExecutor`] is what the command line is built on and what another program embeds. It holds
 //! no state of its own beyond open files: any number of them, in any number of processes, may work on
 //! one state root, and any of them may die at any moment.
+//!
+//! # How an execution goes
+//! ```text
+//!            ┌────────────── next attempt ──────────────┐
+//!            ▼                                          │
+//! trigger → waiting → claimed → pull, create → active → settle → terminal
+//!           (a row)   (owner)   (runtime)      (keeper)
+//! ```
+//! A waiting execution is a row. Whoever claims it (a compare-and-set) drives one attempt of it through the
+//! [`Runtime`](crate::engine::Runtime) and settles it: the program that triggered it, one that waits for it, or
+//! the settler that a supervisor becomes when its front has gone. Each of them then claims what may run
+//! next. What a dead process had claimed or kept is taken over by whoever next opens the store.
 
-mod collect;
+mod cancel;
+mod changes;
+mod clock;
+mod drive;
 mod error;
 mod executor;
-mod images;
+mod jobs;
 mod model;
-mod prepare;
-mod references;
+mod query;
+mod queue;
+mod reconcile;
+mod retry;
 mod roles;
 mod settle;
-mod started;
+mod trigger;
 
+pub use clock::Clock;
 pub use error::ExecError;
-pub use executor::{ImageConfig, JobExecutor, JobExecutorConfig};
-pub use images::{ImageDetails, ImageSummary, LayerDetails, LoadInput, PullOptions, PulledImage};
-pub use model::{JobExecution, JobExecutionId, JobStatus, JobTrigger, ListQuery, StatusFilter, UnknownStatus};
+pub use executor::{JobExecutor, JobExecutorConfig, QueueCare};
+pub use model::{
+    Attempt, ContainerId, JobExecution, JobExecutionId, JobStatus, JobTrigger, ListQuery, NoticeSink, StatusChange,
+    StatusFilter, TriggerOptions, UnknownStatus,
+};
 pub use roles::init;
 // What the functions above speak of.
-pub use crate::image::{
-    Digest, DropReason, DroppedReference, GcPolicy, GcReport, KeepReason, KeptReference, LayerProgress, Observer,
-    Platform, PlatformError, PullEvent, Removed, RemovedKind,
-};
-pub use started::{Notice, Started, Stdio};
+pub use crate::engine::{LogEntry, LogEvent, LogQuery, LogStream, Stdio};

@@ -1,51 +1,23 @@
 //! What the world sees of an execution.
 
+use crate::engine::{Activity, Stdio};
 use crate::outcome::{End, Usage};
 use crate::record;
-use crate::runtime::state::{LiveState, Stage};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
-pub use crate::record::JobTrigger;
+pub use crate::id::{ContainerId, JobExecutionId};
+pub use crate::record::{Attempt, JobTrigger};
 
-/// Name of one execution: a UUID v7, lower case with hyphens. Ids sort by creation, to the
-/// millisecond.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct JobExecutionId(pub String);
-
-impl JobExecutionId {
-    /// A new id, unlike any other.
-    pub fn new() -> JobExecutionId {
-        JobExecutionId(uuid::Uuid::now_v7().to_string())
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Default for JobExecutionId {
-    fn default() -> JobExecutionId {
-        JobExecutionId::new()
-    }
-}
-
-impl fmt::Display for JobExecutionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// How far an execution is. Only these change into another: `Pending` into any, `Initializing` into
-/// any but `Pending`, `Running` into the last three, which never change.
+/// How far an execution is. Only these change into another: `Pending` into any; `Initializing` into any but
+/// `Pending`; `Running` into the last three, which never change. A further attempt begins as `Pending` again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JobStatus {
-    /// Waiting, or its image is being pulled.
+    /// Waiting for its turn or its next attempt, or its image is being pulled.
     Pending,
     /// Its container is being made, or an init step runs.
     Initializing,
@@ -112,7 +84,19 @@ pub struct JobExecution {
     pub image: String,
     /// Manifest digest (`sha256:…`), known once the image is there.
     pub image_digest: Option<String>,
-    pub container_id: Option<String>,
+    /// Of the newest attempt that got one.
+    pub container_id: Option<ContainerId>,
+    /// The end of what the newest attempt wrote, stdout and stderr as they came, at most
+    /// [`max_log_size`](super::JobExecutorConfig::max_log_size) bytes; bytes that are no UTF-8 are replaced. `None`
+    /// in lists, and before there is a log.
+    pub logs: Option<String>,
+    /// Number of the attempt that runs, waits or was the last, from 1.
+    pub attempt: u32,
+    /// Those that have ended, the first one first; empty in lists.
+    pub attempts: Vec<Attempt>,
+    /// When the next attempt is due; only while it waits for that.
+    pub retry_at: Option<Timestamp>,
+    pub idempotency_key: Option<String>,
     /// How it ended, for programs; set exactly when the status is terminal.
     pub end: Option<End>,
     pub usage: Usage,
@@ -128,15 +112,15 @@ pub struct JobExecution {
 }
 
 impl JobExecution {
-    /// The row of the record, with what its `state` file tells while it is live. `live` counts for an
-    /// active row only; an active row without it is initialising: its supervisor has not said more.
-    pub fn new(row: record::Execution, live: Option<LiveState>) -> JobExecution {
+    /// The row of the record, with what its runtime tells while it is live. `live` counts for an
+    /// active row only; an active row without it is initialising: nobody has said more.
+    pub(super) fn new(row: record::Execution, live: Option<Activity>) -> JobExecution {
         let live = live.filter(|_| row.status == record::Status::Active);
         let status = match row.status {
             record::Status::Pending => JobStatus::Pending,
-            record::Status::Active => match live.as_ref().map(|live| &live.stage) {
-                None | Some(Stage::Initializing { .. }) => JobStatus::Initializing,
-                Some(Stage::Running | Stage::Ending) => JobStatus::Running,
+            record::Status::Active => match &live {
+                None | Some(Activity::Initializing { .. }) => JobStatus::Initializing,
+                Some(Activity::Main { .. }) => JobStatus::Running,
             },
             record::Status::Completed => {
                 JobStatus::Completed { exit_code: 0, duration: row.elapsed.unwrap_or_default() }
@@ -146,11 +130,10 @@ impl JobExecution {
             }
             record::Status::Cancelled => JobStatus::Cancelled,
         };
-        let supervisor = live.as_ref().map(|live| live.supervisor.pid);
-        let (step, started_at) = match live {
-            Some(LiveState { stage: Stage::Initializing { step }, .. }) => (step, None),
-            Some(LiveState { stage: Stage::Running, since, .. }) => (None, Some(since)),
-            Some(LiveState { stage: Stage::Ending, .. }) | None => (None, row.started_at),
+        let (step, started_at, supervisor) = match live {
+            Some(Activity::Initializing { step, keeper, .. }) => (step, None, keeper),
+            Some(Activity::Main { started_at, keeper }) => (None, started_at, keeper),
+            None => (None, row.started_at, None),
         };
         JobExecution {
             id: JobExecutionId(row.id),
@@ -164,7 +147,12 @@ impl JobExecution {
             duration: row.elapsed,
             image: row.image,
             image_digest: row.image_digest,
-            container_id: row.container_id,
+            container_id: row.container_id.map(ContainerId),
+            logs: None,
+            attempt: row.attempt,
+            attempts: Vec::new(),
+            retry_at: row.retry_at,
+            idempotency_key: row.idempotency_key,
             end: row.end,
             usage: row.usage,
             notes: row.notes,
@@ -234,22 +222,74 @@ impl FromStr for StatusFilter {
     }
 }
 
-/// Which executions to list, newest first.
+/// Which executions to list, newest first; the default is those that have not ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListQuery {
     pub job: Option<String>,
     /// Empty: every status that `all` lets through.
     pub statuses: Vec<StatusFilter>,
+    /// Each `NAME` or `NAME=VALUE`; all have to match.
+    pub labels: Vec<String>,
+    /// Created at this time or later.
+    pub since: Option<Timestamp>,
+    /// Created before this time.
+    pub until: Option<Timestamp>,
+    /// Older than this execution: the last one of the page before.
+    pub before: Option<JobExecutionId>,
     /// The newest so many.
     pub limit: Option<usize>,
     /// Terminal ones too. Naming a terminal status implies it.
     pub all: bool,
 }
 
+/// How one trigger differs from what the job says, and how it is watched.
+#[derive(Clone, Default)]
+pub struct TriggerOptions {
+    /// Each replaces the variable of the same name or comes after the others.
+    pub env: Vec<(String, String)>,
+    /// Instead of the job's own.
+    pub args: Option<Vec<String>>,
+    /// A trigger of this job with the same key, as long as its execution is not forgotten, starts nothing
+    /// and gives that execution.
+    pub idempotency_key: Option<String>,
+    /// When the schedule wanted it; the job sees it as `CORACLE_SCHEDULED_TIME`.
+    pub scheduled_for: Option<Timestamp>,
+    /// Attached, the execution is started by this process only, and cancelled if that ends before.
+    pub stdio: Stdio,
+    /// Is told what a user should see before the end; the execution's notes have it later.
+    pub notices: Option<NoticeSink>,
+}
+
+/// Takes what a user should see; see [`TriggerOptions::notices`].
+pub type NoticeSink = Arc<dyn Fn(&str) + Send + Sync>;
+
+impl fmt::Debug for TriggerOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TriggerOptions")
+            .field("idempotency_key", &self.idempotency_key)
+            .field("stdio", &self.stdio)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A change of an execution's status.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StatusChange {
+    pub id: JobExecutionId,
+    pub job_name: String,
+    /// The attempt that it is about, from 1.
+    pub attempt: u32,
+    pub status: JobStatus,
+    /// The init step that begins, while `status` is initializing.
+    pub step: Option<String>,
+    pub trigger: JobTrigger,
+    /// When it happened, as far as is known, else when it was seen.
+    pub at: Timestamp,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashSet;
 
     #[test]
     fn statuses_display_as_documented() {
@@ -294,14 +334,6 @@ mod tests {
         .map(JobTrigger::to_string)
         .collect();
         assert_eq!(shown, ["endpoint(127.0.0.1:80)", "endpoint", "cli", "scheduler", "internal(retry)"]);
-    }
-
-    #[test]
-    fn ids_differ_and_sort_by_creation() {
-        let ids: Vec<JobExecutionId> = (0..1000).map(|_| JobExecutionId::new()).collect();
-        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 1000);
-        assert!(ids.is_sorted());
-        assert_eq!(ids[0].to_string().len(), 36);
     }
 
     #[test]

@@ -1,23 +1,20 @@
 //! The hidden roles of the binary, and telling them apart before anything else happens.
 
-use super::settle::Settler;
+use super::error::ExecError;
+use super::executor::JobExecutor;
+use super::model::JobExecutionId;
+use crate::causes::with_causes;
+use crate::engine::{self, ImageConfig, OciRuntime};
 use crate::image::unpack;
-use crate::record::Record;
 use crate::remove_tree;
 use crate::runtime::{launcher, role, supervisor};
 use crate::state_dir::StateDir;
+use crate::step;
 use crate::sys::process as sys_process;
 use std::ffi::OsString;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-/// The running binary, also after its file was replaced by an upgrade.
-pub(super) const OWN_BINARY: &str = "/proc/self/exe";
-
-/// Whether [`init`] has run, so that this program may start itself as a supervisor.
-static INITIALISED: AtomicBool = AtomicBool::new(false);
 
 /// Must be the first call in `main` of every program that starts jobs: when the program was started
-/// as a supervisor, launcher, settler or unpacker, this does that work and does not return.
+/// as a supervisor, launcher, settler, unpacker or step, this does that work and does not return.
 ///
 /// Call it before any thread is started and before anything is printed. It costs nothing otherwise.
 pub fn init() {
@@ -30,11 +27,7 @@ pub fn init() {
         let rest: Vec<OsString> = arguments.collect();
         std::process::exit(run(&first, &rest));
     }
-    INITIALISED.store(true, Ordering::Relaxed);
-}
-
-pub(super) fn is_initialised() -> bool {
-    INITIALISED.load(Ordering::Relaxed)
+    engine::set_initialised();
 }
 
 /// A panic must not unwind from a forked child into its parent's frames.
@@ -51,6 +44,7 @@ fn run(name: &OsString, arguments: &[OsString]) -> i32 {
         Some(role::SUPERVISE) => supervisor::main(arguments),
         Some(role::LAUNCH) => launcher::main(arguments),
         Some(role::SETTLE) => settle(arguments),
+        Some(role::STEP) => step::main(arguments),
         Some(unpack::ROLE) => unpack::main(arguments.iter().cloned()),
         Some(remove_tree::ROLE) => remove_tree::main(arguments.iter().cloned()),
         _ => {
@@ -60,22 +54,40 @@ fn run(name: &OsString, arguments: &[OsString]) -> i32 {
     }
 }
 
-/// What a supervisor whose front has gone becomes.
+/// What a supervisor whose front has gone becomes, and what a front that ends leaves behind for timers; that one
+/// has no execution to settle.
 fn settle(arguments: &[OsString]) -> i32 {
-    let [root, runtime, id] = arguments else { return 125 };
+    let (root, runtime, id) = match arguments {
+        [root, runtime] => (root, runtime, None),
+        [root, runtime, id] => (root, runtime, Some(id)),
+        _ => return 125,
+    };
     let state = StateDir::from_parts(root.into(), runtime.into());
-    let settled = id.to_str().map(|id| {
-        let record = Record::open(&state)?;
-        let settler = Settler { state: &state, record: &record, binary: OWN_BINARY.as_ref() };
-        settler.settle(id)
-    });
-    match settled {
-        Some(Ok(())) => 0,
-        Some(Err(error)) => {
-            // Nobody listens; the next process that opens the store does it again.
+    let id = match id.map(|id| id.to_str().map(|id| JobExecutionId(id.to_owned()))) {
+        Some(None) => return 125,
+        id => id.flatten(),
+    };
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(tokio) => match tokio.block_on(settle_and_attend(state, id)) {
+            Ok(()) => 0,
+            Err(error) => {
+                // Nobody listens; the next process that opens the store does it again.
+                tracing::error!(error = with_causes(&error), "failed to settle");
+                1
+            }
+        },
+        Err(error) => {
             tracing::error!(%error, "failed to settle");
             1
         }
-        None => 125,
     }
+}
+
+async fn settle_and_attend(state: StateDir, id: Option<JobExecutionId>) -> Result<(), ExecError> {
+    let runtime = OciRuntime::on(state.clone(), engine::OWN_BINARY.into(), ImageConfig::default())?;
+    let executor = JobExecutor::for_settler(runtime)?;
+    if let Some(id) = &id {
+        executor.settle_own(id).await?;
+    }
+    executor.attend_alone(&state).await
 }

@@ -1,152 +1,99 @@
-//! From outcome to record: the one way in which an execution becomes terminal, for fronts, for
-//! settlers and for whoever finds a lost supervisor. Every step may be done again, by any number of
-//! processes at once.
+//! From outcome to record: the one way in which an attempt ends, for fronts, for settlers and for whoever
+//! finds a lost container. Every step may be done again, by any number of processes at once.
 
+use super::drive::Claimed;
 use super::error::ExecError;
-use crate::outcome::{End, FIRST_ATTEMPT, OUTCOME_VERSION, Outcome, Stopped, Usage};
-use crate::plan::{IdMappings, Plan};
-use crate::record::{AfterAttempt, Execution, Record, Status};
-use crate::remove_tree::remove_tree;
-use crate::runtime::state::LiveState;
-use crate::runtime::{cleanup, outcome_file};
-use crate::state_dir::{ExecutionDir, StateDir};
-use crate::sys::tree;
-use std::path::Path;
+use super::executor::JobExecutor;
+use super::model::JobExecutionId;
+use super::retry::{self, next_attempt};
+use crate::causes::with_causes;
+use crate::engine::{ContainerState, Removal};
+use crate::outcome::{End, OUTCOME_VERSION, Outcome, Usage};
+use crate::record::{AfterAttempt, Ended, Status};
+use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
-/// What settling needs to know of the place.
-pub(super) struct Settler<'a> {
-    pub state: &'a StateDir,
-    pub record: &'a Record,
-    /// The coracle binary, for trees that only a user namespace can remove.
-    pub binary: &'a Path,
-}
-
-impl Settler<'_> {
-    /// Folds the outcome of an execution whose supervisor has ended, or is about to: cleans up what
-    /// is left and records the end. Without an outcome the supervisor was lost.
+impl JobExecutor {
+    /// Folds the outcome of an attempt into the record: cleans up what is left, and records the end or when
+    /// the next attempt is due. Then starts what may run now.
     ///
     /// # Errors
-    /// When the record cannot be written; the execution then stays as it was, to be settled later.
-    pub fn settle(&self, id: &str) -> Result<(), ExecError> {
-        let directory = self.state.execution(id);
-        let outcome = match outcome_file::read(&directory.outcome()) {
-            Ok(Some(outcome)) => outcome,
-            Ok(None) => lost("it ended without a word; it was killed, or the host went down".into()),
-            Err(error) => lost(format!("its outcome cannot be read: {error}")),
-        };
-        self.finalise(id, &directory, outcome)
-    }
-
-    /// Ends an execution that never got as far as a supervisor.
-    ///
-    /// # Errors
-    /// As [`Settler::settle`].
-    pub fn fail(&self, id: &str, stage: &str, message: String) -> Result<(), ExecError> {
-        let end = End::NotCreated { stage: stage.to_owned(), message };
-        self.finalise(id, &self.state.execution(id), ended(end))
-    }
-
-    /// Cancels an execution whose start its own front gave up.
-    ///
-    /// # Errors
-    /// As [`Settler::settle`].
-    pub fn abandon(&self, id: &str) -> Result<(), ExecError> {
-        let end = End::Cancelled { how: Stopped::BeforeStart };
-        self.finalise(id, &self.state.execution(id), ended(end))
-    }
-
-    fn finalise(&self, id: &str, directory: &ExecutionDir, mut outcome: Outcome) -> Result<(), ExecError> {
-        let mappings = plan_of(directory).and_then(|plan| plan.rootless);
-        let remove_tree = |path: &Path, mappings: &IdMappings| {
-            remove_tree(self.binary, path, Some(mappings)).map_err(std::io::Error::other)
-        };
+    /// When the record cannot be written; the attempt is then as it was, to be settled later.
+    pub(super) async fn end(&self, attempt: &Claimed, mut outcome: Outcome) -> Result<(), ExecError> {
+        let container = attempt.container();
         // First clean up, then record: nobody looks again at what is terminal.
-        if let Err(error) = cleanup::remove_leftovers(directory, mappings.as_ref(), &remove_tree) {
-            outcome.notes.push(format!("not everything could be removed from {}: {error}", directory.path().display()));
+        if let Err(error) = self.runtime().remove(&container, Removal::Leftovers).await {
+            outcome.notes.push(format!("not everything could be removed: {}", with_causes(&error)));
         }
-        self.record.end_attempt(id, outcome.attempt, &outcome, AfterAttempt::Final)?;
-        // The record has it. Left behind by a crash right here, they go with the execution.
-        for path in [directory.state(), directory.outcome()] {
-            if let Err(error) = tree::remove(&path) {
-                tracing::debug!(path = %path.display(), %error, "left behind");
-            }
+        let then = self.after(attempt, &outcome);
+        let ended = self.record().end_attempt(attempt.id.as_str(), attempt.attempt, &outcome, then)?;
+        // The record has it. Left behind by a crash right here, it goes with the execution.
+        if ended != Ended::AlreadyOver
+            && let Err(error) = self.runtime().remove(&container, Removal::Outcome).await
+        {
+            tracing::debug!(%error, "left behind");
+        }
+        if ended != Ended::Waiting {
+            self.attended().remove(attempt.id.as_str());
+        }
+        self.inner.changes.notify();
+        self.kick()
+    }
+
+    fn after(&self, attempt: &Claimed, outcome: &Outcome) -> AfterAttempt {
+        let spent = attempt.spent.saturating_add(outcome.elapsed);
+        let delay = next_attempt(retry::Ended {
+            policy: &attempt.job.policy,
+            end: &outcome.end,
+            attempt: attempt.attempt,
+            spent,
+            random: fastrand::f64(),
+        });
+        let Some(delay) = delay else { return AfterAttempt::Final };
+        let now = self.now();
+        // Beyond the calendar: as late as it goes.
+        let at = SignedDuration::try_from(delay).ok().and_then(|delay| now.checked_add(delay).ok());
+        AfterAttempt::Retry { at: at.unwrap_or(Timestamp::MAX), now, spent: spent.saturating_add(delay) }
+    }
+
+    /// For the settler that the execution's supervisor became: settles what that one has left.
+    ///
+    /// # Errors
+    /// As [`JobExecutor::end`].
+    pub(super) async fn settle_own(&self, id: &JobExecutionId) -> Result<(), ExecError> {
+        let Some(row) = self.record().get(id.as_str())? else { return Ok(()) };
+        if row.status == Status::Active {
+            self.settle_lost(&Claimed::from_row(row)?).await?;
         }
         Ok(())
     }
 
-    /// Settles every execution that nobody looks after any more.
+    /// Settles an attempt whose container nobody looks after any more.
     ///
     /// # Errors
-    /// When the record cannot be read or written.
-    pub fn reconcile(&self) -> Result<(), ExecError> {
-        for execution in self.record.non_terminal()? {
-            self.reconcile_one(&execution)?;
-        }
-        Ok(())
-    }
-
-    /// Settles the execution if its owner or supervisor is gone. True when it is terminal now.
-    ///
-    /// # Errors
-    /// As [`Settler::reconcile`].
-    pub fn reconcile_one(&self, execution: &Execution) -> Result<bool, ExecError> {
-        let id = &execution.id;
-        match execution.status {
-            Status::Pending => {
-                if self.is_owner_alive(execution)? {
-                    return Ok(false);
-                }
-                self.fail(id, "start the job", "the process that was preparing it ended".into())?;
+    /// As [`JobExecutor::end`].
+    pub(super) async fn settle_lost(&self, attempt: &Claimed) -> Result<(), ExecError> {
+        let outcome = match self.runtime().state(&attempt.container()).await? {
+            ContainerState::Ended(outcome) => outcome,
+            _ => {
+                let message = "it ended without a word; it was killed, or the host went down".to_owned();
+                outcome(End::SupervisorLost { message }, attempt.attempt, self.now(), Duration::ZERO)
             }
-            Status::Active => {
-                if self.is_supervisor_alive(execution)? {
-                    return Ok(false);
-                }
-                // It may have ended well between the two looks: the outcome is what counts.
-                self.settle(id)?;
-            }
-            Status::Completed | Status::Failed | Status::Cancelled => {}
-        }
-        Ok(true)
-    }
-
-    fn is_owner_alive(&self, execution: &Execution) -> Result<bool, ExecError> {
-        let Some(owner) = &execution.owner else { return Ok(false) };
-        let alive = owner.open().map_err(ExecError::io("look for process", format!("/proc/{}", owner.pid)))?;
-        Ok(alive.is_some())
-    }
-
-    fn is_supervisor_alive(&self, execution: &Execution) -> Result<bool, ExecError> {
-        // Recorded before it was allowed to start anything; the state file says the same.
-        if execution.owner.is_some() {
-            return self.is_owner_alive(execution);
-        }
-        let path = self.state.execution(&execution.id).state();
-        let Some(state) = LiveState::read(&path).map_err(ExecError::io("read", &path))? else { return Ok(false) };
-        let pid = state.supervisor.pid;
-        Ok(state.supervisor.open().map_err(ExecError::io("look for process", format!("/proc/{pid}")))?.is_some())
+        };
+        self.end(attempt, outcome).await
     }
 }
 
-fn lost(message: String) -> Outcome {
-    ended(End::SupervisorLost { message })
-}
-
-fn ended(end: End) -> Outcome {
+/// That of an attempt of which the runtime has none.
+pub(super) fn outcome(end: End, attempt: u32, now: Timestamp, elapsed: Duration) -> Outcome {
     Outcome {
         version: OUTCOME_VERSION,
-        attempt: FIRST_ATTEMPT,
+        attempt,
         end,
         started_at: None,
-        completed_at: jiff::Timestamp::now(),
-        elapsed: Duration::ZERO,
+        completed_at: now,
+        elapsed,
         usage: Usage::default(),
         notes: Vec::new(),
     }
-}
-
-/// The plan, for the id mappings in it; without one nothing was made that needs them.
-fn plan_of(directory: &ExecutionDir) -> Option<Plan> {
-    serde_json::from_slice(&std::fs::read(directory.plan()).ok()?).ok()
 }

@@ -98,14 +98,10 @@ impl Record {
         }
         let owner = to_json("", "owner", me)?;
         self.transaction(action, Durability::Process, |transaction| {
-            let jobs: Vec<String> = transaction
-                .prepare_cached("SELECT DISTINCT job_name FROM executions WHERE place = 'waiting'")?
-                .query_map([], |row| row.get(0))?
-                .collect::<rusqlite::Result<_>>()?;
             let mut oldest: Option<String> = None;
-            for job in &jobs {
-                let Head::Ready(row) = head(transaction, job, me, now, is_alive)? else { continue };
-                if oldest.as_ref().is_none_or(|id| row.id < *id) && has_room(transaction, job, row.limits)? {
+            for job in waiting_jobs(transaction)? {
+                let Head::Ready(row) = head(transaction, &job, me, now, is_alive)? else { continue };
+                if oldest.as_ref().is_none_or(|id| row.id < *id) && has_room(transaction, &job, row.limits)? {
                     oldest = Some(row.id);
                 }
             }
@@ -160,6 +156,72 @@ impl Record {
                 )?
                 .execute([id, &owner])?;
             Ok(changed == 1)
+        })
+    }
+
+    /// Forgets that an execution is reserved, when it waits and still is for `holder`: any process may claim it
+    /// from then on.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub fn unreserve(&self, id: &str, holder: &ProcessIdentity) -> Result<bool, RecordError> {
+        let holder = to_json(id, "reservation", holder)?;
+        self.transaction("release the execution", Durability::Process, |transaction| {
+            let changed = transaction
+                .prepare_cached(
+                    "UPDATE executions SET reserved_for = NULL \
+                     WHERE id = ?1 AND place = 'waiting' AND reserved_for = ?2",
+                )?
+                .execute([id, &holder])?;
+            Ok(changed == 1)
+        })
+    }
+
+    /// Whether [`Record::claim_next`] would find something for a process that nothing is reserved for.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn is_claimable(&self, now: Timestamp, is_alive: IsAlive<'_>) -> Result<bool, RecordError> {
+        self.read("look for what may begin", |connection| {
+            let transaction = connection.unchecked_transaction()?;
+            let nobody = ProcessIdentity { pid: 0, start_time: 0, boot_id: String::new() };
+            for job in waiting_jobs(&transaction)? {
+                if let Head::Ready(row) = head(&transaction, &job, &nobody, now, is_alive)?
+                    && has_room(&transaction, &job, row.limits)?
+                {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+    }
+
+    /// Executions with an owner, or reserved for a process: those that somebody has to look after.
+    ///
+    /// # Errors
+    /// When the database or a row cannot be read.
+    pub fn attended(&self) -> Result<Vec<Execution>, RecordError> {
+        self.read("list the executions", |connection| {
+            connection
+                .prepare_cached(&format!(
+                    "SELECT {COLUMNS} FROM executions WHERE place = 'occupied' \
+                     UNION ALL \
+                     SELECT {COLUMNS} FROM executions WHERE place = 'waiting' AND reserved_for IS NOT NULL"
+                ))?
+                .query_and_then([], Execution::read)?
+                .collect()
+        })
+    }
+
+    /// How many executions are claimed or run.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn occupied(&self) -> Result<usize, RecordError> {
+        self.read("count the executions", |connection| {
+            let sql = "SELECT count(*) FROM executions WHERE place = 'occupied'";
+            let count: i64 = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+            Ok(usize::try_from(count).unwrap_or_default())
         })
     }
 
@@ -226,6 +288,13 @@ impl Texts {
             owner: claim.map(|process| to_json(id, "owner", process)).transpose()?,
         })
     }
+}
+
+fn waiting_jobs(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<String>> {
+    transaction
+        .prepare_cached("SELECT DISTINCT job_name FROM executions WHERE place = 'waiting'")?
+        .query_map([], |row| row.get(0))?
+        .collect()
 }
 
 fn same_key(transaction: &Transaction<'_>, new: &NewExecution) -> rusqlite::Result<Option<String>> {

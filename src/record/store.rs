@@ -5,8 +5,8 @@ use super::model::Status;
 use super::schema;
 use crate::state_dir::StateDir;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
-use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 /// How an in-memory database is named in messages, as SQLite does (<https://sqlite.org/inmemorydb.html>).
 const IN_MEMORY: &str = ":memory:";
@@ -38,6 +38,25 @@ impl Record {
         let path = state.database();
         let connection = schema::open(&path)?;
         Ok(Record { path, in_memory: false, connection: Mutex::new(connection) })
+    }
+
+    /// The record at `database`, opened once however often it is asked for in this process.
+    ///
+    /// # Errors
+    /// As [`Record::open`].
+    pub fn shared(database: &Path) -> Result<Arc<Record>, RecordError> {
+        static OPEN: Mutex<Vec<Weak<Record>>> = Mutex::new(Vec::new());
+        // A panic elsewhere leaves a whole list.
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|record| record.strong_count() > 0);
+        let known = open.iter().filter_map(Weak::upgrade).find(|record| record.path == database);
+        if let Some(record) = known {
+            return Ok(record);
+        }
+        let connection = Mutex::new(schema::open(database)?);
+        let record = Arc::new(Record { path: database.to_owned(), in_memory: false, connection });
+        open.push(Arc::downgrade(&record));
+        Ok(record)
     }
 
     /// A new record of its own without a file, gone when it is dropped.

@@ -6,3 +6,5 @@ pub const SUPERVISE: &str = "--role=supervise";
 pub const LAUNCH: &str = "--role=launch";
 /// Arguments: state root, runtime root, execution id.
 pub const SETTLE: &str = "--role=settle";
+/// No arguments. Standard input: one `StepRequest`.
+pub const STEP: &str = "--role=step";

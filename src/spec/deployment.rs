@@ -9,7 +9,12 @@ use super::reader::{At, Lookup, Report};
 use super::service;
 use super::value_error::ValueError;
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
+use std::str::FromStr;
+
+/// What messages call a text that came without a name.
+const TEXT: &str = "<text>";
 
 /// Top-level blocks that say how services find each other.
 const MEANINGLESS: &[&str] = &[
@@ -30,19 +35,22 @@ const MEANINGLESS: &[&str] = &[
 #[derive(Debug)]
 pub struct DeploymentSpec {
     pub name: String,
-    /// By name; never empty.
-    pub services: BTreeMap<String, Service>,
+    /// The jobs, by name.
+    pub services: BTreeMap<String, ServiceSpec>,
+    /// By name, the services that are not for coracle (`rtype: service`), each with the error for whoever asks
+    /// for it. Those in `services` run all the same. A name is in one of the two.
+    pub refused: BTreeMap<String, SpecError>,
     /// Fields that were accepted and have no effect, in the order of the file.
     pub warnings: Vec<Warning>,
 }
 
-/// One service of a deployment.
-#[derive(Debug)]
-pub enum Service {
-    Job(Box<ServiceSpec>),
-    /// Not for coracle (`rtype: service`); the error is for whoever asks for it. The other services
-    /// of the file run.
-    Refused(SpecError),
+/// YAML text; `$E:NAME` is a variable of this process. See [`DeploymentSpec::parse`].
+impl FromStr for DeploymentSpec {
+    type Err = SpecErrors;
+
+    fn from_str(text: &str) -> Result<Self, SpecErrors> {
+        DeploymentSpec::parse(text, TEXT, &environment)
+    }
 }
 
 impl DeploymentSpec {
@@ -50,11 +58,20 @@ impl DeploymentSpec {
     /// images from the current directory, as in containers-transports(5)
     /// (<https://github.com/containers/image/blob/main/docs/containers-transports.5.md>).
     ///
-    /// `env` answers `$E:NAME`; pass `&|name| std::env::var_os(name)`.
+    /// `$E:NAME` is a variable of this process.
     ///
     /// # Errors
     /// All that is wrong with the file, in its order.
-    pub fn from_path(path: &Path, env: Lookup) -> Result<Self, SpecErrors> {
+    pub fn from_path(path: impl AsRef<Path>) -> Result<Self, SpecErrors> {
+        DeploymentSpec::from_path_with(path, &environment)
+    }
+
+    /// Like [`DeploymentSpec::from_path`], with `env` to answer `$E:NAME`.
+    ///
+    /// # Errors
+    /// All that is wrong with the file, in its order.
+    pub fn from_path_with(path: impl AsRef<Path>, env: Lookup) -> Result<Self, SpecErrors> {
+        let path = path.as_ref();
         let source = path.display().to_string();
         let text = document::read(path)?;
         // Without a current directory, relative sources are refused like those of a text.
@@ -62,7 +79,7 @@ impl DeploymentSpec {
         parse(&text, &source, env, absolute.as_deref().and_then(Path::parent))
     }
 
-    /// Like [`DeploymentSpec::from_path`] for text that came from elsewhere, which `source` names in
+    /// Like [`DeploymentSpec::from_path_with`] for text that came from elsewhere, which `source` names in
     /// messages. Bind sources must be absolute.
     ///
     /// # Errors
@@ -72,17 +89,29 @@ impl DeploymentSpec {
     }
 }
 
+fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
 fn parse(text: &str, source: &str, env: Lookup, base: Option<&Path>) -> Result<DeploymentSpec, SpecErrors> {
     match document::parse(text, Report::new(source, env, base), read_top)? {
-        Some(((name, services), warnings)) => Ok(DeploymentSpec { name, services, warnings }),
+        Some((mut deployment, warnings)) => {
+            deployment.warnings = warnings;
+            Ok(deployment)
+        }
         None => Err(document::error(source, Mark::default(), Problem::Empty).into()),
     }
 }
 
-fn read_top(root: &At) -> (String, BTreeMap<String, Service>) {
-    let mut services = BTreeMap::new();
+fn read_top(root: &At) -> DeploymentSpec {
+    let mut deployment = DeploymentSpec {
+        name: String::new(),
+        services: BTreeMap::new(),
+        refused: BTreeMap::new(),
+        warnings: Vec::new(),
+    };
     let Some(mut fields) = root.fields("write `version: v1`, `deployment: NAME` and `services:`") else {
-        return (String::new(), services);
+        return deployment;
     };
     if let Some(at) = fields.require("version", "write `version: v1`") {
         at.parse(|text| match text {
@@ -90,26 +119,34 @@ fn read_top(root: &At) -> (String, BTreeMap<String, Service>) {
             other => Err(ValueError::Unsupported { what: "format version", name: other.to_owned(), supported: "v1" }),
         });
     }
-    let name = fields
+    deployment.name = fields
         .require("deployment", "write `deployment: NAME`")
         .and_then(|at| at.parse(|text| identifier("a deployment name", text)))
         .unwrap_or_default();
     fields.meaningless(MEANINGLESS);
     if let Some(at) = fields.require("services", "write `services:` with a job below it") {
-        for (service, at) in at.entries("write a job's name and its fields below it").unwrap_or_default() {
-            if at.check_name(identifier("a service name", service)).is_none() {
-                continue;
-            }
-            let read = match service::refused(&at) {
-                Some(error) => Service::Refused(error),
-                None => Service::Job(Box::new(service::read_job(&at, service, &name))),
-            };
-            services.insert(service.to_owned(), read);
-        }
-        if matches!(&at.node.value, Value::Map(entries) if entries.is_empty()) {
-            at.error(ValueError::Empty { what: "services" });
-        }
+        read_services(&at, &mut deployment);
     }
     fields.finish();
-    (name, services)
+    deployment
+}
+
+fn read_services(at: &At, deployment: &mut DeploymentSpec) {
+    for (name, at) in at.entries("write a job's name and its fields below it").unwrap_or_default() {
+        if at.check_name(identifier("a service name", name)).is_none() {
+            continue;
+        }
+        match service::refused(&at) {
+            Some(error) => {
+                deployment.refused.insert(name.to_owned(), error);
+            }
+            None => {
+                let job = service::read_job(&at, name, &deployment.name);
+                deployment.services.insert(name.to_owned(), job);
+            }
+        }
+    }
+    if matches!(&at.node.value, Value::Map(entries) if entries.is_empty()) {
+        at.error(ValueError::Empty { what: "services" });
+    }
 }

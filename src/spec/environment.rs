@@ -8,6 +8,8 @@ use super::value_error::ValueError;
 const REFERENCE: &str = "$E:";
 const ESCAPED: &str = "$$E:";
 
+const VALUE: &str = "the value of an environment variable";
+
 /// `K=V`, or `K` to take the value from the caller's environment, as `docker run --env`. Nothing in
 /// `V` is replaced.
 ///
@@ -15,7 +17,7 @@ const ESCAPED: &str = "$$E:";
 /// An unusable name; with `K` alone, [`ValueError::EnvUnset`] and [`ValueError::EnvNotUtf8`].
 pub fn parse_env(text: &str, env: Lookup) -> Result<(String, String), ValueError> {
     match text.split_once('=') {
-        Some((name, value)) => Ok((env_name(name)?, no_nul("the value of an environment variable", value)?)),
+        Some((name, value)) => Ok((env_name(name)?, no_nul(VALUE, value)?)),
         None => {
             let name = env_name(text)?;
             let value = lookup(&name, env)?;
@@ -30,8 +32,9 @@ fn lookup(name: &str, env: Lookup) -> Result<String, ValueError> {
 }
 
 /// Replaces every `$E:NAME` by the caller's variable; the name is the longest run of
-/// `[A-Za-z_][A-Za-z0-9_]*`. `$$E:` stands for a literal `$E:`. What is put in is not read again.
-fn expand(text: &str, env: Lookup) -> Result<String, ValueError> {
+/// `[A-Za-z_][A-Za-z0-9_]*`. `$$E:` stands for a literal `$E:`. What is put in is not read again. `what` is
+/// the value's name for messages, which do not show the value.
+pub(super) fn expand(what: &'static str, text: &str, env: Lookup) -> Result<String, ValueError> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(dollar) = rest.find('$') {
@@ -46,7 +49,7 @@ fn expand(text: &str, env: Lookup) -> Result<String, ValueError> {
             if name.is_empty() || name.as_bytes()[0].is_ascii_digit() {
                 return Err(ValueError::Malformed {
                     what: "a reference to an environment variable",
-                    text: text.to_owned(),
+                    text: format!("{REFERENCE}{name}"),
                     form: "$E:NAME, or $$E: for a literal $E:",
                 });
             }
@@ -58,7 +61,7 @@ fn expand(text: &str, env: Lookup) -> Result<String, ValueError> {
         }
     }
     expanded.push_str(rest);
-    no_nul("the value of an environment variable", &expanded)
+    no_nul(what, &expanded)
 }
 
 /// A mapping, or a list of `K=V` and `K` as in compose.
@@ -69,7 +72,7 @@ pub(super) fn read_env(at: &At) -> Vec<(String, String)> {
         let pairs = at.each(HINT, |item| {
             let text = item.text()?;
             let (name, value) = match text.split_once('=') {
-                Some((name, value)) => (item.check(env_name(name))?, item.check(expand(value, env))?),
+                Some((name, value)) => (item.check(env_name(name))?, item.check(expand(VALUE, value, env))?),
                 None => item.check(parse_env(text, env))?,
             };
             Some((item.clone(), name, value))
@@ -88,7 +91,7 @@ pub(super) fn read_env(at: &At) -> Vec<(String, String)> {
         let name = at.check_name(env_name(name));
         let value = match at.node.value {
             Value::Null => at.wrong_type("a value", "write \"\" for an empty one"),
-            _ => at.parse(|text| expand(text, env)),
+            _ => at.parse(|text| expand(VALUE, text, env)),
         };
         Some((name?, value?))
     };
@@ -125,7 +128,7 @@ mod tests {
             ("$E", "$E"),
             ("é$E:HOST-é", "éexample.org-é"),
         ] {
-            assert_eq!(expand(text, &env).as_deref(), Ok(expected), "{text}");
+            assert_eq!(expand(VALUE, text, &env).as_deref(), Ok(expected), "{text}");
         }
     }
 
@@ -141,7 +144,7 @@ mod tests {
                 "\"$E:1\" is not a reference to an environment variable; write $E:NAME, or $$E: for a literal $E:",
             ),
         ] {
-            assert_eq!(expand(text, &env).unwrap_err().to_string(), message);
+            assert_eq!(expand(VALUE, text, &env).unwrap_err().to_string(), message);
         }
     }
 

@@ -82,6 +82,9 @@ pub enum Problem {
     #[error("known, but this version of coracle does not honour it yet")]
     NotHonoured,
 
+    #[error("this coracle was built without {what}; build it with the cargo feature `{feature}`")]
+    WithoutFeature { what: &'static str, feature: &'static str },
+
     #[error(
         "`rtype: service` is not run by coracle, which runs jobs to completion; use `rtype: job`, or run the \
          service elsewhere"

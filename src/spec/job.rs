@@ -207,7 +207,7 @@ pub enum InitAction {
     S3(S3Transfer),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitHttp {
     /// Starts with `http://` or `https://`.
     pub url: String,
@@ -221,7 +221,7 @@ pub struct WaitHttp {
     pub insecure_skip_verify: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct S3Transfer {
     pub direction: S3Direction,
     pub bucket: String,
@@ -334,7 +334,7 @@ pub struct Retry {
     pub never_on_exit_codes: Vec<u8>,
 }
 
-/// Which ended executions of the job are forgotten; `None`: as the executor's configuration says.
+/// Which ended executions are forgotten; `None` of a job: as the executor's configuration says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Retention {
     /// Those that ended longer ago than this.
@@ -344,20 +344,13 @@ pub struct Retention {
 }
 
 /// What is told when an execution has ended; it never changes the result.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Notification {
     /// Runs this registered job.
     Job { name: String },
     /// POSTs the execution as JSON to this address.
     Post { url: String, headers: Vec<(String, String)> },
-}
-
-/// The defaults of `job.retry.backoff`: those of a systemd unit or CI runner that doubles from one second.
-impl Default for Backoff {
-    fn default() -> Backoff {
-        Backoff { initial: Duration::from_secs(1), max: Duration::from_secs(60), multiplier: 2.0, jitter: 0.0 }
-    }
 }
 
 impl Default for Retry {
@@ -368,20 +361,6 @@ impl Default for Retry {
             on_exit_codes: Vec::new(),
             never_on_exit_codes: Vec::new(),
         }
-    }
-}
-
-impl Backoff {
-    /// No wait at all.
-    pub const NONE: Backoff = Backoff { initial: Duration::ZERO, max: Duration::ZERO, multiplier: 1.0, jitter: 0.0 };
-
-    /// The wait before the retry after `retries` earlier ones; `random` is from 0 (inclusive) to 1.
-    pub fn delay(&self, retries: u32, random: f64) -> Duration {
-        let exponent = i32::try_from(retries).unwrap_or(i32::MAX);
-        let seconds = self.initial.as_secs_f64() * self.multiplier.powi(exponent);
-        // Infinite or beyond what a duration holds: the cap.
-        let capped = Duration::try_from_secs_f64(seconds).unwrap_or(self.max).min(self.max);
-        capped.mul_f64((1.0 - self.jitter * random).clamp(0.0, 1.0))
     }
 }
 

@@ -1,7 +1,8 @@
 //! From YAML or flags to a validated [`ServiceSpec`].
 //!
 //! # The contract
-//! What [`DeploymentSpec::from_path`], [`DeploymentSpec::parse`], [`ServiceSpec::from_image`] and
+//! What [`DeploymentSpec`] is read from a file or a text ([`DeploymentSpec::from_path`],
+//! [`std::str::FromStr`], [`DeploymentSpec::parse`]), [`ServiceSpec::from_image`] and
 //! [`ServiceSpec::with`] return is valid; nothing past them parses or checks again. Of every field in a
 //! file, one of three things is true:
 //!
@@ -34,7 +35,19 @@
 //!     user: 1000:1000
 //!     extra_groups: [audio]
 //!     hostname: report
-//!     init: true                      # or {enabled: true, steps: […]}
+//!     init:                           # or true, or false: without our pid 1
+//!       enabled: true
+//!       steps:
+//!         - {id: db, uses: init.wait_tcp, with: {host: db, port: 5432, interval: 1s}, timeout: 300s}
+//!         - uses: init.wait_http
+//!           with: {url: "http://$E:HOST/ready", expect_status: [200, 204], method: GET,
+//!                  headers: {Authorization: Bearer $E:TOKEN}, interval: 1s, insecure_skip_verify: false}
+//!           retry: 3                  # after the first try; or {count: 3, initial: 1s, max: 60s, multiplier: 2}
+//!           on_failure: fail          # warn, continue
+//!         - uses: init.run
+//!           with: {command: [/bin/migrate], env: {A: b}, user: root, workdir: /, image: "example.org/tools:v2"}
+//!     errors:                         # when a step has failed, all are run again
+//!       on_init_failure: {action: backoff, retries: 3, initial: 1s, max: 60s, multiplier: 2}   # fail, restart
 //!     read_only_root_fs: false
 //!     capabilities: [NET_ADMIN]
 //!     cap_drop: [ALL]
@@ -48,37 +61,57 @@
 //!     network_mode: host              # default, the same; none; or {mode: none}
 //!     dns: [192.0.2.1]
 //!     extra_hosts: ["db:192.0.2.7"]   # or {db: 192.0.2.7}
-//!     logs: {max_size_bytes: 1048576}
-//!     job: {deadline: 2h}
+//!     logs: {max_size_bytes: 1048576, destination: disk}   # retention_secs: 604800 is job.retention.ttl: 7d
+//!     lifecycle: {delete_on_exit: false}
+//!     job:
+//!       deadline: 2h                  # from when it leaves the queue, with all attempts
+//!       queue_deadline: 30m           # in the queue
+//!       max_concurrent: 1             # of this job; none unless on_conflict is given
+//!       on_conflict: queue            # forbid, replace; allow: no limit
+//!       retry:
+//!         max_attempts: 3             # the first one included
+//!         backoff: {initial: 1s, max: 60s, multiplier: 2, jitter: true}   # jitter: true is 0.5
+//!         on_exit_codes: [75, 111]    # only these; none: every failure
+//!         never_on_exit_codes: [2]
+//!       retention: {ttl: 7d, keep_last: 20}
+//!       on_failure: [page, {post: "https://$E:HOST/hook", headers: {X-Key: $E:TOKEN}}]   # a job, an address
+//!       on_success: {job: publish}
 //! ```
-//! An init step is `{id, uses: init.run, with: {command, env, user, workdir}, timeout: 300s}`; its
-//! command is a list of words, or a line for `/bin/sh -c`.
+//! Two more steps, with the cargo feature `s3`, move one object to or from one file of the job:
+//! `init.s3_pull` with `{bucket, key, destination, endpoint, region, env, credentials_file}` and
+//! `init.s3_push` with `source` instead of `destination`. The command of `init.run` is a list of words, or
+//! a line for `/bin/sh -c`.
 //!
-//! - In `env`, also that of steps, `$E:NAME` is the caller's variable, anywhere in a value; `$$E:` is
-//!   a literal `$E:`. A missing variable is an error.
+//! - In `env`, also that of steps, in addresses and in the values of headers, `$E:NAME` is the caller's
+//!   variable, anywhere in a value; `$$E:` is a literal `$E:`. A missing variable is an error.
+//! - Addresses start with `http://` or `https://` and hold no user and password.
 //! - Numbers and booleans in a place for text keep their spelling: `VERSION: 1.10` is `1.10`.
 //! - A file mode is octal however it is written: `755`, `0755`, `0o755`, `"755"`.
 //! - A field with nothing after the colon is an error, not a default.
-//! - Relative bind sources start from the file's directory; relative paths of `oci:`,
+//! - Relative bind sources and credentials files start from the file's directory; relative paths of `oci:`,
 //!   `oci-archive:` and `docker-archive:` images from the current directory, as in containers-transports(5).
 //! - Amounts and lengths of time: [`parse_bytes`], [`parse_cpu_millis`], [`parse_duration`].
 
+mod backoff;
 mod deployment;
 mod document;
 mod duration;
 mod environment;
 mod error;
+mod http;
 mod init;
 mod job;
 mod mount;
 mod names;
 mod network;
 mod node;
+mod notification;
 mod overrides;
 mod policy;
 mod process;
 mod quantity;
 mod reader;
+mod redact;
 mod resources;
 mod security;
 mod service;
@@ -87,17 +120,19 @@ mod value_error;
 #[cfg(test)]
 mod tests;
 
-pub use deployment::{DeploymentSpec, Service};
+pub use deployment::DeploymentSpec;
 pub use document::MAX_SPEC_SIZE;
 pub(crate) use document::read_file;
 pub use duration::parse_duration;
 pub use environment::parse_env;
 pub use error::{Place, Problem, SpecError, SpecErrors, Warning};
+pub use http::AddressProblem;
 pub use init::DEFAULT_STEP_TIMEOUT;
 pub use job::*;
 pub use mount::parse_mount;
 pub use network::parse_network;
 pub use overrides::Overrides;
+pub(crate) use policy::{read_limit, read_retention};
 pub use process::{DEFAULT_GRACE_PERIOD, parse_signal};
 pub use quantity::{parse_bytes, parse_cpu_millis};
 pub use reader::Lookup;

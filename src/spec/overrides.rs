@@ -1,12 +1,13 @@
 //! Jobs from flags: the defaults that specs have too, and changes to a job under the same rules.
 
 use super::job::{
-    CommandSpec, ImageSpec, InitFailure, JobPolicy, Logs, Network, NetworkMode, Platform, ProcessOptions, PullPolicy,
-    Resources, Security, ServiceSpec, StopPolicy, Storage,
+    CommandSpec, ImageSpec, InitFailure, JobPolicy, Logs, Network, NetworkMode, OnConflict, Platform, ProcessOptions,
+    PullPolicy, Resources, Security, ServiceSpec, StopPolicy, Storage,
 };
 use super::names::{
     container_path, env_name, hostname, identifier, image_name, label_name, local_image, mount_target, no_nul, user,
 };
+use super::policy::{check_attempts, check_limit, concurrency};
 use super::process::{check_sysctl_network, parse_signal};
 use super::resources;
 use super::value_error::ValueError;
@@ -42,6 +43,14 @@ pub struct Overrides {
     pub stop_signal: Option<i32>,
     pub stop_grace_period: Option<Duration>,
     pub deadline: Option<Duration>,
+    /// `job.retry.max_attempts`: the first one included.
+    pub retry_attempts: Option<u32>,
+    /// `lifecycle.delete_on_exit`
+    pub delete_on_exit: Option<bool>,
+    /// `job.max_concurrent`; takes the place of `on_conflict: allow` as well.
+    pub max_concurrent: Option<u32>,
+    /// `job.on_conflict`; `allow` takes the place of `max_concurrent` as well.
+    pub on_conflict: Option<OnConflict>,
 }
 
 impl ServiceSpec {
@@ -142,7 +151,26 @@ impl ServiceSpec {
             return Err(ValueError::OutOfRange { what: "a deadline", text: "0".into(), range });
         }
         self.policy.deadline = changes.deadline.or(self.policy.deadline);
+        if let Some(attempts) = changes.retry_attempts {
+            self.policy.retry.max_attempts = check_attempts(attempts)?;
+        }
+        self.policy.delete_on_exit = changes.delete_on_exit.unwrap_or(self.policy.delete_on_exit);
+        self.limit(changes.max_concurrent, changes.on_conflict)?;
         Ok(self)
+    }
+
+    /// What a flag says wins over what the spec says of the other field.
+    fn limit(&mut self, limit: Option<u32>, on_conflict: Option<OnConflict>) -> Result<(), ValueError> {
+        let limit = limit.map(check_limit).transpose()?;
+        let policy = &mut self.policy;
+        (policy.max_concurrent, policy.on_conflict) = match (limit, on_conflict) {
+            (None, None) => return Ok(()),
+            (limit, Some(OnConflict::Allow)) => concurrency(limit, on_conflict)?,
+            (limit, Some(_)) => concurrency(limit.or(policy.max_concurrent), on_conflict)?,
+            (Some(_), None) if policy.on_conflict == OnConflict::Allow => concurrency(limit, None)?,
+            (Some(_), None) => (limit, policy.on_conflict),
+        };
+        Ok(())
     }
 
     fn mount(&mut self, mounts: Vec<Storage>) -> Result<(), ValueError> {

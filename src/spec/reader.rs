@@ -80,8 +80,13 @@ impl<'a> At<'a> {
     }
 
     fn meaningless(&self) {
-        let message = "has no meaning for a job on one machine; ignored".to_owned();
-        self.report.warnings.borrow_mut().push(Warning { place: self.place(self.key), message });
+        self.warn("has no meaning for a job on one machine; ignored");
+    }
+
+    /// The value is fine, but its user should know this.
+    pub fn warn(&self, message: &'static str) {
+        let place = self.place(self.key);
+        self.report.warnings.borrow_mut().push(Warning { place, message: message.to_owned() });
     }
 
     pub fn wrong_type<T>(&self, expected: &'static str, hint: &'static str) -> Option<T> {

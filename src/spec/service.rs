@@ -3,13 +3,14 @@
 use super::duration::parse_duration;
 use super::environment::read_env;
 use super::error::{Problem, SpecError};
-use super::init::{Init, read_init};
+use super::init::{Init, read_errors, read_init};
 use super::job::{
-    ImageSpec, Logs, NetworkMode, Platform, ProcessOptions, PullPolicy, Resources, ServiceSpec, StopPolicy,
+    ImageSpec, Logs, NetworkMode, Platform, ProcessOptions, PullPolicy, Resources, Retention, ServiceSpec, StopPolicy,
 };
 use super::mount::read_storage;
 use super::names::{IMAGE_FORMS, group, hostname, image_name, label_name, no_nul, user};
 use super::network::read_network;
+use super::policy::read_policy;
 use super::process::{DEFAULT_GRACE_PERIOD, parse_signal, read_command, read_sysctls, read_ulimits};
 use super::quantity::parse_bytes;
 use super::reader::{At, Fields};
@@ -17,12 +18,15 @@ use super::resources::read_resources;
 use super::security::read_security;
 use super::value_error::ValueError;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The log kept of each execution, bytes; enough for the end of most jobs, small enough to forget
 /// about.
 pub const DEFAULT_LOG_SIZE: u64 = 1 << 20;
 /// One page at least; at most what is still a log and not a disk.
 const LOG_SIZES: std::ops::RangeInclusive<u64> = 4096..=64 << 30;
+/// Ten years, like every length of time.
+const LONGEST_RETENTION: i64 = 10 * 366 * 86_400;
 
 impl Default for Logs {
     fn default() -> Self {
@@ -69,29 +73,39 @@ const MEANINGLESS: &[&str] = &[
 /// Fields that people look for here, mostly from compose, and where they are.
 const ELSEWHERE: &[(&str, &str)] = &[
     ("args", "command.args"),
+    ("backoff", "job.retry.backoff"),
     ("cap_add", "capabilities"),
     ("cpu", "resources.cpu"),
     ("cpus", "resources.cpu"),
     ("cpuset", "resources.cpuset"),
     ("cpu_shares", "resources.cpu_shares"),
     ("deadline", "job.deadline"),
+    ("delete_on_exit", "lifecycle.delete_on_exit"),
     ("entrypoint", "command.entrypoint"),
     ("environment", "env"),
     ("group_add", "extra_groups"),
+    ("keep_last", "job.retention.keep_last"),
+    ("max_attempts", "job.retry.max_attempts"),
     ("max_concurrent", "job.max_concurrent"),
     ("mem_limit", "resources.memory"),
     ("memory", "resources.memory"),
     ("memory_swap", "resources.memory_swap"),
     ("mounts", "storage"),
+    ("on_conflict", "job.on_conflict"),
+    ("on_failure", "job.on_failure"),
+    ("on_init_failure", "errors.on_init_failure"),
+    ("on_success", "job.on_success"),
     ("oom_score_adj", "resources.oom_score_adj"),
     ("pids_limit", "resources.pids_limit"),
     ("pull_policy", "image.pull_policy"),
+    ("queue_deadline", "job.queue_deadline"),
     ("read_only", "read_only_root_fs"),
     ("retention", "job.retention"),
     ("retry", "job.retry"),
     ("steps", "init.steps"),
     ("timeout", "job.deadline"),
     ("tmpfs", "storage"),
+    ("ttl", "job.retention.ttl"),
     ("volumes", "storage"),
     ("workdir", "command.workdir"),
     ("working_dir", "command.workdir"),
@@ -136,12 +150,10 @@ pub(super) fn read_job(at: &At, name: &str, deployment: &str) -> ServiceSpec {
             .unwrap_or(DEFAULT_GRACE_PERIOD),
     };
     job.labels = fields.take("labels").map(|at| read_labels(&at)).unwrap_or_default();
-    job.logs = fields.take("logs").map(|at| read_logs(&at)).unwrap_or_default();
-    if let Some(at) = fields.take("job") {
-        job.policy.deadline = super::policy::read_policy(&at);
-    }
-    read_errors(&mut fields);
-    read_lifecycle(&mut fields);
+    job.policy = fields.take("job").map(|at| read_policy(&at)).unwrap_or_default();
+    job.logs = fields.take("logs").map(|at| read_logs(&at, &mut job.policy.retention)).unwrap_or_default();
+    job.on_init_failure = fields.take("errors").map(|at| read_errors(&at)).unwrap_or_default();
+    job.policy.delete_on_exit = fields.take("lifecycle").is_some_and(|at| read_lifecycle(&at));
     fields.finish();
     job
 }
@@ -252,7 +264,8 @@ fn read_labels(at: &At) -> BTreeMap<String, String> {
     at.entries("write NAME: value lines").unwrap_or_default().into_iter().filter_map(label).collect()
 }
 
-fn read_logs(at: &At) -> Logs {
+/// A log is kept as long as its execution, so `retention_secs` is another way to write `job.retention.ttl`.
+fn read_logs(at: &At, retention: &mut Retention) -> Logs {
     let Some(mut fields) = at.fields("write `max_size_bytes:` below it") else { return Logs::default() };
     if let Some(at) = fields.take("destination")
         && at.choice("log destination", &["disk", "memory"]) == Some("memory")
@@ -260,9 +273,13 @@ fn read_logs(at: &At) -> Logs {
         at.not_yet();
     }
     if let Some(at) = fields.take("retention_secs")
-        && at.integer("retention_secs", 0..=i64::MAX).is_some()
+        && let Some(seconds) = at.integer("retention_secs", 0..=LONGEST_RETENTION)
     {
-        at.not_yet();
+        let length = Duration::from_secs(seconds.unsigned_abs());
+        match retention.ttl {
+            Some(ttl) if ttl != length => at.error(ValueError::TwoRetentions { logs: length, job: ttl }),
+            _ => retention.ttl = Some(length),
+        }
     }
     let max_size = fields.take("max_size_bytes").and_then(|at| at.parse(log_size)).unwrap_or(DEFAULT_LOG_SIZE);
     fields.finish();
@@ -278,31 +295,10 @@ fn log_size(text: &str) -> Result<u64, ValueError> {
     Ok(size)
 }
 
-/// `errors.on_init_failure.action`: only `fail` so far.
-fn read_errors(fields: &mut Fields) {
-    let Some(mut errors) = fields.take("errors").and_then(|at| at.fields("write `on_init_failure:` below it")) else {
-        return;
-    };
-    if let Some(mut policy) = errors.take("on_init_failure").and_then(|at| at.fields("write `action: fail` below it")) {
-        if let Some(at) = policy.take("action")
-            && at.choice("action", &["fail", "restart", "backoff"]).is_some_and(|action| action != "fail")
-        {
-            at.not_yet();
-        }
-        policy.finish();
-    }
-    errors.finish();
-}
-
-fn read_lifecycle(fields: &mut Fields) {
-    let Some(mut lifecycle) = fields.take("lifecycle").and_then(|at| at.fields("write `delete_on_exit:` below it"))
-    else {
-        return;
-    };
-    if let Some(at) = lifecycle.take("delete_on_exit")
-        && at.bool() == Some(true)
-    {
-        at.not_yet();
-    }
-    lifecycle.finish();
+/// Whether the execution is to be forgotten when it has ended.
+fn read_lifecycle(at: &At) -> bool {
+    let Some(mut fields) = at.fields("write `delete_on_exit:` below it") else { return false };
+    let delete_on_exit = fields.take("delete_on_exit").and_then(|at| at.bool()).unwrap_or(false);
+    fields.finish();
+    delete_on_exit
 }

@@ -1,6 +1,8 @@
 //! What can be wrong with one value, wherever it was written: in a spec or in a flag.
 
 use super::error::quoted;
+use super::http::AddressProblem;
+use std::time::Duration;
 
 /// A value that coracle does not take. Messages stand for themselves and name the value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,6 +51,30 @@ pub enum ValueError {
 
     #[error("the soft limit {soft} is above the hard limit {hard}")]
     SoftAboveHard { soft: u64, hard: u64 },
+
+    #[error("{what} is made of {allowed} alone")]
+    Characters { what: &'static str, allowed: &'static str },
+
+    #[error(transparent)]
+    Address(AddressProblem),
+
+    #[error("an address to send to goes with `post`; write {{post: URL}}")]
+    AddressAlone,
+
+    #[error("on_conflict allow means no limit, and max_concurrent is one; take out one of them")]
+    AllowWithLimit,
+
+    #[error("exit code {code} is in on_exit_codes as well; take it out of one of them")]
+    ExitCodeInBoth { code: u8 },
+
+    #[error("the initial wait of {initial:?} is above max of {max:?}; write a larger max or a smaller initial")]
+    InitialAboveMax { initial: Duration, max: Duration },
+
+    #[error("the interval of {interval:?} is above the step's timeout of {timeout:?}")]
+    IntervalAboveTimeout { interval: Duration, timeout: Duration },
+
+    #[error("logs for {logs:?} and job.retention.ttl of {job:?} differ; a log is kept as long as its execution")]
+    TwoRetentions { logs: Duration, job: Duration },
 
     #[error("sysctl {} is the host's own under network mode host; use network mode none", quoted(name))]
     SysctlOfHostNetwork { name: String },

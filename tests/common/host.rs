@@ -19,6 +19,8 @@ pub enum Feature {
     Podman,
     /// mmdebstrap(1) and a Debian mirror.
     Debian,
+    /// The S3 server s3s-fs of <https://crates.io/crates/s3s-fs>.
+    S3,
 }
 
 /// True when the host has `feature`. Otherwise, in CI the test fails; elsewhere it says visibly that
@@ -34,6 +36,7 @@ pub fn needs(feature: Feature) -> bool {
         }
         Feature::Podman => (!has_program("podman")).then_some("podman"),
         Feature::Debian => (!has_program("mmdebstrap")).then_some("mmdebstrap"),
+        Feature::S3 => (!has_program("s3s-fs")).then_some("s3s-fs"),
     };
     let Some(missing) = missing else { return true };
     let thread = std::thread::current();

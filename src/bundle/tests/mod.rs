@@ -7,7 +7,7 @@ mod refusals;
 
 use super::*;
 use crate::plan::{IdMap, IdMappings};
-use crate::spec::{DeploymentSpec, Service};
+use crate::spec::DeploymentSpec;
 
 pub(super) const ID: &str = "0199c0de-0000-7000-8000-0123456789ab";
 
@@ -54,10 +54,7 @@ pub(super) fn job(fields: &str) -> ServiceSpec {
     );
     let deployment =
         DeploymentSpec::parse(&text, "job.yaml", &|_| None).unwrap_or_else(|errors| panic!("{text}\n{errors}"));
-    match deployment.services.into_values().next() {
-        Some(Service::Job(job)) => *job,
-        other => panic!("{other:?}"),
-    }
+    deployment.services.into_values().next().expect("the text has one job")
 }
 
 /// An image with this `config`.

@@ -6,20 +6,20 @@ use crate::cli::error::CliError;
 use crate::cli::json::{self, GcDocument};
 use crate::cli::tally::Tally;
 use crate::cli::{human, output};
-use crate::exec::{DropReason, GcPolicy, GcReport, JobExecutor, KeepReason, RemovedKind};
+use crate::engine::{DropReason, GcPolicy, GcReport, KeepReason, OciRuntime, RemovedKind};
 use crate::outcome::EXIT_ENGINE;
 use std::fmt::Write;
 
-pub(in crate::cli) async fn remove(executor: &JobExecutor, args: &RmiArgs) -> Result<u8, CliError> {
+pub(in crate::cli) async fn remove(runtime: &OciRuntime, args: &RmiArgs) -> Result<u8, CliError> {
     let mut tally = Tally::of(args.references.len());
     let mut code = 0;
     for reference in &args.references {
-        tally.add(match executor.remove_image(reference, args.force).await {
+        tally.add(match runtime.remove_image(reference, args.force).await {
             Ok(report) => {
                 code = code.max(complain(&report));
                 output::print(&text(&report))
             }
-            Err(error) => Err(explain(executor, error).await),
+            Err(error) => Err(explain(runtime, error).await),
         })?;
     }
     Ok(code.max(tally.finish()?))
@@ -27,7 +27,7 @@ pub(in crate::cli) async fn remove(executor: &JobExecutor, args: &RmiArgs) -> Re
 
 /// `configured` holds where no flag says otherwise.
 pub(in crate::cli) async fn collect(
-    executor: &JobExecutor,
+    runtime: &OciRuntime,
     args: &GcArgs,
     configured: &GcPolicy,
 ) -> Result<u8, CliError> {
@@ -35,7 +35,7 @@ pub(in crate::cli) async fn collect(
         max_unused: args.max_unused.or(configured.max_unused),
         max_bytes: args.max_size.or(configured.max_bytes),
     };
-    let report = executor.collect_images(&policy, args.dry_run).await?;
+    let report = runtime.collect_images(&policy, args.dry_run).await?;
     if args.json {
         json::print(&GcDocument::new(&report))?;
     } else {
@@ -91,7 +91,7 @@ fn why(reason: DropReason) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::{Digest, DroppedReference, KeptReference, Removed};
+    use crate::engine::{Digest, DroppedReference, KeptReference, Removed};
     use std::time::Duration;
 
     #[test]

@@ -6,20 +6,21 @@ use crate::cli::error::CliError;
 use crate::cli::json::{self, ImageDetailsDocument};
 use crate::cli::tally::Tally;
 use crate::cli::{human, output};
-use crate::exec::{ImageDetails, JobExecutionId, JobExecutor};
+use crate::engine::{ImageDetails, OciRuntime};
+use crate::exec::JobExecutionId;
 use serde_json::Value;
 use std::fmt::Write;
 
-pub(in crate::cli) async fn inspect(executor: &JobExecutor, args: &ImageInspectArgs) -> Result<u8, CliError> {
+pub(in crate::cli) async fn inspect(runtime: &OciRuntime, args: &ImageInspectArgs) -> Result<u8, CliError> {
     let mut tally = Tally::of(args.references.len());
     let mut found = Vec::new();
     for reference in &args.references {
-        tally.add(match executor.inspect_image(reference).await {
+        tally.add(match runtime.inspect_image(reference).await {
             Ok(details) => {
                 found.push(details);
                 Ok(())
             }
-            Err(error) => Err(explain(executor, error).await),
+            Err(error) => Err(explain(runtime, error).await),
         })?;
     }
     if args.json {

@@ -5,13 +5,13 @@ use crate::cli::error::CliError;
 use crate::cli::json::{self, ImageDocument};
 use crate::cli::progress::short;
 use crate::cli::{human, output};
-use crate::exec::{Digest, ImageSummary, JobExecutor};
+use crate::engine::{Digest, ImageSummary, OciRuntime};
 use jiff::Timestamp;
 
 const HEADER: [&str; 7] = ["REFERENCE", "DIGEST", "PLATFORM", "SIZE", "CREATED", "USED", "STATE"];
 
-pub(in crate::cli) async fn list(executor: &JobExecutor, args: &ImagesArgs) -> Result<u8, CliError> {
-    let images = executor.images().await?;
+pub(in crate::cli) async fn list(runtime: &OciRuntime, args: &ImagesArgs) -> Result<u8, CliError> {
+    let images = runtime.images().await?;
     if args.json {
         json::print(&images.iter().map(ImageDocument::new).collect::<Vec<_>>())?;
         return Ok(0);

@@ -11,13 +11,13 @@ pub(super) use list::list;
 pub(super) use pull::{load, load_input, pull};
 
 use super::error::CliError;
-use crate::exec::{ExecError, JobExecutor};
+use crate::engine::{OciRuntime, RuntimeError};
 
 /// Turns "no such image" into an error that knows what may have been meant.
-async fn explain(executor: &JobExecutor, error: ExecError) -> CliError {
-    let ExecError::ImageNotFound { reference } = error else { return error.into() };
+async fn explain(runtime: &OciRuntime, error: RuntimeError) -> CliError {
+    let RuntimeError::ImageNotFound { reference } = error else { return error.into() };
     // The suggestion is a service; without it the error stands all the same.
-    let images = executor.images().await.unwrap_or_default();
+    let images = runtime.images().await.unwrap_or_default();
     let nearest = nearest(&reference, images.iter().map(|image| image.reference.as_str()));
     CliError::NoImage { nearest: nearest.map(str::to_owned), reference }
 }

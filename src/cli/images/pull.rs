@@ -7,7 +7,7 @@ use crate::cli::interrupts::Interrupts;
 use crate::cli::output;
 use crate::cli::progress::Progress;
 use crate::cli::tally::Tally;
-use crate::exec::{Digest, JobExecutor, LoadInput, Platform, PullOptions, PulledImage};
+use crate::engine::{Digest, LoadInput, OciRuntime, Platform, PullOptions, PulledImage};
 use crate::outcome::signal_code;
 use std::io::IsTerminal;
 
@@ -18,15 +18,15 @@ const STDIN: &str = "-";
 const LOCAL: [&str; 4] = ["oci:", "oci-archive:", "docker-archive:", "sha256:"];
 
 /// Pulls one after the other and prints what each name stands for now.
-pub(in crate::cli) async fn pull(executor: &JobExecutor, args: &PullArgs, progress: Progress) -> Result<u8, CliError> {
+pub(in crate::cli) async fn pull(runtime: &OciRuntime, args: &PullArgs, progress: Progress) -> Result<u8, CliError> {
     let mut interrupts = Interrupts::new()?;
-    let watched = progress.watch(executor);
+    let watched = progress.watch(runtime);
     let options = options(&args.fetch);
     let mut tally = Tally::of(args.references.len());
     for reference in &args.references {
         let pulled = tokio::select! {
             pulled = watched.pull(reference, &options) => pulled,
-            signal = interrupts.next() => return Ok(interrupted(executor, &progress, &mut interrupts, signal).await),
+            signal = interrupts.next() => return Ok(interrupted(runtime, &progress, &mut interrupts, signal).await),
         };
         progress.close();
         let shown = match pulled {
@@ -34,11 +34,11 @@ pub(in crate::cli) async fn pull(executor: &JobExecutor, args: &PullArgs, progre
                 note(&image, args.fetch.quiet);
                 output::print(&format!("{}\n", by_digest(&image.reference, &image.digest)))
             }
-            Err(error) => Err(explain(executor, error).await),
+            Err(error) => Err(explain(runtime, error).await),
         };
         tally.add(shown)?;
     }
-    interrupts.unless(executor.finish_collection()).await;
+    interrupts.unless(runtime.finish_collection()).await;
     tally.finish()
 }
 
@@ -58,24 +58,24 @@ pub(in crate::cli) fn load_input(args: &LoadArgs) -> Result<LoadInput, CliError>
 
 /// Loads every image of an archive and prints their names.
 pub(in crate::cli) async fn load(
-    executor: &JobExecutor,
+    runtime: &OciRuntime,
     args: &LoadArgs,
     input: LoadInput,
     progress: Progress,
 ) -> Result<u8, CliError> {
     let mut interrupts = Interrupts::new()?;
-    let watched = progress.watch(executor);
+    let watched = progress.watch(runtime);
     let options = options(&args.fetch);
     let loaded = tokio::select! {
         loaded = watched.load(input, &options) => loaded,
-        signal = interrupts.next() => return Ok(interrupted(executor, &progress, &mut interrupts, signal).await),
+        signal = interrupts.next() => return Ok(interrupted(runtime, &progress, &mut interrupts, signal).await),
     };
     progress.close();
     for image in loaded? {
         note(&image, args.fetch.quiet);
         output::print(&format!("Loaded image: {}\n", output::printable(&image.reference)))?;
     }
-    interrupts.unless(executor.finish_collection()).await;
+    interrupts.unless(runtime.finish_collection()).await;
     Ok(0)
 }
 
@@ -95,9 +95,9 @@ fn note(image: &PulledImage, is_quiet: bool) {
 }
 
 /// Says what a pull that was given up leaves, when that is so. A further signal does not wait for it.
-async fn interrupted(executor: &JobExecutor, progress: &Progress, interrupts: &mut Interrupts, signal: i32) -> u8 {
+async fn interrupted(runtime: &OciRuntime, progress: &Progress, interrupts: &mut Interrupts, signal: i32) -> u8 {
     progress.close();
-    interrupts.unless(executor.finish_pulls()).await;
+    interrupts.unless(runtime.finish_pulls()).await;
     output::message("note", "interrupted; finished layers are kept; the next pull goes on from there");
     signal_code(signal)
 }

@@ -1,9 +1,10 @@
 //! Images and collections as JSON; the documentation of [`super`] describes them.
 
-use crate::exec::{
-    Digest, DropReason, DroppedReference, GcReport, ImageDetails, ImageSummary, JobExecutionId, KeepReason,
-    KeptReference, LayerDetails, RemovedKind,
+use crate::engine::{
+    Digest, DropReason, DroppedReference, GcReport, ImageDetails, ImageSummary, KeepReason, KeptReference,
+    LayerDetails, RemovedKind,
 };
+use crate::exec::JobExecutionId;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -145,7 +146,7 @@ fn kind(kind: RemovedKind) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::Removed;
+    use crate::engine::Removed;
     use std::time::Duration;
 
     fn summary(digest: &Digest) -> ImageSummary {

@@ -3,7 +3,7 @@
 use super::plain::{finished, retrying};
 use super::short;
 use crate::cli::{human, output};
-use crate::exec::{Digest, LayerProgress, PullEvent};
+use crate::engine::{Digest, LayerProgress, PullEvent};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::fmt::Write;
 use std::time::{Duration, Instant};

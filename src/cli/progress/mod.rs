@@ -12,7 +12,7 @@ mod plain;
 
 use super::args::{FetchArgs, ProgressMode};
 use super::output;
-use crate::exec::{JobExecutor, PullEvent};
+use crate::engine::{OciRuntime, PullEvent};
 use bars::Bars;
 use plain::Plain;
 use std::io::IsTerminal;
@@ -63,11 +63,11 @@ impl Progress {
         Progress(style.map(|style| Arc::new(Shared { style, drawer: Mutex::new(None) })))
     }
 
-    /// The executor, watched.
-    pub(super) fn watch(&self, executor: &JobExecutor) -> JobExecutor {
+    /// The runtime, watched.
+    pub(super) fn watch(&self, runtime: &OciRuntime) -> OciRuntime {
         match self.0.clone() {
-            Some(shared) => executor.clone().with_observer(Arc::new(move |event| shared.event(event))),
-            None => executor.clone(),
+            Some(shared) => runtime.clone().with_observer(Arc::new(move |event| shared.event(event))),
+            None => runtime.clone(),
         }
     }
 
@@ -198,7 +198,7 @@ fn style(args: &FetchArgs, target: Target) -> Option<Style> {
 }
 
 /// The first twelve digits of a digest, as every engine shortens it.
-pub(super) fn short(digest: &crate::exec::Digest) -> &str {
+pub(super) fn short(digest: &crate::engine::Digest) -> &str {
     &digest.hex()[..12]
 }
 

@@ -2,7 +2,7 @@
 
 use super::short;
 use crate::cli::{human, output};
-use crate::exec::{Digest, PullEvent};
+use crate::engine::{Digest, PullEvent};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -85,7 +85,7 @@ pub(super) fn finished(image: &str, started: Instant) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::LayerProgress;
+    use crate::engine::LayerProgress;
 
     #[test]
     fn a_layer_has_a_line_for_each_state() {

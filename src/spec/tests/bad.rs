@@ -182,7 +182,7 @@ fn fields_of_a_job() {
 #[test]
 fn files_that_cannot_be_read() {
     let directory = tempfile::tempdir().unwrap();
-    let read = |name: &str| DeploymentSpec::from_path(&directory.path().join(name), &env).unwrap_err().to_string();
+    let read = |name: &str| DeploymentSpec::from_path_with(directory.path().join(name), &env).unwrap_err().to_string();
     let message = |name: &str, message: &str| format!("{}{message}", directory.path().join(name).display());
     assert_eq!(read("none.yaml"), message("none.yaml", ": cannot be read: No such file or directory (os error 2)"));
     assert_eq!(read(""), message("", ": not a regular file"));

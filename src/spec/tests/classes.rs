@@ -7,31 +7,9 @@ use super::*;
 fn known_fields_that_nothing_acts_on_yet_are_errors() {
     const NOT_YET: &str = "known, but this version of coracle does not honour it yet";
     for (fields, place) in [
-        ("job: {max_concurrent: 1}", "1:23: job.max_concurrent"),
-        ("job: {on_conflict: queue}", "1:20: job.on_conflict"),
-        ("job:\n  retry:\n    max_attempts: 3", "3:19: job.retry.max_attempts"),
-        ("job: {retry: {on_exit_codes: [75]}}", "1:30: job.retry.on_exit_codes"),
-        ("job: {retry: {never_on_exit_codes: [1, 2]}}", "1:36: job.retry.never_on_exit_codes"),
-        ("job: {retry: {backoff: {initial: 1s}}}", "1:34: job.retry.backoff.initial"),
-        ("job: {retry: {backoff: {max: 60}}}", "1:30: job.retry.backoff.max"),
-        ("job: {retry: {backoff: {multiplier: 2}}}", "1:37: job.retry.backoff.multiplier"),
-        ("job: {retry: {backoff: {jitter: 0.1}}}", "1:33: job.retry.backoff.jitter"),
-        ("job: {retention: {ttl: 7d}}", "1:24: job.retention.ttl"),
-        ("job: {retention: {keep_last: 5}}", "1:30: job.retention.keep_last"),
         ("logs: {destination: memory}", "1:21: logs.destination"),
-        ("logs: {retention_secs: 60}", "1:24: logs.retention_secs"),
-        ("lifecycle: {delete_on_exit: true}", "1:29: lifecycle.delete_on_exit"),
         ("storage: [{type: named, name: a, target: /a, size: 1Gi}]", "1:52: storage[0].size"),
         ("privileged: true", "1:13: privileged"),
-        ("errors: {on_init_failure: {action: restart}}", "1:36: errors.on_init_failure.action"),
-        ("errors: {on_init_failure: {action: backoff}}", "1:36: errors.on_init_failure.action"),
-        ("init: {steps: [{uses: init.wait_tcp, with: {host: db, port: 5432}}]}", "1:23: init.steps[0].uses"),
-        ("init: {steps: [{uses: init.wait_http, with: {url: http://db/}}]}", "1:23: init.steps[0].uses"),
-        ("init: {steps: [{uses: init.s3_pull, with: {bucket: b, key: k}}]}", "1:23: init.steps[0].uses"),
-        ("init: {steps: [{uses: init.s3_push, with: {bucket: b, key: k}}]}", "1:23: init.steps[0].uses"),
-        ("init: {steps: [{uses: init.run, with: {command: x}, retry: 2}]}", "1:60: init.steps[0].retry"),
-        ("init: {steps: [{uses: init.run, with: {command: x}, on_failure: warn}]}", "1:65: init.steps[0].on_failure"),
-        ("init: {steps: [{uses: init.run, with: {command: x, image: y}}]}", "1:59: init.steps[0].with.image"),
     ] {
         assert_eq!(error(fields), format!("{place}: {NOT_YET}"), "{fields}");
     }
@@ -40,26 +18,12 @@ fn known_fields_that_nothing_acts_on_yet_are_errors() {
 #[test]
 fn a_mistyped_value_of_such_a_field_gets_its_own_error() {
     for (fields, message) in [
-        ("job: {max_concurrent: 0}", "0 is out of range: max_concurrent is 1 to 1000000"),
-        ("job: {on_conflict: qeue}", "unknown action \"qeue\"; did you mean \"queue\"?"),
-        ("job: {retry: {max_attempts: many}}", "expected a whole number, found the text \"many\""),
-        ("job: {retry: {on_exit_codes: [256]}}", "256 is out of range: an exit code is 0 to 255"),
-        (
-            "job: {retry: {backoff: {initial: fast}}}",
-            "\"fast\" is not a length of time; write it as 10s, 1m30s, 500ms or a number of seconds",
-        ),
-        ("job: {retry: {backoff: {jitter: 2}}}", "\"2\" is out of range: jitter is 0 to 1"),
-        ("job: {retry: {max_atempts: 3}}", "unknown field; did you mean \"max_attempts\"?"),
-        ("job: {retention: {keep_last: -1}}", "-1 is out of range: keep_last is 0 to 1000000"),
         ("logs: {destination: syslog}", "unknown log destination \"syslog\"; known are disk, memory"),
-        ("lifecycle: {delete_on_exit: 1}", "expected true or false, found the number 1"),
         (
             "storage: [{type: named, name: a, target: /a, size: big}]",
             "\"big\" is not an amount of bytes; write it as 512Mi, 1Gi, 64m or a number of bytes",
         ),
         ("privileged: maybe", "expected true or false, found the text \"maybe\""),
-        ("init: {steps: [{uses: init.wait_tcp, with: {host: db, port: 0}}]}", "0 is out of range: port is 1 to 65535"),
-        ("init: {steps: [{uses: init.wait_http, with: {}}]}", "missing; an address starting with http:// or https://"),
         ("schedule: \"* * * * *\"", "only `rtype: cron` has a schedule"),
     ] {
         let error = error(fields);
@@ -70,7 +34,6 @@ fn a_mistyped_value_of_such_a_field_gets_its_own_error() {
 #[test]
 fn defaults_of_such_fields_may_be_written_out() {
     for fields in [
-        "job: {on_conflict: allow, retry: {max_attempts: 1}}",
         "logs: {destination: disk}",
         "lifecycle: {delete_on_exit: false}",
         "privileged: false",
@@ -141,10 +104,11 @@ services:
     image: {name: busybox}
 ";
     let deployment = parse(text).unwrap_or_else(|errors| panic!("{errors}"));
-    assert!(matches!(&deployment.services["migrate"], Service::Job(job) if job.name == "migrate"));
-    let Service::Refused(error) = &deployment.services["web"] else { panic!("{deployment:?}") };
+    assert_eq!(deployment.services.keys().collect::<Vec<_>>(), ["migrate"]);
+    assert_eq!(deployment.services["migrate"].name, "migrate");
+    assert_eq!(deployment.refused.keys().collect::<Vec<_>>(), ["web"]);
     assert_eq!(
-        error.to_string(),
+        deployment.refused["web"].to_string(),
         "job.yaml:6:12: services.web.rtype: `rtype: service` is not run by coracle, which runs jobs to completion; \
          use `rtype: job`, or run the service elsewhere"
     );

@@ -1,215 +1,17 @@
 //! Every honoured field, and the job it makes.
 
+use super::expected::{FULL, expected, pair, strings};
 use super::*;
 use crate::spec::*;
 use std::time::Duration;
-
-const FULL: &str = r#"
-version: v1
-deployment: nightly
-services:
-  report:
-    rtype: job
-    image:
-      name: registry.example.org/report:v1.10
-      pull_policy: newer
-    platform: linux/arm64/v8
-    command:
-      entrypoint: [/bin/report, --verbose]
-      args: [--year, 2024, --dry-run, true, ""]
-      workdir: /work//./dir/
-    env:
-      REGION: region-$E:REGION!
-      VERSION: 1.10
-      MODE: 0755
-      FLAG: true
-      EMPTY: ""
-      LITERAL: $$E:REGION
-    resources:
-      cpu: 1.5
-      memory: 512Mi
-      memory_swap: 1Gi
-      memory_reservation: 256Mi
-      pids_limit: 100
-      cpuset: 0-3,5
-      cpu_shares: 512
-      oom_score_adj: -500
-    storage:
-      - {type: bind, source: /etc/report, target: /etc/report, readonly: true}
-      - {type: named, name: cache, target: /var/cache}
-      - {type: anonymous, target: /scratch}
-      - {type: tmpfs, target: /tmp, size: 64m, mode: 01777}
-      - {type: tmpfs, target: /run, mode: "0755"}
-    user: 1000:staff
-    extra_groups: [audio, 44]
-    hostname: report-1.example
-    init:
-      enabled: false
-      steps:
-        - id: prepare
-          uses: init.run
-          with: {command: "mkdir /out && touch /out/x", env: {A: $E:REGION}, user: root, workdir: /}
-          timeout: 1m30s
-          on_failure: fail
-          retry: 0
-        - uses: init.run
-          with: {command: [/bin/true, -x]}
-    read_only_root_fs: true
-    capabilities: [NET_ADMIN, cap_sys_ptrace, CAP_NET_ADMIN]
-    cap_drop: [chown]
-    privileged: false
-    devices:
-      - /dev/fuse
-      - /dev/kvm:/dev/vm:rw
-      - {path: /dev/null, target: /dev/zilch, write: false, mknod: true}
-    ulimits:
-      nofile: {soft: 1024, hard: unlimited}
-      core: 0
-      memlock: -1
-      nproc: {soft: 10}
-    sysctls:
-      kernel.shm_rmid_forced: 1
-      net.ipv4.ip_unprivileged_port_start: "0"
-    security_opt: [seccomp=unconfined, "no-new-privileges:true"]
-    stop_signal: SIGUSR1
-    stop_grace_period: 1m
-    labels: {team: data, "org.example/tier": 3}
-    network_mode: {mode: none}
-    dns: [192.0.2.1, "2001:db8::1"]
-    extra_hosts: ["db:192.0.2.7", "v6=[2001:db8::2]"]
-    logs: {destination: disk, max_size_bytes: 4194304}
-    lifecycle: {delete_on_exit: false}
-    errors: {on_init_failure: {action: fail}}
-    job: {deadline: 2h, on_conflict: allow, retry: {max_attempts: 1}}
-"#;
-
-fn strings(strings: &[&str]) -> Vec<String> {
-    strings.iter().map(|text| (*text).to_owned()).collect()
-}
-
-fn pair(name: &str, value: &str) -> (String, String) {
-    (name.to_owned(), value.to_owned())
-}
-
-fn expected() -> ServiceSpec {
-    let run = |command: &[&str], env, user, workdir| InitAction::Run {
-        command: strings(command),
-        env,
-        user,
-        workdir,
-        image: None,
-    };
-    let ulimit = |name: &str, soft, hard| Ulimit { name: name.into(), soft, hard };
-    ServiceSpec {
-        name: "report".into(),
-        deployment: Some("nightly".into()),
-        image: ImageSpec {
-            name: "registry.example.org/report:v1.10".into(),
-            pull_policy: PullPolicy::Newer,
-            platform: Some(Platform { os: "linux".into(), architecture: "arm64".into(), variant: Some("v8".into()) }),
-        },
-        command: CommandSpec {
-            entrypoint: Some(strings(&["/bin/report", "--verbose"])),
-            args: Some(strings(&["--year", "2024", "--dry-run", "true", ""])),
-            workdir: Some("/work/dir".into()),
-        },
-        env: vec![
-            pair("REGION", "region-eu-1!"),
-            pair("VERSION", "1.10"),
-            pair("MODE", "0755"),
-            pair("FLAG", "true"),
-            pair("EMPTY", ""),
-            pair("LITERAL", "$E:REGION"),
-        ],
-        resources: Resources {
-            cpu_millis: Some(1500),
-            memory: Some(512 << 20),
-            memory_swap: Some(1 << 30),
-            memory_reservation: Some(256 << 20),
-            pids_limit: Some(100),
-            cpuset: Some("0-3,5".into()),
-            cpu_shares: Some(512),
-            oom_score_adj: Some(-500),
-        },
-        storage: vec![
-            Storage::Bind { source: "/etc/report".into(), target: "/etc/report".into(), readonly: true },
-            Storage::Named { name: "cache".into(), target: "/var/cache".into(), readonly: false },
-            Storage::Anonymous { target: "/scratch".into() },
-            Storage::Tmpfs { target: "/tmp".into(), size: Some(64 << 20), mode: Some(0o1777) },
-            Storage::Tmpfs { target: "/run".into(), size: None, mode: Some(0o755) },
-        ],
-        process: ProcessOptions {
-            user: Some("1000:staff".into()),
-            extra_groups: strings(&["audio", "44"]),
-            hostname: Some("report-1.example".into()),
-            init: false,
-            ulimits: vec![
-                ulimit("nofile", 1024, u64::MAX),
-                ulimit("core", 0, 0),
-                ulimit("memlock", u64::MAX, u64::MAX),
-                ulimit("nproc", 10, 10),
-            ],
-            sysctls: [pair("kernel.shm_rmid_forced", "1"), pair("net.ipv4.ip_unprivileged_port_start", "0")].into(),
-        },
-        security: Security {
-            read_only_root_fs: true,
-            cap_add: strings(&["CAP_NET_ADMIN", "CAP_SYS_PTRACE"]),
-            cap_drop: strings(&["CAP_CHOWN"]),
-            seccomp: Seccomp::Unconfined,
-            devices: vec![
-                device("/dev/fuse", "/dev/fuse", true, true, true),
-                device("/dev/kvm", "/dev/vm", true, true, false),
-                device("/dev/null", "/dev/zilch", true, false, true),
-            ],
-        },
-        network: Network {
-            mode: NetworkMode::None,
-            dns: vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
-            extra_hosts: vec![
-                ("db".into(), "192.0.2.7".parse().unwrap()),
-                ("v6".into(), "2001:db8::2".parse().unwrap()),
-            ],
-        },
-        init_steps: vec![
-            InitStep {
-                id: "prepare".into(),
-                action: run(
-                    &["/bin/sh", "-c", "mkdir /out && touch /out/x"],
-                    vec![pair("A", "eu-1")],
-                    Some("root".into()),
-                    Some("/".into()),
-                ),
-                timeout: Duration::from_secs(90),
-                retry: StepRetry::default(),
-                on_failure: OnStepFailure::Fail,
-            },
-            InitStep {
-                id: "step-2".into(),
-                action: run(&["/bin/true", "-x"], vec![], None, None),
-                timeout: DEFAULT_STEP_TIMEOUT,
-                retry: StepRetry::default(),
-                on_failure: OnStepFailure::Fail,
-            },
-        ],
-        stop: StopPolicy { signal: Some(10), grace_period: Duration::from_secs(60) },
-        labels: [pair("team", "data"), pair("org.example/tier", "3")].into(),
-        logs: Logs { max_size: 4 << 20 },
-        on_init_failure: InitFailure::default(),
-        policy: JobPolicy { deadline: Some(Duration::from_secs(7200)), ..JobPolicy::default() },
-    }
-}
-
-fn device(source: &str, target: &str, read: bool, write: bool, mknod: bool) -> Device {
-    Device { source: source.into(), target: target.into(), read, write, mknod }
-}
 
 #[test]
 fn every_honoured_field_reaches_the_job() {
     let deployment = parse(FULL).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(deployment.name, "nightly");
     assert_eq!(deployment.warnings, []);
-    let Some(Service::Job(job)) = deployment.services.get("report") else { panic!("{deployment:?}") };
-    assert_eq!(**job, expected());
+    assert_eq!(deployment.services["report"], expected());
+    assert!(deployment.refused.is_empty());
 }
 
 #[test]
@@ -228,7 +30,22 @@ fn an_omitted_field_has_its_default() {
     assert!(job.process.init);
     assert_eq!(job.network.mode, NetworkMode::Host);
     assert_eq!(job.security.seccomp, Seccomp::Default);
-    assert_eq!(job.policy.deadline, None);
+    assert_eq!(job.policy, JobPolicy::default());
+    assert_eq!(job.policy.retry.max_attempts, 1);
+    assert_eq!(job.policy.max_concurrent, None);
+    assert_eq!(job.on_init_failure.retries, 0);
+}
+
+#[test]
+fn a_text_is_a_deployment_with_the_variables_of_this_process() {
+    let deployment: DeploymentSpec = with_fields("env: {P: $E:PATH}").parse().unwrap();
+    assert_eq!(deployment.services["hello"].env, [pair("P", &std::env::var("PATH").unwrap())]);
+    let error = "services: {}".parse::<DeploymentSpec>().unwrap_err().to_string();
+    assert!(error.starts_with("<text>:1:1: version: missing"), "{error}");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("job.yaml");
+    std::fs::write(&path, with_fields("env: {P: $E:PATH}")).unwrap();
+    assert_eq!(DeploymentSpec::from_path(&path).unwrap().services, deployment.services);
 }
 
 #[test]
@@ -272,7 +89,7 @@ services:
     env: {<<: *env, B: 3}
 ";
     let deployment = parse(text).unwrap_or_else(|errors| panic!("{errors}"));
-    let Some(Service::Job(b)) = deployment.services.get("b") else { panic!("{deployment:?}") };
+    let b = &deployment.services["b"];
     assert_eq!(b.image.name, "busybox");
     let mut env = b.env.clone();
     env.sort();
@@ -284,10 +101,9 @@ fn bind_sources_of_a_file_start_from_its_directory() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("job.yaml");
     std::fs::write(&path, with_fields("storage: [{type: bind, source: ./data/../x, target: /d}]")).unwrap();
-    let deployment = DeploymentSpec::from_path(&path, &env).unwrap_or_else(|errors| panic!("{errors}"));
-    let Some(Service::Job(job)) = deployment.services.get("hello") else { panic!("{deployment:?}") };
+    let deployment = DeploymentSpec::from_path_with(&path, &env).unwrap_or_else(|errors| panic!("{errors}"));
     let source = directory.path().join("data/../x");
-    assert_eq!(job.storage, [Storage::Bind { source, target: "/d".into(), readonly: false }]);
+    assert_eq!(deployment.services["hello"].storage, [Storage::Bind { source, target: "/d".into(), readonly: false }]);
 }
 
 #[test]
@@ -303,7 +119,8 @@ fn the_documented_example_is_valid() {
     let path = directory.path().join("example.yaml");
     std::fs::write(&path, &example).unwrap();
     let lookup = |_: &str| Some("x".into());
-    let deployment = DeploymentSpec::from_path(&path, &lookup).unwrap_or_else(|errors| panic!("{example}{errors}"));
+    let deployment =
+        DeploymentSpec::from_path_with(&path, &lookup).unwrap_or_else(|errors| panic!("{example}{errors}"));
     assert_eq!(deployment.warnings, []);
     assert!(deployment.services.contains_key("report"));
 }
@@ -315,8 +132,8 @@ fn the_fixture_jobs_are_valid() {
     for entry in std::fs::read_dir(&directory).unwrap() {
         let path = entry.unwrap().path();
         let lookup = |name: &str| (name == "USER").then(|| "someone".into());
-        let deployment = DeploymentSpec::from_path(&path, &lookup).unwrap_or_else(|errors| panic!("{errors}"));
-        assert!(deployment.services.values().any(|service| matches!(service, Service::Job(_))), "{path:?}");
+        let deployment = DeploymentSpec::from_path_with(&path, &lookup).unwrap_or_else(|errors| panic!("{errors}"));
+        assert!(!deployment.services.is_empty(), "{path:?}");
         count += 1;
     }
     assert!(count >= 5, "{directory:?} has {count} jobs");

@@ -2,11 +2,15 @@
 
 mod bad;
 mod classes;
+mod expected;
 mod full;
+mod policy;
 mod properties;
+mod redaction;
+mod steps;
 mod values;
 
-use super::{DeploymentSpec, Service, ServiceSpec, SpecErrors};
+use super::{DeploymentSpec, ServiceSpec, SpecErrors};
 use std::ffi::OsString;
 
 fn env(name: &str) -> Option<OsString> {
@@ -33,10 +37,7 @@ const INDENT: u64 = 4;
 fn job(fields: &str) -> ServiceSpec {
     let deployment = parse(&with_fields(fields)).unwrap_or_else(|errors| panic!("{fields}\n{errors}"));
     assert!(deployment.warnings.is_empty(), "{fields}\n{:?}", deployment.warnings);
-    match deployment.services.into_values().next() {
-        Some(Service::Job(job)) => *job,
-        other => panic!("{other:?}"),
-    }
+    deployment.services.into_values().next().unwrap()
 }
 
 /// All errors of a job with these fields: `LINE:COLUMN: PATH: MESSAGE`, the place within `fields` and

@@ -5,6 +5,7 @@ use super::choose::{self, Usage};
 use super::report::{
     DropReason, DroppedReference, GcPolicy, GcReport, KeepReason, KeptReference, Removed, RemovedKind,
 };
+use crate::causes::with_causes;
 use crate::image::digest::Digest;
 use crate::image::store::layers::DiskLayer;
 use crate::image::store::lease::Exclusive;
@@ -251,14 +252,4 @@ impl Survey {
         needed.extend(kept.flat_map(|(inventory, _)| self.needs(inventory)));
         needed
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

@@ -1,7 +1,7 @@
 //! Image references: resolving them with what the record knows, and keeping the record of them.
 
-use super::error::ExecError;
-use super::executor::JobExecutor;
+use super::OciRuntime;
+use crate::engine::RuntimeError;
 use crate::image::{self, Digest, HostConfig, Image, ImageName, ImageRequest, ImageStore, Limits, Platform};
 use crate::plan::IdMappings;
 use crate::record::{ImageReference, Record};
@@ -28,11 +28,11 @@ pub(super) struct Wanted<'a> {
     pub platform: Option<&'a Platform>,
 }
 
-impl JobExecutor {
+impl OciRuntime {
     /// The store as this user uses it, with what the configuration says, observed.
     pub(super) fn image_store(&self, mappings: Option<IdMappings>) -> ImageStore {
         let config = self.image_config();
-        let store = ImageStore::open(self.state(), mappings, self.binary().to_owned());
+        let store = ImageStore::open(self.state_dir(), mappings, self.binary().to_owned());
         let mut store = store.with_work(self.pull_under_way());
         let defaults = Limits::default();
         store = store.with_limits(Limits {
@@ -61,7 +61,7 @@ impl JobExecutor {
         store: &ImageStore,
         text: &str,
         wanted: Wanted<'_>,
-    ) -> Result<Image, ExecError> {
+    ) -> Result<Image, RuntimeError> {
         let name = ImageName::parse(text)?;
         respell(self.record(), text, &name)?;
         let known = |reference: &str| {
@@ -89,7 +89,7 @@ impl JobExecutor {
     ///
     /// # Errors
     /// When the record cannot be used.
-    pub(super) fn remember(&self, reference: &str, digest: &Digest, pulled: bool) -> Result<(), ExecError> {
+    pub(super) fn remember(&self, reference: &str, digest: &Digest, pulled: bool) -> Result<(), RuntimeError> {
         let now = Timestamp::now();
         let digest = digest.to_string();
         let before = self.record().image(reference)?.filter(|row| row.digest == digest);
@@ -106,7 +106,7 @@ impl JobExecutor {
     ///
     /// # Errors
     /// When the record cannot be used.
-    pub(super) fn known_references(&self) -> Result<Vec<KnownReference>, ExecError> {
+    pub(super) fn known_references(&self) -> Result<Vec<KnownReference>, RuntimeError> {
         let mut rows = self.record().images()?;
         let mut is_old = false;
         for row in &rows {
@@ -147,7 +147,7 @@ pub(super) fn complete_names(text: &str) -> Vec<String> {
 }
 
 /// Versions with schema 1 recorded registry references as the user typed them. True when that was so here.
-fn respell(record: &Record, text: &str, name: &ImageName) -> Result<bool, ExecError> {
+fn respell(record: &Record, text: &str, name: &ImageName) -> Result<bool, RuntimeError> {
     let complete = name.to_string();
     let is_old = matches!(name, ImageName::Registry(_)) && complete != text && record.image(text)?.is_some();
     if is_old {

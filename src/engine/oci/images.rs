@@ -1,11 +1,11 @@
 //! Images: pulling, loading, listing and removing them, and collecting what nothing needs any more.
 
+use super::OciRuntime;
 use super::collect::LiveExecution;
-use super::error::ExecError;
-use super::executor::JobExecutor;
-use super::model::JobExecutionId;
 use super::prepare::own_mappings;
 use super::references::{KnownReference, Wanted, complete_names};
+use crate::engine::RuntimeError;
+use crate::id::JobExecutionId;
 use crate::image::{self, Digest, GcReport, ImageError, ImageStore, Inventory, Platform, StoredImage};
 use crate::spec::PullPolicy;
 use jiff::Timestamp;
@@ -114,12 +114,12 @@ pub struct LayerDetails {
     pub present: bool,
 }
 
-impl JobExecutor {
+impl OciRuntime {
     /// Makes sure that the image is here as the policy says, and records the reference.
     ///
     /// # Errors
     /// A name that is none, a registry that does not answer, a full disk, …
-    pub async fn pull(&self, reference: &str, options: &PullOptions) -> Result<PulledImage, ExecError> {
+    pub async fn pull(&self, reference: &str, options: &PullOptions) -> Result<PulledImage, RuntimeError> {
         let (mappings, note) = own_mappings()?;
         let store = self.image_store(mappings);
         let wanted = Wanted { policy: options.policy, platform: options.platform.as_ref() };
@@ -144,14 +144,14 @@ impl JobExecutor {
     ///
     /// # Errors
     /// Input that is neither an OCI nor a docker archive, is damaged, or does not fit on the disk.
-    pub async fn load(&self, input: LoadInput, options: &PullOptions) -> Result<Vec<PulledImage>, ExecError> {
+    pub async fn load(&self, input: LoadInput, options: &PullOptions) -> Result<Vec<PulledImage>, RuntimeError> {
         let (mappings, note) = own_mappings()?;
         let store = self.image_store(mappings);
         let input = match input {
             LoadInput::Path(path) => image::LoadInput::Path(path),
             LoadInput::Stdin => {
                 let stdin = io::stdin().as_fd().try_clone_to_owned();
-                image::LoadInput::Stream(stdin.map_err(ExecError::io("read", "/dev/stdin"))?)
+                image::LoadInput::Stream(stdin.map_err(RuntimeError::io("read", "/dev/stdin"))?)
             }
         };
         let lease = store.lease().await?;
@@ -186,7 +186,7 @@ impl JobExecutor {
     ///
     /// # Errors
     /// When the record or the store cannot be read.
-    pub async fn images(&self) -> Result<Vec<ImageSummary>, ExecError> {
+    pub async fn images(&self) -> Result<Vec<ImageSummary>, RuntimeError> {
         let store = self.own_store()?;
         let lease = store.lease().await?;
         let this = self.clone();
@@ -202,8 +202,8 @@ impl JobExecutor {
     /// One image by reference, digest, or at least twelve digits of one.
     ///
     /// # Errors
-    /// [`ExecError::ImageNotFound`], [`ExecError::AmbiguousImage`], or its documents cannot be read.
-    pub async fn inspect_image(&self, reference: &str) -> Result<ImageDetails, ExecError> {
+    /// [`RuntimeError::ImageNotFound`], [`RuntimeError::AmbiguousImage`], or its documents cannot be read.
+    pub async fn inspect_image(&self, reference: &str) -> Result<ImageDetails, RuntimeError> {
         let store = self.own_store()?;
         let lease = store.lease().await?;
         let (this, text) = (self.clone(), reference.to_owned());
@@ -225,8 +225,8 @@ impl JobExecutor {
     /// stays until it ends.
     ///
     /// # Errors
-    /// [`ExecError::ImageNotFound`], [`ExecError::AmbiguousImage`], [`ExecError::ImageInUse`].
-    pub async fn remove_image(&self, reference: &str, force: bool) -> Result<GcReport, ExecError> {
+    /// [`RuntimeError::ImageNotFound`], [`RuntimeError::AmbiguousImage`], [`RuntimeError::ImageInUse`].
+    pub async fn remove_image(&self, reference: &str, force: bool) -> Result<GcReport, RuntimeError> {
         let store = self.own_store()?;
         let (this, text) = (self.clone(), reference.to_owned());
         let drop = blocking(move || {
@@ -239,7 +239,7 @@ impl JobExecutor {
                 let executions = examined.used_by(&live);
                 if !executions.is_empty() {
                     let reference = examined.known.reference.clone();
-                    return Err(ExecError::ImageInUse { reference, executions });
+                    return Err(RuntimeError::ImageInUse { reference, executions });
                 }
             }
             Ok(found.into_iter().map(|examined| examined.known.reference).collect::<BTreeSet<_>>())
@@ -248,12 +248,12 @@ impl JobExecutor {
         self.collect_dropped(drop).await
     }
 
-    fn own_store(&self) -> Result<ImageStore, ExecError> {
+    fn own_store(&self) -> Result<ImageStore, RuntimeError> {
         Ok(self.image_store(own_mappings()?.0))
     }
 
     /// The references that `text` means: the one of that name, else those of that digest. Never none.
-    fn find_images(&self, store: &ImageStore, text: &str) -> Result<Vec<Examined>, ExecError> {
+    fn find_images(&self, store: &ImageStore, text: &str) -> Result<Vec<Examined>, RuntimeError> {
         let known = self.known_references()?;
         for name in complete_names(text) {
             if let Some(known) = known.iter().find(|known| known.reference == name) {
@@ -270,7 +270,7 @@ impl JobExecutor {
                 found.push(examined);
             }
         }
-        if found.is_empty() { Err(ExecError::ImageNotFound { reference: text.to_owned() }) } else { Ok(found) }
+        if found.is_empty() { Err(RuntimeError::ImageNotFound { reference: text.to_owned() }) } else { Ok(found) }
     }
 }
 
@@ -281,7 +281,7 @@ struct Examined {
 }
 
 impl Examined {
-    fn new(store: &ImageStore, known: KnownReference) -> Result<Examined, ExecError> {
+    fn new(store: &ImageStore, known: KnownReference) -> Result<Examined, RuntimeError> {
         Ok(Examined { inventory: store.inventory(&known.digest)?, known })
     }
 
@@ -329,11 +329,11 @@ impl Examined {
         }
     }
 
-    fn details(&self, store: &ImageStore, live: &[LiveExecution]) -> Result<ImageDetails, ExecError> {
+    fn details(&self, store: &ImageStore, live: &[LiveExecution]) -> Result<ImageDetails, RuntimeError> {
         let summary = self.summary(store, live);
         let Some(image) = self.image() else {
             let reference = summary.reference;
-            return Err(ExecError::ImageIncomplete { reference, problem: summary.problem.unwrap_or_default() });
+            return Err(RuntimeError::ImageIncomplete { reference, problem: summary.problem.unwrap_or_default() });
         };
         let layers = image.layers.iter().zip(image.manifest.layers()).map(|(layer, descriptor)| {
             let stored = store.stored_layer(&layer.diff_id);
@@ -354,15 +354,15 @@ impl Examined {
     }
 }
 
-fn ambiguous(reference: String, found: &[Examined]) -> ExecError {
+fn ambiguous(reference: String, found: &[Examined]) -> RuntimeError {
     let references = found.iter().map(|examined| examined.known.reference.clone()).collect();
-    ExecError::AmbiguousImage { reference, references }
+    RuntimeError::AmbiguousImage { reference, references }
 }
 
 /// Runs what reads many files on a thread that may block.
 async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ExecError> + Send + 'static,
-) -> Result<T, ExecError> {
+    work: impl FnOnce() -> Result<T, RuntimeError> + Send + 'static,
+) -> Result<T, RuntimeError> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|_| ImageError::Worker { name: "the images".to_owned() })?
 }

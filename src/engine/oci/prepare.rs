@@ -1,12 +1,9 @@
 //! From a job to a directory in which a supervisor can work: image, bundle, files, plan.
 
-use super::error::ExecError;
-use super::executor::JobExecutor;
-use super::model::JobExecutionId;
-use super::references::Wanted;
-use super::started::Notice;
+use super::OciRuntime;
 use crate::bundle::{self, Bundle, HostFacts, Place};
-use crate::image::{Digest, Image, Platform};
+use crate::engine::{CreateRequest, RuntimeError};
+use crate::image::Image;
 use crate::plan::{IdMappings, Overlay, PLAN_VERSION, Plan};
 use crate::runtime::cgroup;
 use crate::seccomp;
@@ -21,7 +18,7 @@ use std::path::{Path, PathBuf};
 /// The host, found fit for the job.
 pub(super) struct Host {
     facts: HostFacts,
-    notices: Vec<Notice>,
+    notes: Vec<String>,
 }
 
 impl Host {
@@ -29,20 +26,12 @@ impl Host {
     ///
     /// # Errors
     /// A limit that cannot be enforced, a file of the job that is not there, …
-    pub fn probe(job: &ServiceSpec) -> Result<Host, ExecError> {
+    pub fn probe(job: &ServiceSpec) -> Result<Host, RuntimeError> {
         cgroup::check(&bundle::limits(&job.resources))?;
         let (rootless, note) = own_mappings()?;
-        let notices = note.map(|note| Notice(note.to_string())).into_iter().collect();
-        Ok(Host { facts: HostFacts::probe(job, rootless)?, notices })
+        let notes = note.iter().map(ToString::to_string).collect();
+        Ok(Host { facts: HostFacts::probe(job, rootless)?, notes })
     }
-}
-
-/// What an execution was prepared with.
-pub(super) struct Prepared {
-    pub manifest_digest: Digest,
-    pub reference: String,
-    /// True when something was fetched or unpacked.
-    pub pulled: bool,
 }
 
 /// The ids that containers of this user have; `None` for root, whose are the host's.
@@ -54,66 +43,46 @@ pub(super) fn own_mappings() -> Result<(Option<IdMappings>, Option<userns::Note>
     Ok((Some(mappings), note))
 }
 
-impl JobExecutor {
-    /// Fetches the image if needed and fills the execution's directory. When it returns, the plan keeps the
+impl OciRuntime {
+    /// Fills the execution's directory and returns what a user should know. When it has, the plan keeps the
     /// image from being collected.
     ///
     /// # Errors
-    /// [`ExecError`]; whoever gets it removes the directory with the execution.
-    pub(super) async fn prepare(
+    /// A job that does not fit host or image, a file that cannot be written; what was made by then stays.
+    pub(super) fn prepare(
         &self,
-        id: &JobExecutionId,
-        job: &ServiceSpec,
+        request: &CreateRequest<'_>,
         host: Host,
-        notice: &mut dyn FnMut(Notice),
-    ) -> Result<Prepared, ExecError> {
-        host.notices.into_iter().for_each(&mut *notice);
-        let image = self.image(job, host.facts.rootless.clone(), notice).await?;
-        let directory = self.execution_dir(id);
+        image: &Image,
+    ) -> Result<Vec<String>, RuntimeError> {
+        let (id, job) = (request.execution, request.job);
+        let directory = self.state_dir().execution(id.as_str());
         let capabilities = bundle::bounding_capabilities(job, &host.facts)?;
         let place = Place {
             id: id.as_str(),
             rootfs: directory.rootfs(),
             files: directory.files(),
-            named_volumes: self.state().volumes(),
+            named_volumes: self.state_dir().volumes(),
             anonymous_volumes: directory.volumes(),
-            seccomp_filter: seccomp::cached(&self.state().cache(), &capabilities)?,
+            seccomp_filter: seccomp::cached(&self.state_dir().cache(), &capabilities)?,
         };
         let bundle = bundle::build(job, &image.config, &host.facts, &place)?;
-        bundle.notes.iter().cloned().map(Notice).for_each(&mut *notice);
+        let notes = host.notes.into_iter().chain(bundle.notes.iter().cloned()).collect();
         make_directories(&directory)?;
         for file in &bundle.files {
             write(&file.source, file.content.as_bytes())?;
             set_mode(&file.source, 0o644)?;
         }
-        let plan = plan(id, job, bundle, host.facts.rootless, image.layers, &directory);
+        let plan = plan(request, bundle, host.facts.rootless, image.layers.clone(), &directory);
         let bytes =
-            serde_json::to_vec(&plan).map_err(|error| ExecError::io("write", directory.plan())(error.into()))?;
+            serde_json::to_vec(&plan).map_err(|error| RuntimeError::io("write", directory.plan())(error.into()))?;
         write(&directory.plan(), &bytes)?;
-        Ok(Prepared { manifest_digest: image.manifest_digest, reference: image.reference, pulled: image.pulled })
-    }
-
-    async fn image(
-        &self,
-        job: &ServiceSpec,
-        mappings: Option<IdMappings>,
-        notice: &mut dyn FnMut(Notice),
-    ) -> Result<Image, ExecError> {
-        let platform = job.image.platform.as_ref().map(|platform| Platform {
-            os: platform.os.clone(),
-            architecture: platform.architecture.clone(),
-            variant: platform.variant.clone(),
-        });
-        let wanted = Wanted { policy: job.image.pull_policy, platform: platform.as_ref() };
-        let image = self.resolve_image(&self.image_store(mappings), &job.image.name, wanted).await?;
-        image.notes.iter().map(|note| Notice(note.to_string())).for_each(notice);
-        Ok(image)
+        Ok(notes)
     }
 }
 
 fn plan(
-    id: &JobExecutionId,
-    job: &ServiceSpec,
+    request: &CreateRequest<'_>,
     bundle: Bundle,
     rootless: Option<IdMappings>,
     layers: Vec<PathBuf>,
@@ -121,8 +90,8 @@ fn plan(
 ) -> Plan {
     Plan {
         version: PLAN_VERSION,
-        execution_id: id.0.clone(),
-        job_name: job.name.clone(),
+        execution_id: request.execution.0.clone(),
+        job_name: request.job.name.clone(),
         rootless,
         rootfs: Overlay {
             layers,
@@ -135,17 +104,22 @@ fn plan(
         network_sysctls: bundle.network_sysctls,
         processes: bundle.processes,
         limits: bundle.limits,
-        deadline: job.policy.deadline,
+        deadline: request.deadline,
         stop_signal: bundle.stop_signal,
-        stop_grace_period: job.stop.grace_period,
-        max_log_size: job.logs.max_size,
+        stop_grace_period: request.job.stop.grace_period,
+        max_log_size: request.max_log_size,
     }
 }
 
 /// For nobody but the owner: the job reaches its files through mounts, not along these paths.
-fn make_directories(directory: &ExecutionDir) -> Result<(), ExecError> {
+fn make_directories(directory: &ExecutionDir) -> Result<(), RuntimeError> {
+    // They are there already when an earlier attempt was prepared.
     let make = |path: PathBuf, mode: u32| {
-        DirBuilder::new().mode(mode).create(&path).map_err(ExecError::io("create the directory", path))
+        DirBuilder::new()
+            .recursive(true)
+            .mode(mode)
+            .create(&path)
+            .map_err(RuntimeError::io("create the directory", path))
     };
     make(directory.path().to_owned(), 0o700)?;
     // What the container's root directory looks like comes from the upper one.
@@ -157,11 +131,12 @@ fn make_directories(directory: &ExecutionDir) -> Result<(), ExecError> {
     Ok(())
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), ExecError> {
-    write_atomic_volatile(path, bytes).map_err(ExecError::io("write", path))
+fn write(path: &Path, bytes: &[u8]) -> Result<(), RuntimeError> {
+    write_atomic_volatile(path, bytes).map_err(RuntimeError::io("write", path))
 }
 
 /// What the job sees must not depend on the umask of whoever started it.
-fn set_mode(path: &Path, mode: u32) -> Result<(), ExecError> {
-    std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(ExecError::io("set the permissions of", path))
+fn set_mode(path: &Path, mode: u32) -> Result<(), RuntimeError> {
+    std::fs::set_permissions(path, Permissions::from_mode(mode))
+        .map_err(RuntimeError::io("set the permissions of", path))
 }

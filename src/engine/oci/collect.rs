@@ -1,9 +1,9 @@
 //! Collecting images: what is still needed, by which references and executions, and the automatic collection.
 
-use super::error::ExecError;
-use super::executor::JobExecutor;
+use super::OciRuntime;
 use super::prepare::own_mappings;
 use super::references::complete_names;
+use crate::engine::RuntimeError;
 use crate::image::{
     Digest, DroppedReference, Exclusive, Fate, GcPolicy, GcReport, GcRequest, HeldReference, ImageError, ImageStore,
     LiveUse,
@@ -51,16 +51,16 @@ struct Selection {
     spare: BTreeSet<String>,
 }
 
-impl JobExecutor {
+impl OciRuntime {
     /// Executions that have not ended.
     ///
     /// # Errors
     /// When the record cannot be read.
-    pub(super) fn live_executions(&self) -> Result<Vec<LiveExecution>, ExecError> {
+    pub(super) fn live_executions(&self) -> Result<Vec<LiveExecution>, RuntimeError> {
         let live = self.record().non_terminal()?.into_iter().map(|row| LiveExecution {
             references: if row.image_digest.is_none() { complete_names(&row.image) } else { Vec::new() },
             manifest_digest: row.image_digest.and_then(|digest| digest.parse().ok()),
-            layers: planned_layers(&self.state().execution(&row.id)),
+            layers: planned_layers(&self.state_dir().execution(&row.id)),
             id: row.id,
         });
         Ok(live.collect())
@@ -72,7 +72,7 @@ impl JobExecutor {
     ///
     /// # Errors
     /// When the record or the store cannot be read. What cannot be removed is in the report.
-    pub async fn collect_images(&self, policy: &GcPolicy, dry_run: bool) -> Result<GcReport, ExecError> {
+    pub async fn collect_images(&self, policy: &GcPolicy, dry_run: bool) -> Result<GcReport, RuntimeError> {
         let (mappings, _) = own_mappings()?;
         let store = self.image_store(mappings);
         let lock = store.exclusive().await?;
@@ -82,8 +82,8 @@ impl JobExecutor {
     /// Drops these references and removes what nothing else needs.
     ///
     /// # Errors
-    /// As [`JobExecutor::collect_images`].
-    pub(super) async fn collect_dropped(&self, drop: BTreeSet<String>) -> Result<GcReport, ExecError> {
+    /// As [`OciRuntime::collect_images`].
+    pub(super) async fn collect_dropped(&self, drop: BTreeSet<String>) -> Result<GcReport, RuntimeError> {
         let (mappings, _) = own_mappings()?;
         let store = self.image_store(mappings);
         match tokio::time::timeout(PATIENCE, store.exclusive()).await {
@@ -96,7 +96,7 @@ impl JobExecutor {
     }
 
     /// Drops the references; the rest is for the next collection.
-    fn forget_for_now(&self, drop: &BTreeSet<String>) -> Result<GcReport, ExecError> {
+    fn forget_for_now(&self, drop: &BTreeSet<String>) -> Result<GcReport, RuntimeError> {
         let mut report = GcReport::default();
         for known in self.known_references()?.into_iter().filter(|known| drop.contains(&known.reference)) {
             self.record().remove_image(&known.reference)?;
@@ -118,7 +118,7 @@ impl JobExecutor {
         policy: GcPolicy,
         selection: Selection,
         dry_run: bool,
-    ) -> Result<GcReport, ExecError> {
+    ) -> Result<GcReport, RuntimeError> {
         let this = self.clone();
         let collecting =
             tokio::task::spawn_blocking(move || this.collect_now(&store, lock, &policy, &selection, dry_run));
@@ -132,7 +132,7 @@ impl JobExecutor {
         policy: &GcPolicy,
         selection: &Selection,
         dry_run: bool,
-    ) -> Result<GcReport, ExecError> {
+    ) -> Result<GcReport, RuntimeError> {
         let live = self.live_executions()?;
         let mut references = Vec::new();
         for known in self.known_references()? {
@@ -189,7 +189,11 @@ impl JobExecutor {
     }
 
     /// `None` when others use the store at this moment: they collect when they have pulled.
-    async fn collect_if_free(&self, policy: GcPolicy, spare: BTreeSet<String>) -> Result<Option<GcReport>, ExecError> {
+    async fn collect_if_free(
+        &self,
+        policy: GcPolicy,
+        spare: BTreeSet<String>,
+    ) -> Result<Option<GcReport>, RuntimeError> {
         let (mappings, _) = own_mappings()?;
         let store = self.image_store(mappings);
         let Some(lock) = store.try_exclusive()? else { return Ok(None) };

@@ -1,0 +1,276 @@
+//! The contract of [`Runtime`], kept by supervisors.
+
+use super::containers::Container;
+use super::prepare::{Host, own_mappings};
+use super::references::Wanted;
+use super::{OciRuntime, log};
+use crate::engine::{
+    Activity, ContainerState, CreateRequest, Created, Image, LogQuery, LogStream, Removal, Runtime, RuntimeError,
+};
+use crate::id::ContainerId;
+use crate::image::{self, Platform};
+use crate::outcome::{End, OUTCOME_VERSION, Outcome, Usage};
+use crate::plan::{IdMappings, Plan};
+use crate::remove_tree::remove_tree;
+use crate::runtime::state::{LiveState, Stage};
+use crate::runtime::{cancel, cleanup, control, outcome_file};
+use crate::spec::{ImageSpec, ServiceSpec};
+use crate::state_dir::ExecutionDir;
+use crate::sys::process::ProcessIdentity;
+use crate::sys::{readable, tree};
+use async_trait::async_trait;
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[async_trait]
+impl Runtime for OciRuntime {
+    fn root(&self) -> Option<&Path> {
+        Some(self.state_dir().root())
+    }
+
+    async fn pull(&self, image: &ImageSpec) -> Result<Image, RuntimeError> {
+        let platform = image.platform.as_ref().map(|platform| Platform {
+            os: platform.os.clone(),
+            architecture: platform.architecture.clone(),
+            variant: platform.variant.clone(),
+        });
+        let (mappings, note) = own_mappings()?;
+        let wanted = Wanted { policy: image.pull_policy, platform: platform.as_ref() };
+        let image = self.resolve_image(&self.image_store(mappings), &image.name, wanted).await?;
+        let notes = note.iter().map(ToString::to_string).chain(image.notes.iter().map(ToString::to_string));
+        Ok(Image {
+            reference: image.reference.clone(),
+            digest: image.manifest_digest.to_string(),
+            pulled: image.pulled,
+            notes: notes.collect(),
+            content: Some(Arc::new(image)),
+        })
+    }
+
+    async fn create(&self, request: CreateRequest<'_>) -> Result<Created, RuntimeError> {
+        let host = Host::probe(request.job)?;
+        let container = ContainerId::of(request.execution, request.attempt);
+        if self.directory(&container).path().exists() {
+            self.remove(&container, Removal::Outcome).await?;
+        }
+        let content = request.image.content.as_ref();
+        let content = content.and_then(|content| content.downcast_ref::<image::Image>());
+        let Some(content) = content else {
+            let message = format!("the image {} was not pulled by this runtime", request.image.reference);
+            return Err(RuntimeError::Other { message, source: None });
+        };
+        let notes = self.prepare(&request, host, content)?;
+        let pulled = request.image.pulled.then(|| request.image.reference.clone());
+        let made = Container::create(self, &container, request.stdio, pulled).await?;
+        let keeper = made.identity.clone();
+        self.containers().insert(container.clone(), Arc::new(made));
+        Ok(Created { container, keeper: Some(keeper), notes })
+    }
+
+    async fn start(&self, container: &ContainerId) -> Result<(), RuntimeError> {
+        let Some(held) = self.held(container) else {
+            return Err(RuntimeError::NotCreatedHere { container: container.clone() });
+        };
+        held.start();
+        if let Some(reference) = &held.pulled {
+            self.collect_in_background(BTreeSet::from([reference.clone()]));
+        }
+        Ok(())
+    }
+
+    async fn wait(&self, container: &ContainerId) -> Result<Outcome, RuntimeError> {
+        let failed = || RuntimeError::io("wait for the supervisor of", container.as_str());
+        if let Some(held) = self.held(container) {
+            held.wait_for_outcome().await.map_err(failed())?;
+        } else {
+            while let Some(supervisor) = self.supervisor(container)? {
+                // A pidfd becomes readable when its process ends (pidfd_open(2)).
+                let watched = readable::watch(supervisor).map_err(failed())?;
+                drop(watched.readable().await.map_err(failed())?);
+            }
+        }
+        match self.look(container)? {
+            ContainerState::Ended(outcome) => Ok(outcome),
+            _ => Ok(lost(container)),
+        }
+    }
+
+    async fn stop(&self, container: &ContainerId, grace: Option<Duration>) -> Result<bool, RuntimeError> {
+        let held = self.held(container);
+        let byte = match grace {
+            None => Some(control::CANCEL),
+            Some(Duration::ZERO) => Some(control::KILL),
+            Some(_) => None,
+        };
+        if let (Some(held), Some(byte)) = (&held, byte) {
+            held.tell(byte);
+            return Ok(true);
+        }
+        let directory = self.directory(container);
+        let told =
+            cancel::request(&directory, grace).map_err(RuntimeError::io("cancel the job of", directory.path()))?;
+        if let (false, Some(held)) = (told, &held) {
+            // Its supervisor has only just begun; the job's own grace period is as near as one gets.
+            held.tell(control::CANCEL);
+        }
+        Ok(told || held.is_some())
+    }
+
+    async fn logs(&self, container: &ContainerId, query: LogQuery) -> Result<LogStream, RuntimeError> {
+        let path = self.directory(container).log();
+        if !path.exists() {
+            return Err(RuntimeError::NoLog { container: container.clone() });
+        }
+        log::open(self.clone(), container.clone(), &path, query)
+    }
+
+    async fn remove(&self, container: &ContainerId, extent: Removal) -> Result<(), RuntimeError> {
+        let failed = || RuntimeError::io("wait for the supervisor of", container.as_str());
+        let held = self.held(container);
+        if let Some(held) = held.as_ref().filter(|held| !held.is_started()) {
+            held.abandon();
+            held.wait_for_exit().await.map_err(failed())?;
+        }
+        let directory = self.directory(container);
+        let this = self.clone();
+        let place = directory.clone();
+        let worker = tokio::task::spawn_blocking(move || this.remove_files(&place, extent));
+        let removed = worker.await.unwrap_or_else(|_| {
+            let message = "removing the files of an execution was interrupted".into();
+            Err(RuntimeError::Other { message, source: None })
+        });
+        if extent != Removal::Leftovers
+            && let Some(held) = held
+        {
+            held.tell(control::SETTLED);
+            held.wait_for_exit().await.map_err(failed())?;
+            self.containers().remove(container);
+        }
+        removed
+    }
+
+    async fn state(&self, container: &ContainerId) -> Result<ContainerState, RuntimeError> {
+        self.look(container)
+    }
+}
+
+impl OciRuntime {
+    /// Whether this host can run the job at all: limits that it cannot enforce, a file of the job that is not
+    /// there, … Nothing is made.
+    ///
+    /// # Errors
+    /// What does not fit.
+    pub fn check(&self, job: &ServiceSpec) -> Result<(), RuntimeError> {
+        Host::probe(job).map(drop)
+    }
+
+    fn held(&self, container: &ContainerId) -> Option<Arc<Container>> {
+        self.containers().get(container).cloned()
+    }
+
+    pub(super) fn look(&self, container: &ContainerId) -> Result<ContainerState, RuntimeError> {
+        let directory = self.directory(container);
+        let attempt = container.parts().1;
+        if let Some(outcome) = outcome(&directory, attempt) {
+            return Ok(ContainerState::Ended(outcome));
+        }
+        let Some(live) = live_state(&directory) else {
+            let held = self.held(container);
+            return Ok(held.map_or(ContainerState::Absent, |_| ContainerState::Created));
+        };
+        if is_alive(&live.supervisor)? {
+            return Ok(match self.held(container) {
+                Some(held) if !held.is_started() => ContainerState::Created,
+                _ => ContainerState::Running(activity(live)),
+            });
+        }
+        // It may have ended well between the two looks: the outcome is what counts.
+        Ok(ContainerState::Ended(outcome(&directory, attempt).unwrap_or_else(|| lost(container))))
+    }
+
+    /// The supervisor while it lives, as far as is known.
+    pub(super) fn supervisor(&self, container: &ContainerId) -> Result<Option<OwnedFd>, RuntimeError> {
+        let Some(live) = live_state(&self.directory(container)) else { return Ok(None) };
+        open(&live.supervisor)
+    }
+
+    fn remove_files(&self, directory: &ExecutionDir, extent: Removal) -> Result<(), RuntimeError> {
+        let mappings = plan_of(directory).and_then(|plan| plan.rootless);
+        let remove_tree = |path: &Path, mappings: &IdMappings| {
+            remove_tree(self.binary(), path, Some(mappings)).map_err(io::Error::other)
+        };
+        let mut removed = cleanup::remove_leftovers(directory, mappings.as_ref(), &remove_tree)
+            .map_err(RuntimeError::io("remove what is left in", directory.path()));
+        if extent != Removal::Leftovers {
+            for path in [directory.state(), directory.outcome()] {
+                removed = removed.and(tree::remove(&path).map_err(RuntimeError::io("remove", &path)));
+            }
+        }
+        if extent == Removal::Everything {
+            removed = removed.and(tree::remove(directory.path()).map_err(RuntimeError::io("remove", directory.path())));
+        }
+        removed
+    }
+}
+
+/// What the supervisor of this attempt left, readable or not; `None` when there is nothing.
+fn outcome(directory: &ExecutionDir, attempt: u32) -> Option<Outcome> {
+    match outcome_file::read(&directory.outcome()) {
+        // That of another attempt tells nothing of this one.
+        Ok(outcome) => outcome.filter(|outcome| outcome.attempt == attempt),
+        Err(error) => Some(without_outcome(attempt, format!("its outcome cannot be read: {error}"))),
+    }
+}
+
+fn lost(container: &ContainerId) -> Outcome {
+    without_outcome(container.parts().1, "it ended without a word; it was killed, or the host went down".into())
+}
+
+fn without_outcome(attempt: u32, message: String) -> Outcome {
+    Outcome {
+        version: OUTCOME_VERSION,
+        attempt,
+        end: End::SupervisorLost { message },
+        started_at: None,
+        completed_at: jiff::Timestamp::now(),
+        elapsed: Duration::ZERO,
+        usage: Usage::default(),
+        notes: Vec::new(),
+    }
+}
+
+fn live_state(directory: &ExecutionDir) -> Option<LiveState> {
+    LiveState::read(&directory.state()).unwrap_or_else(|error| {
+        // The record says who the supervisor is; this file is for those who look.
+        tracing::warn!(path = %directory.state().display(), %error, "unreadable live state");
+        None
+    })
+}
+
+fn activity(live: LiveState) -> Activity {
+    let keeper = Some(live.supervisor.pid);
+    match live.stage {
+        Stage::Initializing { step } => Activity::Initializing { step, since: live.since, keeper },
+        Stage::Running => Activity::Main { started_at: Some(live.since), keeper },
+        Stage::Ending => Activity::Main { started_at: None, keeper },
+    }
+}
+
+fn open(process: &ProcessIdentity) -> Result<Option<OwnedFd>, RuntimeError> {
+    process.open().map_err(RuntimeError::io("look for process", format!("/proc/{}", process.pid)))
+}
+
+/// A supervisor that became the settler which asks is none any more.
+fn is_alive(process: &ProcessIdentity) -> Result<bool, RuntimeError> {
+    let me = ProcessIdentity::current().map_err(RuntimeError::io("read", "/proc/self/stat"))?;
+    Ok(*process != me && open(process)?.is_some())
+}
+
+/// The plan, for the id mappings in it; without one nothing was made that needs them.
+fn plan_of(directory: &ExecutionDir) -> Option<Plan> {
+    serde_json::from_slice(&std::fs::read(directory.plan()).ok()?).ok()
+}

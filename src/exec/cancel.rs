@@ -1,0 +1,60 @@
+//! Cancelling.
+
+use super::error::ExecError;
+use super::executor::JobExecutor;
+use super::model::{ContainerId, JobExecutionId};
+use super::queue::is_alive;
+use crate::engine::Removal;
+use crate::record::Cancel;
+use std::time::Duration;
+
+/// How often, and how many times, a supervisor that has only just been spawned is looked for.
+const STATE_POLL: Duration = Duration::from_millis(5);
+const STATE_POLLS: u32 = 1000;
+
+impl JobExecutor {
+    /// Cancels an execution: one that has not started never will; a running one gets its stop signal and, after
+    /// its grace period, SIGKILL, and there is no further attempt. Returns when that is under way; see
+    /// [`JobExecutor::wait`]. A second call may come at any time.
+    ///
+    /// # Errors
+    /// [`ExecError::Ended`] when it is terminal already, [`ExecError::NotFound`].
+    pub async fn cancel(&self, id: &JobExecutionId) -> Result<(), ExecError> {
+        self.cancel_with(id, None).await
+    }
+
+    /// As [`JobExecutor::cancel`], with another grace period than the job's; none kills at once.
+    ///
+    /// # Errors
+    /// As [`JobExecutor::cancel`].
+    pub async fn cancel_with(&self, id: &JobExecutionId, grace: Option<Duration>) -> Result<(), ExecError> {
+        for _ in 0..STATE_POLLS {
+            let before = self.row(id)?;
+            match self.record().cancel(id.as_str(), self.now())? {
+                Cancel::Over(_) => {
+                    let status = self.execution(id).await?.status.to_string();
+                    return Err(ExecError::Ended { id: id.clone(), status });
+                }
+                Cancel::Cancelled => {
+                    self.inner.changes.notify();
+                    // Whoever prepares it sees to what is half made, if he lives.
+                    if !before.owner.as_ref().is_some_and(is_alive) {
+                        let container = ContainerId::of(id, before.attempt);
+                        self.runtime().remove(&container, Removal::Outcome).await?;
+                    }
+                    return self.kick();
+                }
+                Cancel::Active => {}
+            }
+            let row = self.row(id)?;
+            if self.runtime().stop(&ContainerId::of(id, row.attempt), grace).await? {
+                return Ok(());
+            }
+            if !self.reconcile_one(row).await? {
+                // Its supervisor has been spawned this moment and has not written its state yet.
+                tokio::time::sleep(STATE_POLL).await;
+            }
+        }
+        Err(ExecError::Unreachable { id: id.clone() })
+    }
+}

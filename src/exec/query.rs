@@ -1,0 +1,291 @@
+//! Finding, watching, reading and forgetting executions.
+
+use super::error::ExecError;
+use super::executor::JobExecutor;
+use super::model::{ContainerId, JobExecution, JobExecutionId, ListQuery};
+use crate::engine::{Activity, ContainerState, LogEvent, LogQuery, LogStream, Removal, RuntimeError};
+use crate::log::LogStream as Stream;
+use crate::record::{Execution, LabelFilter, Query, Status};
+use crate::sys::readable;
+use futures_util::StreamExt;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How often a log is looked for that a supervisor is about to begin.
+const LOG_POLL: Duration = Duration::from_millis(20);
+
+impl JobExecutor {
+    /// The execution whose id begins with `prefix`.
+    ///
+    /// # Errors
+    /// None or several do.
+    pub async fn resolve(&self, prefix: &str) -> Result<JobExecutionId, ExecError> {
+        let mut ids = self.record().find_prefix(prefix)?;
+        match ids.len() {
+            0 => Err(ExecError::NotFound { prefix: prefix.to_owned() }),
+            1 => Ok(JobExecutionId(ids.remove(0))),
+            _ => Err(ExecError::Ambiguous { prefix: prefix.to_owned(), ids }),
+        }
+    }
+
+    pub(super) fn row(&self, id: &JobExecutionId) -> Result<Execution, ExecError> {
+        self.record().get(id.as_str())?.ok_or_else(|| ExecError::NotFound { prefix: id.to_string() })
+    }
+
+    async fn with_activity(&self, row: Execution) -> JobExecution {
+        let live = if row.status == Status::Active { self.activity(&row).await } else { None };
+        JobExecution::new(row, live)
+    }
+
+    async fn activity(&self, row: &Execution) -> Option<Activity> {
+        let container = ContainerId(row.container_id.clone()?);
+        match self.runtime().state(&container).await {
+            Ok(ContainerState::Running(activity)) => Some(activity),
+            // Between two looks or after a crash there is nothing to show.
+            _ => None,
+        }
+    }
+
+    /// One execution as it is now, with its attempts but without its log.
+    ///
+    /// # Errors
+    /// [`ExecError::NotFound`], or the record cannot be read.
+    pub async fn execution(&self, id: &JobExecutionId) -> Result<JobExecution, ExecError> {
+        let mut execution = self.with_activity(self.row(id)?).await;
+        execution.attempts = self.record().attempts(id.as_str())?;
+        Ok(execution)
+    }
+
+    /// One execution as it is now, with the end of its log; `None` when there is none of that id.
+    ///
+    /// # Errors
+    /// When the record or the log cannot be read.
+    pub async fn get_execution(&self, id: &JobExecutionId) -> Result<Option<JobExecution>, ExecError> {
+        let mut execution = match self.execution(id).await {
+            Ok(execution) => execution,
+            Err(ExecError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        execution.logs = self.log_tail(id, execution.attempt).await?;
+        Ok(Some(execution))
+    }
+
+    async fn log_tail(&self, id: &JobExecutionId, attempt: u32) -> Result<Option<String>, ExecError> {
+        let limit = usize::try_from(self.inner.config.max_log_size).unwrap_or(usize::MAX);
+        let mut log = match self.runtime().logs(&ContainerId::of(id, attempt), LogQuery::default()).await {
+            Ok(log) => log,
+            Err(RuntimeError::NoLog { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let mut tail: VecDeque<u8> = VecDeque::new();
+        while let Some(event) = log.next().await {
+            let LogEvent::Entry(entry) = event? else { continue };
+            if entry.stream == Stream::System {
+                continue;
+            }
+            tail.extend(&entry.bytes);
+            tail.drain(..tail.len().saturating_sub(limit));
+        }
+        let mut tail = Vec::from(tail);
+        if tail.len() == limit {
+            // The cut may be inside of a character, of which at most three bytes are left.
+            let inside = tail.iter().take(3).take_while(|byte| **byte & 0xc0 == 0x80).count();
+            tail.drain(..inside);
+        }
+        Ok(Some(String::from_utf8_lossy(&tail).into_owned()))
+    }
+
+    /// Executions of a job, newest first, ended ones too.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub async fn list_executions(&self, job: &str) -> Result<Vec<JobExecution>, ExecError> {
+        self.query(&ListQuery { job: Some(job.to_owned()), all: true, ..ListQuery::default() }).await
+    }
+
+    /// All executions, newest first, ended ones too.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub async fn list_all_executions(&self) -> Result<Vec<JobExecution>, ExecError> {
+        self.query(&ListQuery { all: true, ..ListQuery::default() }).await
+    }
+
+    /// Executions, newest first. A page begins after the last one of the page before; see [`ListQuery::before`].
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub async fn query(&self, query: &ListQuery) -> Result<Vec<JobExecution>, ExecError> {
+        let mut recorded = Query {
+            job: query.job.clone(),
+            statuses: query.statuses.iter().map(|status| status.recorded()).collect(),
+            only_active: !query.all && query.statuses.is_empty(),
+            labels: query.labels.iter().map(|label| label_filter(label)).collect(),
+            created_after: query.since,
+            created_before: query.until,
+            before_id: query.before.as_ref().map(|id| id.0.clone()),
+            limit: query.limit,
+            ..Query::default()
+        };
+        let limit = query.limit.unwrap_or(usize::MAX);
+        let mut found = Vec::new();
+        // The record does not know the two live stages apart, so a page of it may hold fewer that match.
+        loop {
+            let rows = self.record().list(&recorded)?;
+            let is_last = rows.len() < limit;
+            recorded.before_id = rows.last().map(|row| row.id.clone());
+            for row in rows {
+                let execution = self.with_activity(row).await;
+                if query.statuses.is_empty() || query.statuses.contains(&execution.status.filter()) {
+                    found.push(execution);
+                }
+            }
+            if is_last || found.len() >= limit {
+                found.truncate(limit);
+                return Ok(found);
+            }
+        }
+    }
+
+    /// Executions of the root that are claimed or run, of any process.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub async fn active_execution_count(&self) -> Result<usize, ExecError> {
+        Ok(self.record().occupied()?)
+    }
+
+    /// True while the execution is not terminal.
+    ///
+    /// # Errors
+    /// As [`JobExecutor::execution`].
+    pub async fn is_live(&self, id: &JobExecutionId) -> Result<bool, ExecError> {
+        Ok(!self.row(id)?.status.is_terminal())
+    }
+
+    /// Waits for the end of an execution that anyone started, through all of its attempts. Keeps the queue going
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// As [`JobExecutor::execution`]; when it has to be settled and that fails.
+    pub async fn wait(&self, id: &JobExecutionId) -> Result<JobExecution, ExecError> {
+        let mut row = self.row(id)?;
+        // What this process drives changes by its doing alone, from the start on.
+        let is_own = row.attempt == 1 && row.owner.as_ref() == Some(&self.inner.me);
+        let mut changes = if is_own { self.inner.changes.watch_own() } else { self.inner.changes.watch() };
+        loop {
+            if row.status.is_terminal() {
+                return self.execution(id).await;
+            }
+            if !self.reconcile_one(row.clone()).await? {
+                let due = if row.status == Status::Pending {
+                    self.kick()?;
+                    self.next_due()?
+                } else {
+                    None
+                };
+                let owner_ends = async {
+                    // Its own end is not to be waited for.
+                    let owner = row.owner.as_ref().filter(|owner| **owner != self.inner.me);
+                    match owner.map(|owner| owner.open().and_then(|pidfd| pidfd.map(readable::watch).transpose())) {
+                        // A pidfd becomes readable when its process ends (pidfd_open(2)).
+                        Some(Ok(Some(pidfd))) => drop(pidfd.readable().await),
+                        Some(Ok(None)) => {}
+                        _ => std::future::pending().await,
+                    }
+                };
+                let due = async {
+                    match due {
+                        Some(due) => tokio::time::sleep(due).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    () = changes.changed() => {}
+                    () = owner_ends => {}
+                    () = due => {}
+                }
+            }
+            row = self.row(id)?;
+        }
+    }
+
+    /// Waits until an execution that this process triggered needs it no more: it runs, waits for its turn, or has
+    /// ended.
+    ///
+    /// # Errors
+    /// As [`JobExecutor::execution`].
+    pub async fn launched(&self, id: &JobExecutionId) -> Result<JobExecution, ExecError> {
+        let mut changes = self.inner.changes.watch_own();
+        loop {
+            let row = self.row(id)?;
+            if row.status != Status::Pending || row.owner.as_ref() != Some(&self.inner.me) {
+                return self.execution(id).await;
+            }
+            changes.changed().await;
+        }
+    }
+
+    /// What the newest attempt wrote, oldest first. Following an execution that has no log yet waits until there
+    /// is one or will be none.
+    ///
+    /// # Errors
+    /// [`ExecError::NoLog`] when there is none; a log that cannot be read.
+    pub async fn logs(&self, id: &JobExecutionId, query: LogQuery) -> Result<LogStream, ExecError> {
+        let mut changes = self.inner.changes.watch();
+        loop {
+            // Asked first: an execution that has ended by now writes no log any more.
+            let row = self.row(id)?;
+            match self.logs_of_attempt(id, row.attempt, query).await {
+                Err(ExecError::NoLog { .. }) if query.follow && !row.status.is_terminal() => {}
+                result => return result,
+            }
+            // Its supervisor begins the log without a word to the record.
+            tokio::select! {
+                () = changes.changed() => {}
+                () = tokio::time::sleep(LOG_POLL), if row.status == Status::Active => {}
+            }
+        }
+    }
+
+    /// What an attempt wrote.
+    ///
+    /// # Errors
+    /// As [`JobExecutor::logs`].
+    pub async fn logs_of_attempt(
+        &self,
+        id: &JobExecutionId,
+        attempt: u32,
+        query: LogQuery,
+    ) -> Result<LogStream, ExecError> {
+        match self.runtime().logs(&ContainerId::of(id, attempt), query).await {
+            Err(RuntimeError::NoLog { .. }) => Err(ExecError::NoLog { id: id.clone() }),
+            result => Ok(result?),
+        }
+    }
+
+    /// Forgets a terminal execution with its logs.
+    ///
+    /// # Errors
+    /// [`ExecError::NotEnded`] for a live one.
+    pub async fn remove(&self, id: &JobExecutionId) -> Result<(), ExecError> {
+        let row = self.row(id)?;
+        if !row.status.is_terminal() {
+            let status = self.with_activity(row).await.status.to_string();
+            return Err(ExecError::NotEnded { id: id.clone(), status });
+        }
+        // First the files: a crash in between leaves a record that can be removed again.
+        self.runtime().remove(&ContainerId::of(id, row.attempt), Removal::Everything).await?;
+        self.record().remove(id.as_str())?;
+        self.inner.changes.notify();
+        Ok(())
+    }
+}
+
+/// `NAME` or `NAME=VALUE`.
+fn label_filter(text: &str) -> LabelFilter {
+    match text.split_once('=') {
+        Some((name, value)) => LabelFilter { name: name.to_owned(), value: Some(value.to_owned()) },
+        None => LabelFilter { name: text.to_owned(), value: None },
+    }
+}

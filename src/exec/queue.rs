@@ -1,0 +1,156 @@
+//! The queue: starting what may run, and seeing to it that this happens.
+
+use super::drive::Claimed;
+use super::error::ExecError;
+use super::executor::{Inner, JobExecutor, QueueCare};
+use super::model::JobExecutionId;
+use super::settle::outcome;
+use crate::causes::with_causes;
+use crate::outcome::{End, Stopped};
+use crate::record::{AfterAttempt, Execution};
+use crate::state_dir::StateDir;
+use crate::sys::process::ProcessIdentity;
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::File;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// Executions whose time in the queue is over that are ended at once.
+const BATCH: u32 = 100;
+
+/// How long the queue is left alone when the record cannot be used.
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl JobExecutor {
+    /// Starts everything that may run now, each in a task of its own, and ends what has waited too long.
+    ///
+    /// # Errors
+    /// When the record cannot be used.
+    pub(super) fn kick(&self) -> Result<(), ExecError> {
+        let now = self.now();
+        for row in self.record().overdue(now, BATCH)? {
+            self.expire(&row)?;
+        }
+        if let QueueCare::Elsewhere(leave) = &self.inner.config.queue {
+            let own: Vec<String> = self.attended().keys().cloned().collect();
+            for id in own {
+                if self.record().claim(&id, &self.inner.me, now, &is_alive)? {
+                    self.drive_row(self.row(&JobExecutionId(id))?)?;
+                }
+            }
+            if self.record().is_claimable(now, &is_alive)? {
+                leave();
+            }
+            return Ok(());
+        }
+        while let Some(row) = self.record().claim_next(&self.inner.me, now, &is_alive)? {
+            self.drive_row(row)?;
+        }
+        Ok(())
+    }
+
+    fn drive_row(&self, row: Execution) -> Result<(), ExecError> {
+        let (id, attempt) = (row.id.clone(), row.attempt);
+        match Claimed::from_row(row) {
+            Ok(claimed) => self.drive(claimed, None),
+            Err(error) => {
+                let end = End::Host { message: with_causes(&error) };
+                let outcome = outcome(end, attempt, self.now(), Duration::ZERO);
+                self.record().end_attempt(&id, attempt, &outcome, AfterAttempt::Final)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn expire(&self, row: &Execution) -> Result<(), ExecError> {
+        let after = row.queue_deadline.unwrap_or_default();
+        let end = End::Deadline { after, how: Stopped::BeforeStart };
+        let outcome = outcome(end, row.attempt, self.now(), Duration::ZERO);
+        self.record().end_waiting(&row.id, &outcome)?;
+        self.inner.changes.notify();
+        Ok(())
+    }
+
+    /// How long until something that waits is due by itself; `None`: nothing does.
+    ///
+    /// # Errors
+    /// When the record cannot be used.
+    pub(super) fn next_due(&self) -> Result<Option<Duration>, ExecError> {
+        let now = self.now();
+        let due = self.record().next_due(now)?;
+        Ok(due.map(|due| due.duration_since(now).try_into().unwrap_or(Duration::ZERO)))
+    }
+
+    /// Keeps the queue going until the last clone of this executor is dropped.
+    pub(super) fn attend_queue(&self) {
+        let executor = Arc::downgrade(&self.inner);
+        let mut changes = self.inner.changes.watch();
+        tokio::spawn(async move {
+            while let Some(due) = attend_once(&executor) {
+                tokio::select! {
+                    () = changes.changed() => {}
+                    () = wait(due) => {}
+                }
+            }
+        });
+    }
+
+    /// Whether something waits for its time, so that somebody has to be there.
+    ///
+    /// # Errors
+    /// When the record cannot be used.
+    pub(super) fn has_timers(&self) -> Result<bool, ExecError> {
+        Ok(self.record().next_due(self.now())?.is_some())
+    }
+
+    /// For a settler: starts what may run, and stays until nothing waits for a time, unless another one does.
+    ///
+    /// # Errors
+    /// When the record cannot be used.
+    pub(super) async fn attend_alone(&self, state: &StateDir) -> Result<(), ExecError> {
+        self.kick()?;
+        while self.has_timers()? {
+            let path = state.timer_lock();
+            let file = File::options().create(true).truncate(false).write(true).open(&path);
+            let file = file.map_err(ExecError::io("open", &path))?;
+            // The one that holds it looks once more after it let go, so what was recorded before is seen.
+            let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { break };
+            self.attend_timers().await?;
+        }
+        self.inner.preparing.closed().await;
+        Ok(())
+    }
+
+    async fn attend_timers(&self) -> Result<(), ExecError> {
+        let mut changes = self.inner.changes.watch();
+        loop {
+            self.kick()?;
+            let Some(due) = self.next_due()? else { return Ok(()) };
+            tokio::select! {
+                () = changes.changed() => {}
+                () = tokio::time::sleep(due) => {}
+            }
+        }
+    }
+}
+
+/// How long to wait for the next look, `Some(None)`: until something changes. `None`: the executor is gone.
+fn attend_once(executor: &Weak<Inner>) -> Option<Option<Duration>> {
+    let executor = JobExecutor { inner: executor.upgrade()? };
+    Some(executor.kick().and_then(|()| executor.next_due()).unwrap_or_else(|error| {
+        tracing::warn!(error = with_causes(&error), "the queue is looked at again later");
+        Some(PAUSE)
+    }))
+}
+
+async fn wait(due: Option<Duration>) {
+    match due {
+        Some(due) => tokio::time::sleep(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A process that cannot be looked at is not given up.
+pub(super) fn is_alive(process: &ProcessIdentity) -> bool {
+    !matches!(process.open(), Ok(None))
+}

@@ -1,0 +1,66 @@
+//! Taking over what dead processes have left.
+
+use super::drive::Claimed;
+use super::error::ExecError;
+use super::executor::JobExecutor;
+use super::queue::is_alive;
+use super::settle::outcome;
+use crate::outcome::End;
+use crate::record::{Execution, Status};
+use std::time::Duration;
+
+impl JobExecutor {
+    /// Looks at every execution that somebody has to look after, and takes over those whose process is gone.
+    /// Any number of processes may do so at once.
+    ///
+    /// # Errors
+    /// When the record cannot be read or written.
+    pub(super) async fn reconcile(&self) -> Result<(), ExecError> {
+        for row in self.record().attended()? {
+            self.reconcile_one(row).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the execution over if its process is gone; true when something was done.
+    ///
+    /// # Errors
+    /// As [`JobExecutor::reconcile`].
+    pub(super) async fn reconcile_one(&self, row: Execution) -> Result<bool, ExecError> {
+        // One whose owner is not recorded is as good as lost: every claim and start records it.
+        let is_owned = row.owner.as_ref().is_some_and(is_alive);
+        match row.status {
+            Status::Active if !is_owned => self.settle_lost(&Claimed::from_row(row)?).await?,
+            Status::Pending if row.owner.is_some() && !is_owned => self.take_back(row).await?,
+            Status::Pending if row.owner.is_none() && row.reserved_for.as_ref().is_some_and(|it| !is_alive(it)) => {
+                self.take_back(row).await?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Nothing of the attempt has run: it goes back to the queue, unless it was for a caller who is gone.
+    async fn take_back(&self, row: Execution) -> Result<(), ExecError> {
+        if row.reserved_for.is_none() || row.attempt > 1 {
+            if let Some(owner) = &row.owner {
+                self.record().release(&row.id, owner)?;
+            }
+            if let Some(holder) = &row.reserved_for {
+                self.record().unreserve(&row.id, holder)?;
+            }
+            self.inner.changes.notify();
+            return Ok(());
+        }
+        let message = "the command that it was for ended before the job could begin".to_owned();
+        let end = End::NotCreated { stage: "start the job".into(), message };
+        if row.owner.is_none() {
+            self.record().end_waiting(&row.id, &outcome(end, row.attempt, self.now(), Duration::ZERO))?;
+            self.inner.changes.notify();
+            return Ok(());
+        }
+        let attempt = Claimed::from_row(row)?;
+        let outcome = outcome(end, attempt.attempt, self.now(), Duration::ZERO);
+        self.end(&attempt, outcome).await
+    }
+}

@@ -1,0 +1,148 @@
+//! Triggers: from a job to a row, and to its first attempt if it may run at once.
+
+use super::drive::Claimed;
+use super::error::ExecError;
+use super::executor::{Attended, JobExecutor};
+use super::model::{JobExecutionId, JobTrigger, TriggerOptions};
+use crate::engine::Stdio;
+use crate::record::{self, Insertion, NewExecution};
+use crate::spec::{OnConflict, Overrides, ServiceSpec};
+use std::time::Duration;
+
+impl JobExecutor {
+    /// Records an execution of `spec` under the job's name, durably, and returns its id. It starts when its turn
+    /// comes, which may be at once; everything that comes after is its result.
+    ///
+    /// # Errors
+    /// [`ExecError::Conflict`], [`ExecError::ShuttingDown`], or the record cannot be written; nothing is left then.
+    pub async fn trigger(
+        &self,
+        name: &str,
+        spec: &ServiceSpec,
+        trigger: JobTrigger,
+    ) -> Result<JobExecutionId, ExecError> {
+        self.trigger_with(name, spec, trigger, TriggerOptions::default()).await
+    }
+
+    /// As [`JobExecutor::trigger`], with what differs this time.
+    ///
+    /// # Errors
+    /// Also a value that a job cannot have.
+    pub async fn trigger_with(
+        &self,
+        name: &str,
+        spec: &ServiceSpec,
+        trigger: JobTrigger,
+        options: TriggerOptions,
+    ) -> Result<JobExecutionId, ExecError> {
+        if self.is_shutting_down() {
+            return Err(ExecError::ShuttingDown { job: name.to_owned() });
+        }
+        let changes = Overrides {
+            name: Some(name.to_owned()),
+            args: options.args.clone(),
+            env: options.env.clone(),
+            ..Overrides::default()
+        };
+        let job = spec.clone().with(changes)?;
+        let id = JobExecutionId::new();
+        let new = self.new_execution(&id, &job, trigger, &options);
+        self.attended().insert(id.0.clone(), Attended { stdio: options.stdio, notices: options.notices });
+        let inserted = self.record().insert(&new, Some(&self.inner.me), new.created_at);
+        if !matches!(inserted, Ok(Insertion::Claimed | Insertion::Waiting | Insertion::Replacing { .. })) {
+            self.attended().remove(id.as_str());
+        }
+        let claimed = match inserted? {
+            Insertion::Claimed => true,
+            Insertion::Waiting => false,
+            Insertion::Existing { id } => return Ok(JobExecutionId(id)),
+            Insertion::Conflict { with } => {
+                let limit = job.policy.max_concurrent.unwrap_or(1);
+                let with = with.into_iter().map(JobExecutionId).collect();
+                return Err(ExecError::Conflict { job: job.name, limit, with });
+            }
+            Insertion::Replacing { cancel, claimed } => {
+                self.replace(cancel).await;
+                claimed
+            }
+        };
+        self.inner.changes.notify();
+        if claimed {
+            let claimed = Claimed {
+                id: id.clone(),
+                attempt: 1,
+                job,
+                spent: Duration::ZERO,
+                scheduled_for: options.scheduled_for,
+            };
+            self.drive_new(claimed).await?;
+        } else {
+            self.make_durable().await?;
+            // What it waits for may have ended meanwhile.
+            self.kick()?;
+        }
+        Ok(id)
+    }
+
+    fn new_execution(
+        &self,
+        id: &JobExecutionId,
+        job: &ServiceSpec,
+        trigger: JobTrigger,
+        options: &TriggerOptions,
+    ) -> NewExecution {
+        let policy = &job.policy;
+        let config = &self.inner.config;
+        let is_attached = options.stdio != Stdio::Detached;
+        NewExecution {
+            id: id.0.clone(),
+            job_name: job.name.clone(),
+            deployment: job.deployment.clone(),
+            trigger,
+            image: job.image.name.clone(),
+            spec: serde_json::to_value(job).unwrap_or_default(),
+            labels: job.labels.clone(),
+            created_at: self.now(),
+            notes: Vec::new(),
+            idempotency_key: options.idempotency_key.clone(),
+            max_concurrent: policy.max_concurrent,
+            global_limit: u32::try_from(config.max_concurrent).ok().filter(|limit| *limit > 0),
+            on_conflict: match policy.on_conflict {
+                OnConflict::Queue => record::OnConflict::Queue,
+                OnConflict::Forbid => record::OnConflict::Forbid,
+                OnConflict::Replace => record::OnConflict::Replace,
+                OnConflict::Allow => record::OnConflict::Allow,
+            },
+            queue_deadline: policy.queue_deadline,
+            reserved_for: is_attached.then(|| self.inner.me.clone()),
+            ttl: policy.retention.ttl.or(Some(config.retention)).filter(|ttl| *ttl != Duration::MAX),
+            keep_last: policy.retention.keep_last,
+            keep_last_total: config.keep_last,
+            delete_on_exit: policy.delete_on_exit,
+            scheduled_for: options.scheduled_for,
+        }
+    }
+
+    /// Cancels those that a new execution replaces. It starts when they have ended.
+    async fn replace(&self, ids: Vec<String>) {
+        for id in ids {
+            // One that has ended by now, or whose supervisor cannot be told, does not keep others from it.
+            if let Err(error) = self.cancel(&JobExecutionId(id.clone())).await {
+                tracing::debug!(%error, id, "not replaced");
+            }
+        }
+    }
+
+    /// Waits until everything recorded so far would survive the death of the host.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) async fn make_durable(&self) -> Result<(), ExecError> {
+        let record = self.inner.record.clone();
+        match tokio::task::spawn_blocking(move || record.make_durable()).await {
+            Ok(synced) => Ok(synced?),
+            // The runtime is being shut down; so is whoever waits for this.
+            Err(_) => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! What values that hold secrets show of themselves in traces and panics.
+
+use super::http::origin;
+use super::job::{Notification, S3Transfer, WaitHttp};
+use std::fmt;
+
+/// Names without their values.
+struct Hidden<'a>(&'a [(String, String)]);
+
+impl fmt::Debug for Hidden<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.debug_map().entries(self.0.iter().map(|(name, _)| (name, format_args!("…")))).finish()
+    }
+}
+
+/// Without the values of `env`.
+impl fmt::Debug for S3Transfer {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let S3Transfer { direction, bucket, key, path, endpoint, region, env, credentials_file } = self;
+        f.debug_struct("S3Transfer")
+            .field("direction", direction)
+            .field("bucket", bucket)
+            .field("key", key)
+            .field("path", path)
+            .field("endpoint", endpoint)
+            .field("region", region)
+            .field("env", &Hidden(env))
+            .field("credentials_file", credentials_file)
+            .finish()
+    }
+}
+
+/// Without the values of headers, and of the address only scheme, host and port.
+impl fmt::Debug for WaitHttp {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let WaitHttp { url, method, headers, expect_status, interval, insecure_skip_verify } = self;
+        f.debug_struct("WaitHttp")
+            .field("url", &origin(url))
+            .field("method", method)
+            .field("headers", &Hidden(headers))
+            .field("expect_status", expect_status)
+            .field("interval", interval)
+            .field("insecure_skip_verify", insecure_skip_verify)
+            .finish()
+    }
+}
+
+/// Without the values of headers, and of the address only scheme, host and port: the path of a webhook is
+/// often all that it asks for.
+impl fmt::Debug for Notification {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Notification::Job { name } => f.debug_struct("Job").field("name", name).finish(),
+            Notification::Post { url, headers } => {
+                f.debug_struct("Post").field("url", &origin(url)).field("headers", &Hidden(headers)).finish()
+            }
+        }
+    }
+}

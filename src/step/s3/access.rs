@@ -1,0 +1,237 @@
+//! Where the store is, and with which keys it is asked.
+//! <https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html>
+
+use reqwest::Url;
+use std::fmt;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// Where a store is when nothing says so, as for object_store and most SDKs.
+const DEFAULT_REGION: &str = "us-east-1";
+const DEFAULT_PROFILE: &str = "default";
+
+const KEY_ID: &str = "AWS_ACCESS_KEY_ID";
+const SECRET: &str = "AWS_SECRET_ACCESS_KEY";
+const TOKEN: &str = "AWS_SESSION_TOKEN";
+const PROFILE: &str = "AWS_PROFILE";
+
+/// The most bytes of a credentials file.
+const LONGEST_FILE: u64 = 1 << 20;
+
+/// All that is needed to ask a store.
+pub struct Access {
+    /// `None`: AWS.
+    pub endpoint: Option<Url>,
+    pub region: String,
+    pub keys: Keys,
+}
+
+/// Access keys; never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Keys {
+    pub id: String,
+    pub secret: String,
+    pub token: Option<String>,
+}
+
+/// A store that cannot even be asked. No variant holds the value of a key.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    #[error(
+        "failed to use the endpoint: it must be http://HOST[:PORT] or https://HOST[:PORT], without a user, \
+         a password or a query"
+    )]
+    Endpoint,
+    #[error("failed to use the region {region:?}: it may have letters, digits and hyphens, as us-east-1")]
+    Region { region: String },
+    #[error(
+        "failed to find keys for S3: set {KEY_ID} and {SECRET} in the env of the step or of the job, \
+         or name a credentials_file"
+    )]
+    NoKeys,
+    #[error("failed to use the keys for S3 in {place}: {given} is there, but {missing} is not")]
+    Half { place: String, given: &'static str, missing: &'static str },
+    #[error("failed to use the keys for S3 in {place}: {name} holds a character that no key has")]
+    Character { place: String, name: &'static str },
+    #[error("failed to read the credentials file {}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("failed to read the credentials file {}: it is longer than {LONGEST_FILE} bytes or no text", path.display())]
+    Content { path: PathBuf },
+    #[error("failed to find keys for S3: {} has no profile [{profile}] with keys; {PROFILE} names another", path.display())]
+    Profile { path: PathBuf, profile: String },
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keys(…)")
+    }
+}
+
+impl Access {
+    /// Takes keys and region from the step's environment, keys else from the file.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub fn find(
+        endpoint: Option<String>,
+        region: Option<String>,
+        env: &[(String, String)],
+        file: Option<&Path>,
+    ) -> Result<Access, AccessError> {
+        let get = |name: &str| variable(env, name);
+        let endpoint = endpoint.map(|text| parse_endpoint(&text).ok_or(AccessError::Endpoint)).transpose()?;
+        let region = region.or_else(|| get("AWS_REGION")).or_else(|| get("AWS_DEFAULT_REGION"));
+        let region = region.unwrap_or_else(|| DEFAULT_REGION.into());
+        if !is_word(&region) {
+            return Err(AccessError::Region { region });
+        }
+        let in_env = keys("the environment", get(KEY_ID), get(SECRET), get(TOKEN))?;
+        let keys = match (in_env, file) {
+            (Some(keys), _) => keys,
+            (None, Some(path)) => from_file(path, &get(PROFILE).unwrap_or_else(|| DEFAULT_PROFILE.into()))?,
+            (None, None) => return Err(AccessError::NoKeys),
+        };
+        Ok(Access { endpoint, region, keys })
+    }
+}
+
+/// The first with this name; empty is as good as none.
+fn variable(env: &[(String, String)], name: &str) -> Option<String> {
+    let (_, value) = env.iter().find(|(known, _)| known == name)?;
+    let value = value.trim();
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+fn parse_endpoint(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let is_plain = url.username().is_empty() && url.password().is_none();
+    let is_bare = url.query().is_none() && url.fragment().is_none() && url.has_host();
+    (matches!(url.scheme(), "http" | "https") && is_plain && is_bare).then_some(url)
+}
+
+/// It becomes part of a host's name.
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
+fn keys(
+    place: &str,
+    id: Option<String>,
+    secret: Option<String>,
+    token: Option<String>,
+) -> Result<Option<Keys>, AccessError> {
+    let half = |given, missing| AccessError::Half { place: place.to_owned(), given, missing };
+    let keys = match (id, secret) {
+        (Some(id), Some(secret)) => Keys { id, secret, token },
+        (Some(_), None) => return Err(half(KEY_ID, SECRET)),
+        (None, Some(_)) => return Err(half(SECRET, KEY_ID)),
+        (None, None) => return Ok(None),
+    };
+    for (name, value) in [(KEY_ID, Some(&keys.id)), (SECRET, Some(&keys.secret)), (TOKEN, keys.token.as_ref())] {
+        if value.is_some_and(|value| !value.bytes().all(|byte| byte.is_ascii_graphic())) {
+            return Err(AccessError::Character { place: place.to_owned(), name });
+        }
+    }
+    Ok(Some(keys))
+}
+
+fn from_file(path: &Path, profile: &str) -> Result<Keys, AccessError> {
+    let failed = |source| AccessError::File { path: path.to_owned(), source };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut text = Vec::new();
+    file.take(LONGEST_FILE + 1).read_to_end(&mut text).map_err(failed)?;
+    let text = String::from_utf8(text).ok().filter(|text| text.len() as u64 <= LONGEST_FILE);
+    let text = text.ok_or_else(|| AccessError::Content { path: path.to_owned() })?;
+    let section = section(&text, profile);
+    let get = |name: &str| variable(&section, name);
+    let found = keys(&path.display().to_string(), get(KEY_ID), get(SECRET), get(TOKEN))?;
+    found.ok_or_else(|| AccessError::Profile { path: path.to_owned(), profile: profile.to_owned() })
+}
+
+/// What stands below `[profile]`, with names in upper case as in the environment.
+fn section(text: &str, profile: &str) -> Vec<(String, String)> {
+    let (mut found, mut is_ours) = (Vec::new(), false);
+    for line in text.lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            is_ours = name.trim() == profile;
+        } else if let Some((name, value)) = line.split_once('=')
+            && is_ours
+            && !line.starts_with(['#', ';'])
+        {
+            found.push((name.trim().to_ascii_uppercase(), value.trim().to_owned()));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
+    }
+
+    fn find(pairs: &[(&str, &str)], file: Option<&Path>) -> Result<Access, AccessError> {
+        Access::find(None, None, &env(pairs), file)
+    }
+
+    #[test]
+    fn keys_of_the_environment_win_over_those_of_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("credentials");
+        std::fs::write(
+            &path,
+            "# mine\n[default]\naws_access_key_id = A\naws_secret_access_key=B=\n\n[ other ]\r\n\
+             AWS_ACCESS_KEY_ID=C\r\naws_secret_access_key = D\r\naws_session_token = E\n;x = y\n[empty]\n",
+        )
+        .unwrap();
+        let found = find(&[], Some(&path)).unwrap().keys;
+        assert!(found == Keys { id: "A".into(), secret: "B=".into(), token: None });
+        let found = find(&[(PROFILE, "other")], Some(&path)).unwrap().keys;
+        assert!(found == Keys { id: "C".into(), secret: "D".into(), token: Some("E".into()) });
+        let found = find(&[(KEY_ID, "X"), (SECRET, "Y\n"), (TOKEN, ""), (KEY_ID, "Z")], Some(&path)).unwrap().keys;
+        assert!(found == Keys { id: "X".into(), secret: "Y".into(), token: None });
+        for profile in ["empty", "absent"] {
+            let error = find(&[(PROFILE, profile)], Some(&path)).err().unwrap();
+            assert!(matches!(error, AccessError::Profile { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named_and_no_value_is() {
+        let message = |pairs: &[(&str, &str)]| find(pairs, None).err().unwrap().to_string();
+        assert!(message(&[]).contains("set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"));
+        assert!(message(&[(KEY_ID, "hidden")]).contains("AWS_SECRET_ACCESS_KEY is not"));
+        assert!(message(&[(SECRET, "hidden"), (KEY_ID, " ")]).contains("AWS_ACCESS_KEY_ID is not"));
+        let odd = message(&[(KEY_ID, "a"), (SECRET, "hidden\nx-amz: 1")]);
+        assert!(odd.contains("AWS_SECRET_ACCESS_KEY holds") && !odd.contains("hidden"), "{odd}");
+        assert!(find(&[], Some(Path::new("/nowhere"))).err().unwrap().to_string().contains("/nowhere"));
+    }
+
+    #[test]
+    fn the_region_is_asked_for_in_order() {
+        let keys = [(KEY_ID, "a"), (SECRET, "b")];
+        let region = |own: Option<&str>, pairs: &[(&str, &str)]| {
+            let pairs = [&keys[..], pairs].concat();
+            Access::find(None, own.map(str::to_owned), &env(&pairs), None).map(|access| access.region)
+        };
+        let both = [("AWS_DEFAULT_REGION", "eu-west-1"), ("AWS_REGION", "eu-west-2")];
+        assert_eq!(region(Some("eu-west-3"), &both).unwrap(), "eu-west-3");
+        assert_eq!(region(None, &both).unwrap(), "eu-west-2");
+        assert_eq!(region(None, &both[..1]).unwrap(), "eu-west-1");
+        assert_eq!(region(None, &[]).unwrap(), "us-east-1");
+        assert!(region(Some("evil.example/"), &[]).is_err());
+    }
+
+    #[test]
+    fn endpoints_say_how_they_are_spoken_to() {
+        for text in ["http://127.0.0.1:9000", "https://s3.example", "https://s3.example/prefix/", "http://[::1]:1"] {
+            assert!(parse_endpoint(text).is_some(), "{text}");
+        }
+        for text in ["s3.example", "ftp://a", "https://u:p@a", "https://u@a", "https://a?b", "https://a#b", "https://"]
+        {
+            assert!(parse_endpoint(text).is_none(), "{text}");
+        }
+    }
+}
