@@ -3,7 +3,7 @@
 use crate::causes::with_causes;
 use crate::engine::{self, ImageConfig, OciRuntime};
 use crate::exec::{ExecError, JobExecutor};
-use crate::id::JobExecutionId;
+use crate::id::ContainerId;
 use crate::image::unpack;
 use crate::remove_tree;
 use crate::runtime::{launcher, role, supervisor};
@@ -62,7 +62,7 @@ fn settle(arguments: &[OsString]) -> i32 {
         _ => return 125,
     };
     let state = StateDir::from_parts(root.into(), runtime.into());
-    let id = match id.map(|id| id.to_str().map(|id| JobExecutionId(id.to_owned()))) {
+    let id = match id.map(|id| id.to_str().map(|id| ContainerId(id.to_owned()))) {
         Some(None) => return 125,
         id => id.flatten(),
     };
@@ -82,7 +82,7 @@ fn settle(arguments: &[OsString]) -> i32 {
     }
 }
 
-async fn settle_and_attend(state: StateDir, id: Option<JobExecutionId>) -> Result<(), ExecError> {
+async fn settle_and_attend(state: StateDir, id: Option<ContainerId>) -> Result<(), ExecError> {
     let runtime = OciRuntime::on(state.clone(), engine::OWN_BINARY.into(), ImageConfig::default())?;
     let executor = JobExecutor::for_settler(runtime)?;
     if let Some(id) = &id {

@@ -43,15 +43,19 @@ impl JobExecutor {
                     self.inner.changes.notify();
                     // Whoever prepares it sees to what is half made, if he lives.
                     if !before.owner.as_ref().is_some_and(is_alive) {
-                        let container = ContainerId::of(id, before.attempt);
-                        self.runtime().remove(&container, Removal::Outcome).await?;
+                        let container = ContainerId::new(id, before.attempt);
+                        self.runtime().remove(&container, Removal::AllButLogs).await?;
+                        self.attended().remove(id.as_str());
                     }
                     return self.kick();
                 }
                 Cancel::Active => is_asked = true,
             }
             let row = self.row(id)?;
-            if self.runtime().stop(&ContainerId::of(id, row.attempt), grace).await? {
+            let container = row.container_id.clone().filter(|_| row.status == Status::Active).map(ContainerId);
+            if let Some(container) = container
+                && self.runtime().stop(&container, grace).await?
+            {
                 return Ok(());
             }
             if !self.reconcile_one(row).await? {

@@ -10,6 +10,7 @@ use crate::outcome::{End, Outcome, Stopped};
 use crate::record::{Execution, RecordError, Status};
 use crate::spec::ServiceSpec;
 use jiff::Timestamp;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -32,6 +33,8 @@ pub(super) struct Claimed {
     /// When this process took it on.
     pub claimed_at: Instant,
     pub scheduled_for: Option<Timestamp>,
+    /// That of the attempt, made or to be made.
+    pub container: ContainerId,
 }
 
 impl Claimed {
@@ -40,18 +43,18 @@ impl Claimed {
     pub fn from_row(row: Execution) -> Result<Claimed, ExecError> {
         let job = serde_json::from_value(row.spec)
             .map_err(|source| ExecError::Spec { what: format!("execution {}", row.id), source })?;
+        let id = JobExecutionId(row.id);
+        let container = row.container_id.filter(|_| row.status == Status::Active);
+        let container = container.map_or_else(|| ContainerId::new(&id, row.attempt), ContainerId);
         Ok(Claimed {
-            id: JobExecutionId(row.id),
+            id,
+            container,
             attempt: row.attempt,
             job,
             spent: row.spent,
             claimed_at: Instant::now(),
             scheduled_for: row.scheduled_for,
         })
-    }
-
-    pub fn container(&self) -> ContainerId {
-        ContainerId::of(&self.id, self.attempt)
     }
 
     /// What is left of the execution's deadline.
@@ -106,8 +109,8 @@ struct Driving {
 
 impl Driving {
     fn new(executor: &JobExecutor, claimed: &Claimed) -> Driving {
-        let container = claimed.container();
-        executor.driven().insert(container.clone());
+        let container = claimed.container.clone();
+        executor.driven().insert(claimed.id.clone(), container.clone());
         Driving { executor: executor.clone(), id: claimed.id.clone(), container, is_over: false }
     }
 
@@ -120,7 +123,12 @@ impl Driving {
 impl Drop for Driving {
     fn drop(&mut self) {
         let Driving { executor, id, container, is_over } = self;
-        executor.driven().remove(container);
+        // The next attempt may have begun.
+        if let Entry::Occupied(newest) = executor.driven().entry(id.clone())
+            && newest.get() == container
+        {
+            newest.remove();
+        }
         if !*is_over && let Err(error) = executor.record().release(id.as_str(), &executor.inner.me) {
             tracing::warn!(error = with_causes(&error), %id, "an attempt is left until this process ends");
         }
@@ -196,13 +204,13 @@ impl JobExecutor {
             return Err(NotBegun::End(End::Host { message }));
         }
         let keeper = created.keeper.as_ref().unwrap_or(&self.inner.me);
-        let (id, container) = (claimed.id.as_str(), created.container.as_str());
+        let (id, container) = (claimed.id.as_str(), claimed.container.as_str());
         let record = self.record();
         if !record.activate(id, claimed.attempt, &digest, container, keeper).map_err(ExecError::from)? {
             return Err(NotBegun::Lost);
         }
         self.inner.changes.notify();
-        self.runtime().start(&created.container).await.map_err(|error| {
+        self.runtime().start(&claimed.container).await.map_err(|error| {
             NotBegun::End(End::NotCreated { stage: "start the container".into(), message: with_causes(&error) })
         })
     }
@@ -225,6 +233,7 @@ impl JobExecutor {
             let request = CreateRequest {
                 execution: &claimed.id,
                 attempt: claimed.attempt,
+                container: &claimed.container,
                 job,
                 env: claimed.env(),
                 image,
@@ -263,10 +272,10 @@ impl JobExecutor {
 
     /// Sees an attempt that runs to its end, or does what is left to do for one that does not. May be tried again.
     async fn conclude(&self, claimed: &Claimed, left: Option<&Left>) -> Result<(), ExecError> {
-        let container = claimed.container();
+        let container = &claimed.container;
         match left {
             None => {
-                let outcome = self.runtime().wait(&container).await?;
+                let outcome = self.runtime().wait(container).await?;
                 self.end(claimed, outcome).await
             }
             Some(Left::GivenUp) => {
@@ -279,7 +288,7 @@ impl JobExecutor {
             Some(Left::Ended(outcome)) => self.end(claimed, Outcome::clone(outcome)).await,
             Some(Left::Unrecorded) => {
                 // Whoever makes the container anew removes what is left of this one.
-                if let Err(error) = self.runtime().remove(&container, Removal::Outcome).await {
+                if let Err(error) = self.runtime().remove(container, Removal::Outcome).await {
                     tracing::debug!(%error, "left behind");
                 }
                 Ok(self.record().release(claimed.id.as_str(), &self.inner.me).map(drop)?)
@@ -290,7 +299,7 @@ impl JobExecutor {
     /// Removes what was prepared for an attempt that is not to run.
     async fn give_up(&self, claimed: &Claimed) -> Result<(), ExecError> {
         self.attended().remove(claimed.id.as_str());
-        self.runtime().remove(&claimed.container(), Removal::Outcome).await?;
+        self.runtime().remove(&claimed.container, Removal::Outcome).await?;
         self.kick()
     }
 }

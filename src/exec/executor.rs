@@ -8,7 +8,7 @@ use crate::engine::{OciRuntime, Runtime, Stdio};
 use crate::record::Record;
 use crate::state_dir::StateDir;
 use crate::sys::process::ProcessIdentity;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -91,8 +91,8 @@ pub(super) struct Inner {
     pub preparing: watch::Sender<()>,
     /// Executions that this process alone may start, and how.
     attended: Mutex<HashMap<String, Attended>>,
-    /// Attempts that tasks of this executor see to.
-    driven: Mutex<HashSet<ContainerId>>,
+    /// Executions of which tasks of this executor see to an attempt, with its container.
+    driven: Mutex<HashMap<JobExecutionId, ContainerId>>,
 }
 
 /// What a trigger of this process said that is not recorded.
@@ -222,7 +222,7 @@ impl JobExecutor {
         self.inner.attended.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn driven(&self) -> MutexGuard<'_, HashSet<ContainerId>> {
+    pub(super) fn driven(&self) -> MutexGuard<'_, HashMap<JobExecutionId, ContainerId>> {
         // As above.
         self.inner.driven.lock().unwrap_or_else(PoisonError::into_inner)
     }

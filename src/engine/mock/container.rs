@@ -173,7 +173,7 @@ impl MockContainer {
         let began = Instant::now();
         let (started_at, end) = self.play().await;
         let setup = &self.inner.setup;
-        let attempt = setup.id.parts().1;
+        let attempt = setup.id.attempt();
         let outcome = Outcome {
             version: OUTCOME_VERSION,
             attempt,
@@ -211,7 +211,7 @@ impl MockContainer {
         }
         self.inner.stage.send_replace(Stage::Main { since });
         let told = self.pass(script.runs, true).await;
-        (Some(since), told.unwrap_or_else(|| script.end_of(self.id().parts().1)))
+        (Some(since), told.unwrap_or_else(|| script.end_of(self.id().attempt())))
     }
 
     /// Lets the time pass; the end if it was ended meanwhile.
