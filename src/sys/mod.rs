@@ -6,6 +6,7 @@ pub mod keyring;
 pub mod mount;
 pub mod network;
 pub mod process;
+pub mod range_lock;
 pub mod readable;
 pub mod seccomp;
 pub mod sink;
