@@ -26,6 +26,7 @@ mod executor;
 mod forget;
 mod jobs;
 mod model;
+mod notify;
 mod query;
 mod queue;
 mod reconcile;
@@ -41,7 +42,7 @@ pub use error::ExecError;
 pub use executor::{JobExecutor, JobExecutorConfig, QueueCare};
 pub use model::{
     Attempt, ContainerId, JobExecution, JobExecutionId, JobStatus, JobTrigger, ListQuery, NoticeSink, StatusChange,
-    StatusFilter, TriggerOptions, UnknownStatus,
+    StatusFilter, TriggerOptions, Undelivered, UnknownStatus,
 };
 pub use retention::{PruneProblem, PruneReport, PruneRequest};
 pub use roles::init;
