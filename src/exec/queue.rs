@@ -75,7 +75,7 @@ impl JobExecutor {
             // What it was to tell is as unreadable as the rest.
             Err(_) => Vec::new(),
         };
-        if self.record().end_waiting(&row.id, &outcome, &notifications)? {
+        if self.record().end_waiting_telling(&row.id, &outcome, &notifications)? {
             self.tidy(Some(&row.job_name));
         }
         self.inner.changes.notify();
