@@ -30,6 +30,7 @@ mod reconcile;
 mod retry;
 mod roles;
 mod settle;
+mod stats;
 mod trigger;
 
 pub use clock::Clock;
@@ -37,8 +38,10 @@ pub use error::ExecError;
 pub use executor::{JobExecutor, JobExecutorConfig, QueueCare};
 pub use model::{
     Attempt, ContainerId, JobExecution, JobExecutionId, JobStatus, JobTrigger, ListQuery, NoticeSink, StatusChange,
-    StatusFilter, TriggerOptions, UnknownStatus,
+    StatusFilter, TriggerOptions, Triggered, UnknownStatus,
 };
+pub use jobs::RegisteredJob;
 pub use roles::init;
+pub use stats::{JobStats, OldestWaiting, QueuePosition, RECENT, RecentEnds, Stats, Totals};
 // What the functions above speak of.
 pub use crate::engine::{LogEntry, LogEvent, LogQuery, LogStream, Stdio};

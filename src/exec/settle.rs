@@ -27,6 +27,9 @@ impl JobExecutor {
         }
         let then = self.after(attempt, &outcome);
         let ended = self.record().end_attempt(attempt.id.as_str(), attempt.attempt, &outcome, then)?;
+        if ended == Ended::Waiting {
+            self.announce_retry(attempt, &outcome.end, then);
+        }
         // The record has it. Left behind by a crash right here, it goes with the execution.
         if ended != Ended::AlreadyOver
             && let Err(error) = self.runtime().remove(&container, Removal::Outcome).await
@@ -38,6 +41,18 @@ impl JobExecutor {
         }
         self.inner.changes.notify();
         self.kick()
+    }
+
+    /// Tells whoever triggered it here that there will be a further attempt.
+    fn announce_retry(&self, attempt: &Claimed, end: &End, then: AfterAttempt) {
+        let AfterAttempt::Retry { at, now, .. } = then else { return };
+        let notices = self.attended().get(attempt.id.as_str()).and_then(|attended| attended.notices.clone());
+        if let Some(notices) = notices {
+            let wait: Duration = at.duration_since(now).try_into().unwrap_or_default();
+            let wait = Duration::from_millis(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+            let (failed, most) = (attempt.attempt, attempt.job.policy.retry.max_attempts);
+            notices(&format!("attempt {failed} failed: {end}; next in {wait:?} ({} of {most})", failed + 1));
+        }
     }
 
     fn after(&self, attempt: &Claimed, outcome: &Outcome) -> AfterAttempt {

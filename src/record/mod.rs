@@ -46,6 +46,7 @@ mod queue;
 mod retention;
 mod row;
 mod schema;
+mod stats;
 mod store;
 mod tables;
 #[cfg(test)]
@@ -59,4 +60,5 @@ pub use model::{
 };
 pub use query::{LabelFilter, Query};
 pub use queue::IsAlive;
+pub use stats::{JobTotals, OldestWaiting, QueuePosition, Totals};
 pub use store::Record;
