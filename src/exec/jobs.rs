@@ -50,8 +50,8 @@ impl JobExecutor {
     /// As [`JobExecutor::get_job_spec`].
     pub async fn registered_job(&self, name: &str) -> Result<Option<RegisteredJob>, ExecError> {
         let Some(Job { name, spec, registered_at, updated_at }) = self.record().job(name)? else { return Ok(None) };
-        let spec = serde_json::from_value(spec)
-            .map_err(|source| ExecError::Spec { what: format!("job {name}"), source })?;
+        let spec =
+            serde_json::from_value(spec).map_err(|source| ExecError::Spec { what: format!("job {name}"), source })?;
         Ok(Some(RegisteredJob { name, spec, registered_at, updated_at }))
     }
 

@@ -66,7 +66,7 @@ impl JobExecutor {
         let after = row.queue_deadline.unwrap_or_default();
         let end = End::Deadline { after, how: Stopped::BeforeStart };
         let outcome = outcome(end, row.attempt, self.now(), Duration::ZERO);
-        self.record().end_waiting(&row.id, &outcome)?;
+        self.record().end_waiting(&row.id, &outcome, &[])?;
         self.inner.changes.notify();
         Ok(())
     }

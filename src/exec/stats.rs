@@ -90,12 +90,26 @@ impl JobExecutor {
     /// When the record cannot be read.
     pub async fn stats(&self, job: Option<&str>) -> Result<Stats, ExecError> {
         let record = self.record();
-        let mut jobs = Vec::new();
-        for JobTotals { job, executions, waiting, occupied } in record.job_totals(job, MOST_JOBS)? {
-            let recent = RecentEnds::of(&record.recent_ends(&job, RECENT)?);
-            jobs.push(JobStats { job, executions, waiting, running: occupied, recent });
-        }
+        let jobs = match job {
+            Some(job) => vec![record.totals_of(job)?],
+            None => record.job_totals(MOST_JOBS)?,
+        };
+        let jobs = jobs.into_iter().map(|totals| self.with_recent(totals)).collect::<Result<_, _>>()?;
         Ok(Stats { totals: record.totals()?, jobs, database_size: record.size()? })
+    }
+
+    /// Numbers of one job; all zero when it has no executions.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub async fn job_stats(&self, job: &str) -> Result<JobStats, ExecError> {
+        self.with_recent(self.record().totals_of(job)?)
+    }
+
+    fn with_recent(&self, totals: JobTotals) -> Result<JobStats, ExecError> {
+        let JobTotals { job, executions, waiting, occupied } = totals;
+        let recent = RecentEnds::of(&self.record().recent_ends(&job, RECENT)?);
+        Ok(JobStats { job, executions, waiting, running: occupied, recent })
     }
 
     /// What an execution waits for in the queue; `None` when it does not wait, or waits for a time.

@@ -63,7 +63,8 @@ impl Record {
     pub fn totals(&self) -> Result<Totals, RecordError> {
         self.read("count the executions", |connection| {
             let snapshot = connection.unchecked_transaction()?;
-            let mut totals = Totals { executions: number(&snapshot, "SELECT count(*) FROM executions")?, ..Totals::default() };
+            let mut totals =
+                Totals { executions: number(&snapshot, "SELECT count(*) FROM executions")?, ..Totals::default() };
             totals.attempts = totals.executions
                 + number(&snapshot, "SELECT ifnull(sum(attempt - 1), 0) FROM executions WHERE attempt > 1")?;
             let counts: Vec<(String, u64)> = snapshot
@@ -99,11 +100,11 @@ impl Record {
         })
     }
 
-    /// Numbers of each job, or of one, those with the newest executions first, at most `limit`.
+    /// Numbers of each job, those with the newest executions first, at most `limit`.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn job_totals(&self, job: Option<&str>, limit: u32) -> Result<Vec<JobTotals>, RecordError> {
+    pub fn job_totals(&self, limit: u32) -> Result<Vec<JobTotals>, RecordError> {
         self.read("count the executions", |connection| {
             let snapshot = connection.unchecked_transaction()?;
             let mut live: BTreeMap<(String, String), u64> = snapshot
@@ -117,15 +118,35 @@ impl Record {
             snapshot
                 .prepare_cached(
                     "SELECT job_name, count(*), max(id) AS newest FROM executions \
-                     WHERE ?1 IS NULL OR job_name = ?1 GROUP BY job_name ORDER BY newest DESC LIMIT ?2",
+                     GROUP BY job_name ORDER BY newest DESC LIMIT ?1",
                 )?
-                .query_map(params![job, limit], |row| Ok((row.get::<_, String>(0)?, unsigned(row.get(1)?))))?
+                .query_map([limit], |row| Ok((row.get::<_, String>(0)?, unsigned(row.get(1)?))))?
                 .map(|row| {
                     let (job, executions) = row?;
                     let (waiting, occupied) = (take(&job, "waiting"), take(&job, "occupied"));
                     Ok(JobTotals { job, executions, waiting, occupied })
                 })
                 .collect::<Result<_, Failure>>()
+        })
+    }
+
+    /// Numbers of one job.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn totals_of(&self, job: &str) -> Result<JobTotals, RecordError> {
+        self.read("count the executions", |connection| {
+            let snapshot = connection.unchecked_transaction()?;
+            let count = |condition: &str| {
+                let sql = format!("SELECT count(*) FROM executions WHERE job_name = ?1{condition}");
+                snapshot.prepare_cached(&sql)?.query_row([job], |row| row.get(0).map(unsigned))
+            };
+            Ok(JobTotals {
+                job: job.to_owned(),
+                executions: count("")?,
+                waiting: count(" AND place = 'waiting'")?,
+                occupied: count(" AND place = 'occupied'")?,
+            })
         })
     }
 
@@ -143,7 +164,8 @@ impl Record {
                 )?
                 .query_map(params![job, limit], |row| Ok((row.get(0)?, unsigned(row.get(1)?))))?
                 .collect::<rusqlite::Result<_>>()?;
-            let read = |(status, elapsed): (String, u64)| Some((Status::parse(&status)?, Duration::from_nanos(elapsed)));
+            let read =
+                |(status, elapsed): (String, u64)| Some((Status::parse(&status)?, Duration::from_nanos(elapsed)));
             Ok(rows.into_iter().filter_map(read).collect())
         })
     }
