@@ -5,7 +5,7 @@ use super::error::CliError;
 use super::json::{self, ExecutionDocument};
 use super::tally::Tally;
 use super::{human, output, status};
-use crate::exec::{Attempt, ExecError, JobExecution, JobExecutor, ListQuery, QueuePosition};
+use crate::exec::{Attempt, ExecError, JobExecution, JobExecutor, ListQuery, QueuePosition, Undelivered};
 use crate::outcome::{EXIT_ENGINE, End, PeakMemorySource};
 use jiff::Timestamp;
 use std::fmt::Write;
@@ -64,11 +64,12 @@ fn description(execution: &JobExecution, position: Option<QueuePosition>, now: T
         ("CPU time", cpu),
         ("OOM kills", usage.oom_kills.map(|count| count.to_string())),
     ];
+    let untold = execution.undelivered.iter().map(|told| ("not told yet", undelivered(told)));
     let labels = execution.labels.iter().map(|(name, value)| ("label", format!("{name}={value}")));
     let notes = execution.notes.iter().map(|note| ("note", note.clone()));
     let mut text = String::new();
     let facts = facts.into_iter().filter_map(|(name, value)| Some((name, value?)));
-    for (name, value) in facts.chain(attempts).chain(labels).chain(notes) {
+    for (name, value) in facts.chain(attempts).chain(untold).chain(labels).chain(notes) {
         writeln!(text, "{:14}{}", format!("{name}:"), output::printable(&value))
             .expect("writing to a string cannot fail");
     }
@@ -78,6 +79,13 @@ fn description(execution: &JobExecution, position: Option<QueuePosition>, now: T
 /// One attempt that has ended.
 fn ended(attempt: &Attempt) -> String {
     format!("{}: {} after {}", attempt.number, attempt.end, human::duration(attempt.elapsed))
+}
+
+fn undelivered(told: &Undelivered) -> String {
+    let Undelivered { target, tries, due_at, problem } = told;
+    let next = due_at.map_or_else(|| "given up".to_owned(), |at| format!("next try at {at}"));
+    let problem = problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
+    format!("{target}, {tries} tries failed, {next}{problem}")
 }
 
 pub(super) async fn wait(executor: &JobExecutor, args: &WaitArgs) -> Result<u8, CliError> {

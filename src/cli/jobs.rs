@@ -5,7 +5,7 @@ use super::error::CliError;
 use super::images::nearest;
 use super::json::{self, JobDocument};
 use super::tally::Tally;
-use super::{describe, human, output, run, status, validate};
+use super::{describe, human, output, run, status};
 use crate::exec::{ExecError, JobExecution, JobExecutor, JobStats, ListQuery, RegisteredJob};
 use crate::spec::{Overrides, ServiceSpec};
 use jiff::Timestamp;

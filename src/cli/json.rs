@@ -3,10 +3,10 @@
 //!
 //! Times are RFC 3339 in UTC with up to nine decimals. Durations are numbers of seconds, exact to the
 //! nanosecond. Sizes are bytes. What is not known, or does not apply, is `null`; no field is left out
-//! but `attempts`, `queue` and `spec`.
+//! but `attempts`, `queue`, `undelivered` and `spec`.
 //!
 //! # An execution
-//! `inspect --json` prints one of these. Without `attempts`, `queue` and `spec`: `ps --json` prints an array of
+//! `inspect --json` prints one of these. Without `attempts`, `queue`, `undelivered` and `spec`: `ps --json` prints an array of
 //! them, newest first, `wait --json` one per line, `trigger --json` one.
 //!
 //! | field | value |
@@ -35,6 +35,7 @@
 //! | `supervisor_pid` | while there is one |
 //! | `attempts` | those that have ended, the first one first: `number`, `started_at`, `completed_at`, `duration_seconds`, `exit_code`, `reason`, `end`, `usage`, `notes` |
 //! | `queue` | while it waits for its turn: `{"running": number, "waiting": number}` of those before it |
+//! | `undelivered` | what `on_failure` and `on_success` tell and nobody has taken yet: `target`, `tries` that failed, `due_at` of the next one (null: given up), `problem` |
 //! | `spec` | the validated job without its secrets; for people, its form follows the version |
 //!
 //! # A job
@@ -124,7 +125,7 @@ pub(super) use jobs::JobDocument;
 
 use super::error::CliError;
 use super::output;
-use crate::exec::{Attempt, ContainerId, JobExecution, JobTrigger, QueuePosition};
+use crate::exec::{Attempt, ContainerId, JobExecution, JobTrigger, QueuePosition, Undelivered};
 use crate::outcome::{End, PeakMemorySource, StepCause, Stopped, Usage};
 use crate::spec::Place;
 use jiff::Timestamp;
@@ -172,6 +173,7 @@ pub(super) struct ExecutionDocument<'a> {
 struct Details {
     attempts: Vec<AttemptDocument>,
     queue: Option<QueueDocument>,
+    undelivered: Vec<UndeliveredDocument>,
     spec: Value,
 }
 
@@ -186,6 +188,14 @@ struct AttemptDocument {
     end: Value,
     usage: UsageDocument,
     notes: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct UndeliveredDocument {
+    target: String,
+    tries: u32,
+    due_at: Option<Timestamp>,
+    problem: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -242,6 +252,7 @@ impl<'a> ExecutionDocument<'a> {
         let details = Details {
             attempts: execution.attempts.iter().map(attempt).collect(),
             queue: position.map(|QueuePosition { running, waiting }| QueueDocument { running, waiting }),
+            undelivered: execution.undelivered.iter().cloned().map(undelivered).collect(),
             spec: secrets::without_secrets(&execution.spec),
         };
         ExecutionDocument { details: Some(details), ..ExecutionDocument::new(execution) }
@@ -256,6 +267,11 @@ pub(super) fn reason(execution: &JobExecution) -> Option<String> {
 /// Success needs no reason.
 fn why(end: &End) -> Option<String> {
     (!matches!(end, End::Exited { code: 0 })).then(|| end.to_string())
+}
+
+fn undelivered(told: Undelivered) -> UndeliveredDocument {
+    let Undelivered { target, tries, due_at, problem } = told;
+    UndeliveredDocument { target, tries, due_at, problem }
 }
 
 fn attempt(attempt: &Attempt) -> AttemptDocument {
@@ -407,6 +423,7 @@ mod tests {
             logs: None,
             attempt: 1,
             attempts: Vec::new(),
+            undelivered: Vec::new(),
             is_waiting: false,
             retry_at: None,
             idempotency_key: None,
@@ -479,6 +496,7 @@ mod tests {
           "idempotency_key": null,
           "attempts": [],
           "queue": null,
+          "undelivered": [],
           "spec": {
             "name": "hello"
           }
@@ -492,7 +510,7 @@ mod tests {
         let execution = execution();
         let mut full = serde_json::to_value(ExecutionDocument::in_full(&execution, None)).expect("serializable");
         let short = serde_json::to_value(ExecutionDocument::new(&execution)).expect("serializable");
-        for detail in ["attempts", "queue", "spec"] {
+        for detail in ["attempts", "queue", "undelivered", "spec"] {
             full.as_object_mut().expect("an object").remove(detail).expect(detail);
         }
         assert_eq!(full, short);

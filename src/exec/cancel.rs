@@ -42,6 +42,7 @@ impl JobExecutor {
                         let container = ContainerId::of(id, before.attempt);
                         self.runtime().remove(&container, Removal::Outcome).await?;
                     }
+                    self.tidy(Some(&before.job_name));
                     return self.kick();
                 }
                 Cancel::Active => {}

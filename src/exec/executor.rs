@@ -4,6 +4,7 @@ use super::changes::Changes;
 use super::clock::Clock;
 use super::error::ExecError;
 use super::model::{JobExecution, JobExecutionId, NoticeSink};
+use super::notify::SENDERS;
 use super::waiters::Waiters;
 use crate::engine::{OciRuntime, Runtime, Stdio};
 use crate::record::Record;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// How an executor works.
 #[derive(Debug, Clone)]
@@ -90,6 +91,8 @@ pub(super) struct Inner {
     pub is_shutting_down: AtomicBool,
     /// Every attempt that is being prepared holds a receiver.
     pub preparing: watch::Sender<()>,
+    /// One permit for each notification that is being delivered.
+    pub senders: Arc<Semaphore>,
     /// Those who wait for ends.
     pub waiters: Arc<Waiters>,
     /// Ended executions that could not be removed: not tried again by themselves. Held by the one task that forgets.
@@ -149,6 +152,7 @@ impl JobExecutor {
             me: ProcessIdentity::current().map_err(ExecError::io("read", "/proc/self/stat"))?,
             is_shutting_down: AtomicBool::new(false),
             preparing: watch::Sender::new(()),
+            senders: Arc::new(Semaphore::new(SENDERS as usize)),
             waiters: Arc::new(waiters),
             stuck: tokio::sync::Mutex::default(),
             forgotten: Mutex::default(),

@@ -26,6 +26,7 @@ mod executor;
 mod forget;
 mod jobs;
 mod model;
+mod notify;
 mod query;
 mod queue;
 mod reconcile;
@@ -43,7 +44,7 @@ pub use executor::{JobExecutor, JobExecutorConfig, QueueCare};
 pub use jobs::RegisteredJob;
 pub use model::{
     Attempt, ContainerId, JobExecution, JobExecutionId, JobStatus, JobTrigger, ListQuery, NoticeSink, StatusChange,
-    StatusFilter, TriggerOptions, Triggered, UnknownStatus,
+    StatusFilter, TriggerOptions, Triggered, Undelivered, UnknownStatus,
 };
 pub use retention::{PruneProblem, PruneReport, PruneRequest};
 pub use roles::init;

@@ -96,6 +96,8 @@ pub struct JobExecution {
     pub attempts: Vec<Attempt>,
     /// It waits for its turn or its next attempt, and no process has taken it on.
     pub is_waiting: bool,
+    /// What `on_failure` and `on_success` tell and has not been delivered; empty in lists.
+    pub undelivered: Vec<Undelivered>,
     /// When the next attempt is due; only while it waits for that.
     pub retry_at: Option<Timestamp>,
     pub idempotency_key: Option<String>,
@@ -163,6 +165,7 @@ impl JobExecution {
             attempt: row.attempt,
             attempts: Vec::new(),
             is_waiting,
+            undelivered: Vec::new(),
             retry_at: row.retry_at,
             idempotency_key: row.idempotency_key,
             end: row.end,
@@ -299,6 +302,19 @@ impl fmt::Debug for TriggerOptions {
             .field("stdio", &self.stdio)
             .finish_non_exhaustive()
     }
+}
+
+/// A notification that has not been delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undelivered {
+    /// `job NAME`, or scheme and host of a URL.
+    pub target: String,
+    /// Those that have failed.
+    pub tries: u32,
+    /// Of the next try; `None`: it was given up.
+    pub due_at: Option<Timestamp>,
+    /// Why the last try failed.
+    pub problem: Option<String>,
 }
 
 /// A change of an execution's status.

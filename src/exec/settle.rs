@@ -26,7 +26,16 @@ impl JobExecutor {
             outcome.notes.push(format!("not everything could be removed: {}", with_causes(&error)));
         }
         let then = self.after(attempt, &outcome);
-        let ended = self.record().end_attempt(attempt.id.as_str(), attempt.attempt, &outcome, then)?;
+        let notifications = match then {
+            AfterAttempt::Final => self.notifications_of(attempt, &mut outcome)?,
+            AfterAttempt::Retry { .. } => Vec::new(),
+        };
+        // Others leave it here until this is done, and this process waits for it when it ends.
+        let is_leaving = attempt.job.policy.delete_on_exit;
+        let under_way = is_leaving.then(|| self.inner.preparing.subscribe());
+        let attended = is_leaving.then(|| self.inner.waiters.enter(&attempt.id));
+        let (id, number) = (attempt.id.as_str(), attempt.attempt);
+        let ended = self.record().end_attempt_telling(id, number, &outcome, then, &notifications)?;
         if ended == Ended::Waiting {
             self.announce_retry(attempt, &outcome.end, then);
         }
@@ -39,8 +48,17 @@ impl JobExecutor {
         if ended != Ended::Waiting {
             self.attended().remove(attempt.id.as_str());
         }
+        drop(attended);
         self.inner.changes.notify();
-        self.kick()
+        self.kick()?;
+        if ended == Ended::Final {
+            if is_leaving {
+                self.depart(&attempt.id).await;
+            }
+            self.tidy(Some(&attempt.job.name));
+        }
+        drop(under_way);
+        Ok(())
     }
 
     /// Tells whoever triggered it here that there will be a further attempt.
@@ -79,6 +97,9 @@ impl JobExecutor {
         let Some(row) = self.record().get(id.as_str())? else { return Ok(()) };
         if row.status == Status::Active {
             self.settle_lost(&Claimed::from_row(row)?).await?;
+        } else if row.status.is_terminal() {
+            // Whoever has settled it may have gone before this.
+            self.tidy(Some(&row.job_name));
         }
         Ok(())
     }

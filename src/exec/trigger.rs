@@ -7,7 +7,16 @@ use super::model::{JobExecutionId, JobTrigger, TriggerOptions, Triggered};
 use crate::engine::Stdio;
 use crate::record::{self, Insertion, NewExecution};
 use crate::spec::{OnConflict, Overrides, ServiceSpec};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
+
+/// What holds for an execution where its job says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Inherited {
+    pub ttl: Option<Duration>,
+    pub keep_last_total: Option<u32>,
+    pub global_limit: Option<u32>,
+}
 
 impl JobExecutor {
     /// Records an execution of `spec` under the job's name, durably, and returns its id. It starts when its turn
@@ -50,6 +59,27 @@ impl JobExecutor {
         trigger: JobTrigger,
         options: TriggerOptions,
     ) -> Result<Triggered, ExecError> {
+        let config = &self.inner.config;
+        let inherited = Inherited {
+            ttl: Some(config.retention).filter(|ttl| *ttl != Duration::MAX),
+            keep_last_total: config.keep_last,
+            global_limit: u32::try_from(config.max_concurrent).ok().filter(|limit| *limit > 0),
+        };
+        self.trigger_inheriting(name, spec, trigger, options, inherited).await
+    }
+
+    /// As [`JobExecutor::trigger_with`], with other limits than this executor's own.
+    ///
+    /// # Errors
+    /// As [`JobExecutor::trigger_with`].
+    pub(super) async fn trigger_inheriting(
+        &self,
+        name: &str,
+        spec: &ServiceSpec,
+        trigger: JobTrigger,
+        options: TriggerOptions,
+        inherited: Inherited,
+    ) -> Result<Triggered, ExecError> {
         if self.is_shutting_down() {
             return Err(ExecError::ShuttingDown { job: name.to_owned() });
         }
@@ -61,7 +91,7 @@ impl JobExecutor {
         };
         let job = spec.clone().with(changes)?;
         let id = JobExecutionId::new();
-        let new = self.new_execution(&id, &job, trigger, &options);
+        let new = self.new_execution(&id, &job, trigger, &options, inherited);
         self.attended().insert(id.0.clone(), Attended { stdio: options.stdio, notices: options.notices });
         let inserted = self.record().insert(&new, Some(&self.inner.me), new.created_at);
         if !matches!(inserted, Ok(Insertion::Claimed | Insertion::Waiting | Insertion::Replacing { .. })) {
@@ -105,9 +135,9 @@ impl JobExecutor {
         job: &ServiceSpec,
         trigger: JobTrigger,
         options: &TriggerOptions,
+        inherited: Inherited,
     ) -> NewExecution {
         let policy = &job.policy;
-        let config = &self.inner.config;
         let is_attached = options.stdio != Stdio::Detached;
         NewExecution {
             id: id.0.clone(),
@@ -121,7 +151,7 @@ impl JobExecutor {
             notes: Vec::new(),
             idempotency_key: options.idempotency_key.clone(),
             max_concurrent: policy.max_concurrent,
-            global_limit: u32::try_from(config.max_concurrent).ok().filter(|limit| *limit > 0),
+            global_limit: inherited.global_limit,
             on_conflict: match policy.on_conflict {
                 OnConflict::Queue => record::OnConflict::Queue,
                 OnConflict::Forbid => record::OnConflict::Forbid,
@@ -130,9 +160,9 @@ impl JobExecutor {
             },
             queue_deadline: policy.queue_deadline,
             reserved_for: is_attached.then(|| self.inner.me.clone()),
-            ttl: policy.retention.ttl.or(Some(config.retention)).filter(|ttl| *ttl != Duration::MAX),
+            ttl: policy.retention.ttl.or(inherited.ttl).filter(|ttl| *ttl != Duration::MAX),
             keep_last: policy.retention.keep_last,
-            keep_last_total: config.keep_last,
+            keep_last_total: inherited.keep_last_total,
             delete_on_exit: policy.delete_on_exit,
             scheduled_for: options.scheduled_for,
         }

@@ -109,12 +109,20 @@ impl Record {
         })
     }
 
-    /// Ends an execution that waits in the queue, durably, with what is to be told of it; no attempt is recorded.
-    /// False when it does not wait any more: somebody has claimed or ended it.
+    /// Ends an execution that waits in the queue, durably; no attempt is recorded. False when it does not wait
+    /// any more: somebody has claimed or ended it.
     ///
     /// # Errors
     /// As [`Record::end_attempt`].
-    pub fn end_waiting(
+    pub fn end_waiting(&self, id: &str, outcome: &Outcome) -> Result<bool, RecordError> {
+        self.end_waiting_telling(id, outcome, &[])
+    }
+
+    /// As [`Record::end_waiting`], and in the same transaction records what is to be told of it.
+    ///
+    /// # Errors
+    /// As [`Record::end_attempt`].
+    pub fn end_waiting_telling(
         &self,
         id: &str,
         outcome: &Outcome,

@@ -147,6 +147,19 @@ impl Record {
         })
     }
 
+    /// The first moment after `now` at which a notification is due.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn next_notification_after(&self, now: Timestamp) -> Result<Option<Timestamp>, RecordError> {
+        self.read("look for notifications", |connection| {
+            let due: Option<i64> = connection
+                .prepare_cached("SELECT min(due_at) FROM notifications WHERE due_at > ?1")?
+                .query_row([nanoseconds(now)], |row| row.get(0))?;
+            Ok(due.map(timestamp))
+        })
+    }
+
     /// Those of an execution that have not been delivered, in their order.
     ///
     /// # Errors
