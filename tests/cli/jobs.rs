@@ -143,7 +143,7 @@ fn unknown_jobs_are_named_with_what_was_meant() {
     }
     host.run(["trigger", "xyz"]).exits(125).complains(&["no job xyz", "coracle jobs add SPEC"]);
     host.run(["trigger"]).exits(125).complains(&["<NAME>"]);
-    host.run(["trigger", "backup", "--env", "A B=1"]).exits(125).complains(&["--env"]);
+    host.run(["trigger", "backup", "--env", "=1"]).exits(125).complains(&["--env"]);
     host.run(["ps", "-aq"]).exits(0).prints("");
 }
 
