@@ -40,6 +40,9 @@ impl JobExecutor {
         let attended = is_leaving.then(|| self.inner.waiters.enter(&attempt.id));
         let (id, number) = (attempt.id.as_str(), attempt.attempt);
         let ended = self.record().end_attempt_telling(id, number, &outcome, then, &notifications)?;
+        if ended == Ended::Waiting {
+            self.announce_retry(attempt, &outcome.end, then);
+        }
         // The record has it. Left behind by a crash right here, it goes with the execution.
         let extent = if ended == Ended::Final { Removal::AllButLogs } else { Removal::Outcome };
         if let Err(error) = self.runtime().remove(container, extent).await {
@@ -62,6 +65,18 @@ impl JobExecutor {
         }
         drop(under_way);
         Ok(())
+    }
+
+    /// Tells whoever triggered it here that there will be a further attempt.
+    fn announce_retry(&self, attempt: &Claimed, end: &End, then: AfterAttempt) {
+        let AfterAttempt::Retry { at, now, .. } = then else { return };
+        let notices = self.attended().get(attempt.id.as_str()).and_then(|attended| attended.notices.clone());
+        if let Some(notices) = notices {
+            let wait: Duration = at.duration_since(now).try_into().unwrap_or_default();
+            let wait = Duration::from_millis(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+            let (failed, most) = (attempt.attempt, attempt.job.policy.retry.max_attempts);
+            notices(&format!("attempt {failed} failed: {end}; next in {wait:?} ({} of {most})", failed + 1));
+        }
     }
 
     fn after(&self, attempt: &Claimed, outcome: &Outcome) -> AfterAttempt {

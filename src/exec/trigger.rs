@@ -3,7 +3,7 @@
 use super::drive::Claimed;
 use super::error::ExecError;
 use super::executor::{Attended, JobExecutor};
-use super::model::{ContainerId, JobExecutionId, JobTrigger, TriggerOptions};
+use super::model::{ContainerId, JobExecutionId, JobTrigger, TriggerOptions, Triggered};
 use crate::engine::Stdio;
 use crate::record::{self, Insertion, NewExecution};
 use crate::spec::{JobPolicy, OnConflict, Overrides, ServiceSpec};
@@ -44,6 +44,21 @@ impl JobExecutor {
         trigger: JobTrigger,
         options: TriggerOptions,
     ) -> Result<JobExecutionId, ExecError> {
+        Ok(self.trigger_once(name, spec, trigger, options).await?.id)
+    }
+
+    /// As [`JobExecutor::trigger_with`], and says whether there is a new execution, which an idempotency key may
+    /// prevent.
+    ///
+    /// # Errors
+    /// As [`JobExecutor::trigger_with`].
+    pub async fn trigger_once(
+        &self,
+        name: &str,
+        spec: &ServiceSpec,
+        trigger: JobTrigger,
+        options: TriggerOptions,
+    ) -> Result<Triggered, ExecError> {
         let config = &self.inner.config;
         let inherited = Inherited {
             ttl: Some(config.retention).filter(|ttl| *ttl != Duration::MAX),
@@ -64,7 +79,7 @@ impl JobExecutor {
         trigger: JobTrigger,
         options: TriggerOptions,
         inherited: Inherited,
-    ) -> Result<JobExecutionId, ExecError> {
+    ) -> Result<Triggered, ExecError> {
         if self.is_shutting_down() {
             return Err(ExecError::ShuttingDown { job: name.to_owned() });
         }
@@ -87,7 +102,7 @@ impl JobExecutor {
         let claimed = match inserted? {
             Insertion::Claimed => true,
             Insertion::Waiting => false,
-            Insertion::Existing { id } => return Ok(JobExecutionId(id)),
+            Insertion::Existing { id } => return Ok(Triggered { id: JobExecutionId(id), is_new: false }),
             Insertion::Conflict { with } => {
                 let limit = limit(&job.policy).unwrap_or(1);
                 let with = with.into_iter().map(JobExecutionId).collect();
@@ -114,7 +129,7 @@ impl JobExecutor {
             // What it waits for may have ended meanwhile.
             self.kick()?;
         }
-        Ok(id)
+        Ok(Triggered { id, is_new: true })
     }
 
     fn new_execution(
