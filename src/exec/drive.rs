@@ -10,7 +10,6 @@ use crate::outcome::{End, Outcome, Stopped};
 use crate::record::{Execution, RecordError, Status};
 use crate::spec::ServiceSpec;
 use jiff::Timestamp;
-use std::collections::hash_map::Entry;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -47,8 +46,8 @@ impl Claimed {
         let container = row.container_id.filter(|_| row.status == Status::Active);
         let container = container.map_or_else(|| ContainerId::new(&id, row.attempt), ContainerId);
         Ok(Claimed {
-            id,
             container,
+            id,
             attempt: row.attempt,
             job,
             spent: row.spent,
@@ -103,15 +102,15 @@ impl From<ExecError> for NotBegun {
 struct Driving {
     executor: JobExecutor,
     id: JobExecutionId,
-    container: ContainerId,
+    attempt: u32,
     is_over: bool,
 }
 
 impl Driving {
     fn new(executor: &JobExecutor, claimed: &Claimed) -> Driving {
-        let container = claimed.container.clone();
-        executor.driven().insert(claimed.id.clone(), container.clone());
-        Driving { executor: executor.clone(), id: claimed.id.clone(), container, is_over: false }
+        let (id, attempt) = (claimed.id.clone(), claimed.attempt);
+        executor.driven().insert((id.clone(), attempt));
+        Driving { executor: executor.clone(), id, attempt, is_over: false }
     }
 
     /// Its end is recorded, or somebody else's to record.
@@ -122,13 +121,8 @@ impl Driving {
 
 impl Drop for Driving {
     fn drop(&mut self) {
-        let Driving { executor, id, container, is_over } = self;
-        // The next attempt may have begun.
-        if let Entry::Occupied(newest) = executor.driven().entry(id.clone())
-            && newest.get() == container
-        {
-            newest.remove();
-        }
+        let Driving { executor, id, attempt, is_over } = self;
+        executor.driven().remove(&(id.clone(), *attempt));
         if !*is_over && let Err(error) = executor.record().release(id.as_str(), &executor.inner.me) {
             tracing::warn!(error = with_causes(&error), %id, "an attempt is left until this process ends");
         }
@@ -212,7 +206,9 @@ impl JobExecutor {
         self.inner.changes.notify();
         self.runtime().start(&claimed.container).await.map_err(|error| {
             NotBegun::End(End::NotCreated { stage: "start the container".into(), message: with_causes(&error) })
-        })
+        })?;
+        self.inner.changes.notify();
+        Ok(())
     }
 
     async fn prepare(&self, claimed: &Claimed) -> Result<(String, Created), NotBegun> {

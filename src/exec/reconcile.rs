@@ -26,6 +26,9 @@ impl JobExecutor {
                 Err(error) => tracing::warn!(error = with_causes(&error), id, "an execution is left as it is"),
             }
         }
+        if !self.record().departing(1)?.is_empty() {
+            self.tidy(None);
+        }
         Ok(())
     }
 

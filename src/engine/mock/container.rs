@@ -129,7 +129,7 @@ impl MockContainer {
         match self.inner.stage.borrow().clone() {
             Stage::Created => ContainerState::Created,
             Stage::Step { id, since } => {
-                ContainerState::Running(Activity::Initializing { step: Some(id), since, keeper: None })
+                ContainerState::Running(Activity::Initializing { step: Some(id), attempt: None, since, keeper: None })
             }
             Stage::Main { since } => ContainerState::Running(Activity::Main { started_at: Some(since), keeper: None }),
             Stage::Ended(outcome) => ContainerState::Ended(*outcome),
