@@ -72,7 +72,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("engine/", &["libcontainer", "rusqlite"]),
     // Everything that a mock needs is in memory.
     ("engine/mock/", &["nix", "state_dir", "sys", "fs"]),
-    ("exec/", &["libcontainer", "rusqlite", "oci_distribution", "reqwest"]),
+    ("exec/", &["libcontainer", "rusqlite", "oci_distribution"]),
     ("roles.rs", &["libcontainer", "rusqlite", "oci_distribution", "reqwest"]),
     ("cli/", &["libcontainer", "rusqlite"]),
     ("outcome.rs", &["tokio", "rusqlite", "reqwest", "libcontainer"]),
