@@ -110,7 +110,11 @@ impl Foreign {
 /// Returns when the record's files were written to.
 async fn heard(inotify: &Inotify, readable: &AsyncFd<OwnedFd>) -> io::Result<()> {
     loop {
-        let mut guard = readable.readable().await?;
+        let Ok(mut guard) = readable.readable().await else {
+            // Tokio is being shut down (<https://docs.rs/tokio/latest/tokio/io/unix/struct.AsyncFd.html>), and waits
+            // for tasks that do not wait themselves.
+            return std::future::pending().await;
+        };
         guard.clear_ready();
         let mut is_ours = false;
         loop {
