@@ -143,11 +143,12 @@ impl JobExecutor {
         durable.await.unwrap_or(Ok(()))
     }
 
-    /// Drives an attempt in a task of its own: to its end, if this process lives that long.
-    pub(super) fn drive(&self, claimed: Claimed, durable: Option<oneshot::Sender<Result<(), ExecError>>>) {
+    /// Drives an attempt in a task of its own: to its end, if this process lives that long. False when the task is
+    /// over by now, as at once where tokio is being shut down.
+    pub(super) fn drive(&self, claimed: Claimed, durable: Option<oneshot::Sender<Result<(), ExecError>>>) -> bool {
         let preparing = self.inner.preparing.subscribe();
         let driving = Driving::new(self, &claimed);
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let this = &driving.executor;
             let begun = this.begin(&claimed, durable).await;
             drop(preparing);
@@ -172,6 +173,7 @@ impl JobExecutor {
             }
             driving.finish();
         });
+        !task.is_finished()
     }
 
     /// Prepares the attempt, records it as active and starts it.

@@ -46,16 +46,20 @@ impl JobExecutor {
             return Ok(());
         }
         while let Some(row) = self.record().claim_next(&self.inner.me, now, &is_alive)? {
-            self.drive_row(row)?;
+            if !self.drive_row(row)? {
+                // It may have gone back to the queue. The end of its task is told, and a reason to look again.
+                break;
+            }
         }
         self.send_notifications();
         Ok(())
     }
 
-    fn drive_row(&self, row: Execution) -> Result<(), ExecError> {
+    /// True when its task lives.
+    fn drive_row(&self, row: Execution) -> Result<bool, ExecError> {
         let (id, attempt) = (row.id.clone(), row.attempt);
         match Claimed::from_row(row) {
-            Ok(claimed) => self.drive(claimed, None),
+            Ok(claimed) => return Ok(self.drive(claimed, None)),
             Err(error) => {
                 let end = End::Host { message: with_causes(&error) };
                 let outcome = outcome(end, attempt, self.now(), Duration::ZERO);
@@ -63,7 +67,7 @@ impl JobExecutor {
                 self.record().end_attempt(&id, attempt, &outcome, AfterAttempt::Final)?;
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn expire(&self, row: &Execution) -> Result<(), ExecError> {
