@@ -301,6 +301,7 @@ mod tests {
             logs: None,
             attempt: 1,
             attempts: Vec::new(),
+            undelivered: Vec::new(),
             retry_at: None,
             idempotency_key: None,
             end: Some(End::Deadline { after: Duration::from_millis(1500), how: Stopped::Signalled { signal: 9 } }),

@@ -34,6 +34,8 @@ mod retention;
 mod retry;
 mod roles;
 mod settle;
+#[cfg(test)]
+mod tests;
 mod trigger;
 mod waiters;
 

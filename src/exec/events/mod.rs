@@ -171,8 +171,7 @@ impl Subscription {
         // What was seen may be of the next attempt already.
         let row = self.executor.record().get(id)?;
         if row.is_some_and(|row| row.revision == live.news.revision) {
-            let known =
-                Known { news: &live.news, ended: &[], activity: Some(&activity), now: self.executor.now() };
+            let known = Known { news: &live.news, ended: &[], activity: Some(&activity), now: self.executor.now() };
             let (changes, seen) = advance(Some(live.seen.clone()), known);
             self.found.extend(changes);
             if let Some(seen) = seen {

@@ -129,9 +129,7 @@ fn began_at(completed_at: Timestamp, elapsed: Duration) -> Timestamp {
 fn terminal(news: &News) -> Option<JobStatus> {
     match news.status {
         Status::Pending | Status::Active => None,
-        Status::Completed => {
-            Some(JobStatus::Completed { exit_code: 0, duration: news.elapsed.unwrap_or_default() })
-        }
+        Status::Completed => Some(JobStatus::Completed { exit_code: 0, duration: news.elapsed.unwrap_or_default() }),
         Status::Failed => Some(JobStatus::Failed {
             reason: news.reason.clone().unwrap_or_default(),
             exit_code: news.exit_code.map(i32::from),
@@ -151,7 +149,9 @@ impl Walk<'_> {
     fn reach(&mut self, attempt: u32, stage: Stage, at: Timestamp) {
         let is_new = match &self.seen {
             Some(seen) if seen.attempt == attempt => match (&seen.stage, &stage) {
-                (Stage::Initializing { step: before }, Stage::Initializing { step }) => step.is_some() && step != before,
+                (Stage::Initializing { step: before }, Stage::Initializing { step }) => {
+                    step.is_some() && step != before
+                }
                 (before, stage) => stage.rank() > before.rank(),
             },
             _ => true,
