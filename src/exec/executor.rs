@@ -138,7 +138,7 @@ impl JobExecutor {
     /// An executor that has looked at nothing yet.
     pub(super) fn open(runtime: Arc<dyn Runtime>, config: JobExecutorConfig) -> Result<JobExecutor, ExecError> {
         let root = root(&*runtime, &config)?;
-        let database = root.as_deref().map(|root| StateDir::database_in(root));
+        let database = root.as_deref().map(StateDir::database_in);
         let record = match &database {
             Some(database) => Record::shared(database)?,
             None => Arc::new(Record::open_in_memory()?),

@@ -5,6 +5,7 @@ mod plans;
 mod queries;
 mod queue;
 mod retention;
+mod told;
 
 use super::*;
 use crate::outcome::{End, FIRST_ATTEMPT, OUTCOME_VERSION, Outcome, PeakMemorySource, Stopped, Usage};

@@ -23,7 +23,7 @@ fn job(name: &str, policy: &str) -> ServiceSpec {
 
 fn spec(name: &str, rest: &str) -> ServiceSpec {
     let text = format!(
-        "version: v1\ndeployment: test\nservices:\n  {name}:\n    rtype: job\n    image: example\n    {rest}\n"
+        "version: v1\ndeployment: test\nservices:\n  {name}:\n    rtype: job\n    image: {{name: example}}\n    {rest}\n"
     );
     let deployment: DeploymentSpec = text.parse().unwrap_or_else(|errors| panic!("{errors}\n{text}"));
     deployment.services[name].clone()

@@ -141,7 +141,9 @@ async fn a_sender_that_dies_is_followed_by_another_and_the_job_runs_once() {
     let hands = Hands::now();
     let asked = Arc::new(AtomicUsize::new(0));
     let count = asked.clone();
-    let elsewhere = QueueCare::Elsewhere(Arc::new(move || drop(count.fetch_add(1, Ordering::Relaxed))));
+    let elsewhere = QueueCare::Elsewhere(Arc::new(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+    }));
     let config = JobExecutorConfig { clock: hands.clock(), queue: elsewhere, ..JobExecutorConfig::default() };
     let front = JobExecutor::with_config(runtime.clone(), config).await.unwrap();
     front.register_job("after", job("after", "{deadline: 1h}")).await.unwrap();

@@ -57,7 +57,7 @@ async fn what_cannot_be_removed_stays_and_is_tried_again() {
     let report = executor.prune(&all).await.unwrap();
     let problem = PruneProblem { id: stuck.to_string(), message: "it is stuck".into() };
     assert_eq!((&report.removed, &report.problems), (&vec![other], &vec![problem]));
-    assert_eq!(ids(&executor).await, [stuck.clone()]);
+    assert_eq!(ids(&executor).await, std::slice::from_ref(&stuck));
     runtime.set_removable(&stuck, true);
     let report = executor.prune(&all).await.unwrap();
     assert_eq!((report.removed, report.problems), (vec![stuck], Vec::new()));
