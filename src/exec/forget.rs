@@ -47,7 +47,7 @@ impl JobExecutor {
                 continue;
             }
             self.remember(&execution)?;
-            match self.runtime().remove(&ContainerId::of(&execution, 1), Removal::Everything).await {
+            match self.runtime().remove(&ContainerId::new(&execution, 1), Removal::Everything).await {
                 Ok(()) => batch.gone.push(id.clone()),
                 Err(error) => batch.failed.push((id.clone(), with_causes(&error))),
             }
@@ -116,7 +116,7 @@ impl JobExecutor {
             }
             orphans.bytes += self.size_of(&name).await;
             if !dry_run {
-                let container = ContainerId::of(&JobExecutionId(name.clone()), 1);
+                let container = ContainerId::new(&JobExecutionId(name.clone()), 1);
                 if let Err(error) = self.runtime().remove(&container, Removal::Everything).await {
                     orphans.failed.push((name, with_causes(&error)));
                     continue;

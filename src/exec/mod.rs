@@ -34,6 +34,7 @@ mod retention;
 mod retry;
 mod roles;
 mod settle;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod trigger;
@@ -42,11 +43,13 @@ mod waiters;
 pub use clock::Clock;
 pub use error::ExecError;
 pub use executor::{JobExecutor, JobExecutorConfig, QueueCare};
+pub use jobs::RegisteredJob;
 pub use model::{
     Attempt, ContainerId, JobExecution, JobExecutionId, JobStatus, JobTrigger, ListQuery, NoticeSink, StatusChange,
-    StatusFilter, TriggerOptions, Undelivered, UnknownStatus,
+    StatusFilter, TriggerOptions, Triggered, Undelivered, UnknownStatus,
 };
 pub use retention::{PruneProblem, PruneReport, PruneRequest};
 pub use roles::init;
+pub use stats::{JobStats, OldestWaiting, QueuePosition, RECENT, RecentEnds, Stats, Totals};
 // What the functions above speak of.
 pub use crate::engine::{LogEntry, LogEvent, LogQuery, LogStream, Stdio};

@@ -4,7 +4,7 @@
 use super::drive::Claimed;
 use super::error::ExecError;
 use super::executor::JobExecutor;
-use super::model::JobExecutionId;
+use super::model::ContainerId;
 use super::retry::{self, next_attempt};
 use crate::causes::with_causes;
 use crate::engine::{ContainerState, Removal};
@@ -20,9 +20,13 @@ impl JobExecutor {
     /// # Errors
     /// When the record cannot be written; the attempt is then as it was, to be settled later.
     pub(super) async fn end(&self, attempt: &Claimed, mut outcome: Outcome) -> Result<(), ExecError> {
-        let container = attempt.container();
+        let container = &attempt.container;
+        if let (End::Deadline { after, .. }, Some(deadline)) = (&mut outcome.end, attempt.job.policy.deadline) {
+            // The runtime knew only what was left of it.
+            *after = deadline;
+        }
         // First clean up, then record: nobody looks again at what is terminal.
-        if let Err(error) = self.runtime().remove(&container, Removal::Leftovers).await {
+        if let Err(error) = self.runtime().remove(container, Removal::Leftovers).await {
             outcome.notes.push(format!("not everything could be removed: {}", with_causes(&error)));
         }
         let then = self.after(attempt, &outcome);
@@ -36,10 +40,12 @@ impl JobExecutor {
         let attended = is_leaving.then(|| self.inner.waiters.enter(&attempt.id));
         let (id, number) = (attempt.id.as_str(), attempt.attempt);
         let ended = self.record().end_attempt_telling(id, number, &outcome, then, &notifications)?;
+        if ended == Ended::Waiting {
+            self.announce_retry(attempt, &outcome.end, then);
+        }
         // The record has it. Left behind by a crash right here, it goes with the execution.
-        if ended != Ended::AlreadyOver
-            && let Err(error) = self.runtime().remove(&container, Removal::Outcome).await
-        {
+        let extent = if ended == Ended::Final { Removal::AllButLogs } else { Removal::Outcome };
+        if let Err(error) = self.runtime().remove(container, extent).await {
             tracing::debug!(%error, "left behind");
         }
         if ended != Ended::Waiting {
@@ -47,7 +53,10 @@ impl JobExecutor {
         }
         drop(attended);
         self.inner.changes.notify();
-        self.kick()?;
+        if let Err(error) = self.kick() {
+            // This one is recorded. Whoever ends or opens next does it.
+            tracing::warn!(error = with_causes(&error), "what waits is left waiting");
+        }
         if ended == Ended::Final {
             if is_leaving {
                 self.depart(&attempt.id).await;
@@ -56,6 +65,18 @@ impl JobExecutor {
         }
         drop(under_way);
         Ok(())
+    }
+
+    /// Tells whoever triggered it here that there will be a further attempt.
+    fn announce_retry(&self, attempt: &Claimed, end: &End, then: AfterAttempt) {
+        let AfterAttempt::Retry { at, now, .. } = then else { return };
+        let notices = self.attended().get(attempt.id.as_str()).and_then(|attended| attended.notices.clone());
+        if let Some(notices) = notices {
+            let wait: Duration = at.duration_since(now).try_into().unwrap_or_default();
+            let wait = Duration::from_millis(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+            let (failed, most) = (attempt.attempt, attempt.job.policy.retry.max_attempts);
+            notices(&format!("attempt {failed} failed: {end}; next in {wait:?} ({} of {most})", failed + 1));
+        }
     }
 
     fn after(&self, attempt: &Claimed, outcome: &Outcome) -> AfterAttempt {
@@ -74,15 +95,18 @@ impl JobExecutor {
         AfterAttempt::Retry { at: at.unwrap_or(Timestamp::MAX), now, spent: spent.saturating_add(delay) }
     }
 
-    /// For the settler that the execution's supervisor became: settles what that one has left.
+    /// For the settler that the container's supervisor became: settles what that one has left.
     ///
     /// # Errors
     /// As [`JobExecutor::end`].
-    pub(super) async fn settle_own(&self, id: &JobExecutionId) -> Result<(), ExecError> {
-        let Some(row) = self.record().get(id.as_str())? else { return Ok(()) };
-        if row.status == Status::Active {
-            self.settle_lost(&Claimed::from_row(row)?).await?;
-        } else if row.status.is_terminal() {
+    pub(super) async fn settle_own(&self, container: &ContainerId) -> Result<(), ExecError> {
+        let Some(row) = self.record().get(container.execution())? else { return Ok(()) };
+        if row.status == Status::Active && row.container_id.as_deref() == Some(container.as_str()) {
+            return self.settle_lost(&Claimed::from_row(row)?).await;
+        }
+        // Its front has settled it, or gave it up before the start.
+        self.runtime().remove(container, Removal::Outcome).await?;
+        if row.status.is_terminal() {
             // Whoever has settled it may have gone before this.
             self.tidy(Some(&row.job_name));
         }
@@ -94,7 +118,7 @@ impl JobExecutor {
     /// # Errors
     /// As [`JobExecutor::end`].
     pub(super) async fn settle_lost(&self, attempt: &Claimed) -> Result<(), ExecError> {
-        let outcome = match self.runtime().state(&attempt.container()).await? {
+        let outcome = match self.runtime().state(&attempt.container).await? {
             ContainerState::Ended(outcome) => outcome,
             _ => {
                 let message = "it ended without a word; it was killed, or the host went down".to_owned();

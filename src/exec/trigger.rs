@@ -3,10 +3,10 @@
 use super::drive::Claimed;
 use super::error::ExecError;
 use super::executor::{Attended, JobExecutor};
-use super::model::{JobExecutionId, JobTrigger, TriggerOptions};
+use super::model::{ContainerId, JobExecutionId, JobTrigger, TriggerOptions, Triggered};
 use crate::engine::Stdio;
 use crate::record::{self, Insertion, NewExecution};
-use crate::spec::{OnConflict, Overrides, ServiceSpec};
+use crate::spec::{JobPolicy, OnConflict, Overrides, ServiceSpec};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -44,6 +44,21 @@ impl JobExecutor {
         trigger: JobTrigger,
         options: TriggerOptions,
     ) -> Result<JobExecutionId, ExecError> {
+        Ok(self.trigger_once(name, spec, trigger, options).await?.id)
+    }
+
+    /// As [`JobExecutor::trigger_with`], and says whether there is a new execution, which an idempotency key may
+    /// prevent.
+    ///
+    /// # Errors
+    /// As [`JobExecutor::trigger_with`].
+    pub async fn trigger_once(
+        &self,
+        name: &str,
+        spec: &ServiceSpec,
+        trigger: JobTrigger,
+        options: TriggerOptions,
+    ) -> Result<Triggered, ExecError> {
         let config = &self.inner.config;
         let inherited = Inherited {
             ttl: Some(config.retention).filter(|ttl| *ttl != Duration::MAX),
@@ -64,7 +79,7 @@ impl JobExecutor {
         trigger: JobTrigger,
         options: TriggerOptions,
         inherited: Inherited,
-    ) -> Result<JobExecutionId, ExecError> {
+    ) -> Result<Triggered, ExecError> {
         if self.is_shutting_down() {
             return Err(ExecError::ShuttingDown { job: name.to_owned() });
         }
@@ -77,7 +92,9 @@ impl JobExecutor {
         let job = spec.clone().with(changes)?;
         let id = JobExecutionId::new();
         let new = self.new_execution(&id, &job, trigger, &options, inherited);
-        self.attended().insert(id.0.clone(), Attended { stdio: options.stdio, notices: options.notices });
+        if options.stdio != Stdio::Detached || options.notices.is_some() {
+            self.attended().insert(id.0.clone(), Attended { stdio: options.stdio, notices: options.notices });
+        }
         let inserted = self.record().insert(&new, Some(&self.inner.me), new.created_at);
         if !matches!(inserted, Ok(Insertion::Claimed | Insertion::Waiting | Insertion::Replacing { .. })) {
             self.attended().remove(id.as_str());
@@ -85,9 +102,9 @@ impl JobExecutor {
         let claimed = match inserted? {
             Insertion::Claimed => true,
             Insertion::Waiting => false,
-            Insertion::Existing { id } => return Ok(JobExecutionId(id)),
+            Insertion::Existing { id } => return Ok(Triggered { id: JobExecutionId(id), is_new: false }),
             Insertion::Conflict { with } => {
-                let limit = job.policy.max_concurrent.unwrap_or(1);
+                let limit = limit(&job.policy).unwrap_or(1);
                 let with = with.into_iter().map(JobExecutionId).collect();
                 return Err(ExecError::Conflict { job: job.name, limit, with });
             }
@@ -100,6 +117,7 @@ impl JobExecutor {
         if claimed {
             let claimed = Claimed {
                 id: id.clone(),
+                container: ContainerId::new(&id, 1),
                 attempt: 1,
                 job,
                 spent: Duration::ZERO,
@@ -111,7 +129,7 @@ impl JobExecutor {
             // What it waits for may have ended meanwhile.
             self.kick()?;
         }
-        Ok(id)
+        Ok(Triggered { id, is_new: true })
     }
 
     fn new_execution(
@@ -135,7 +153,7 @@ impl JobExecutor {
             created_at: self.now(),
             notes: Vec::new(),
             idempotency_key: options.idempotency_key.clone(),
-            max_concurrent: policy.max_concurrent,
+            max_concurrent: limit(policy),
             global_limit: inherited.global_limit,
             on_conflict: match policy.on_conflict {
                 OnConflict::Queue => record::OnConflict::Queue,
@@ -175,4 +193,10 @@ impl JobExecutor {
             Err(_) => Ok(()),
         }
     }
+}
+
+/// A job that says what to do about others has a limit.
+fn limit(policy: &JobPolicy) -> Option<u32> {
+    let has_one = matches!(policy.on_conflict, OnConflict::Forbid | OnConflict::Replace);
+    policy.max_concurrent.or(has_one.then_some(1))
 }

@@ -49,6 +49,7 @@ mod queue;
 mod retention;
 mod row;
 mod schema;
+mod stats;
 mod store;
 mod tables;
 #[cfg(test)]
@@ -65,4 +66,5 @@ pub use news::News;
 pub use outbox::{NewNotification, Notification};
 pub use query::{LabelFilter, Query};
 pub use queue::IsAlive;
+pub use stats::{JobTotals, OldestWaiting, QueuePosition, Totals};
 pub use store::Record;

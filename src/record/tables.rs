@@ -106,6 +106,9 @@ CREATE INDEX executions_queue_deadline ON executions (created_at + queue_deadlin
 CREATE INDEX executions_expiring ON executions (expires_at) WHERE expires_at IS NOT NULL;
 CREATE INDEX executions_keep_last ON executions (job_name, id, keep_last) WHERE keep_last IS NOT NULL;
 CREATE INDEX executions_keep_last_total ON executions (id, keep_last_total) WHERE keep_last_total IS NOT NULL;
+-- For numbers over all of them; an insertion and a success touch none of these two.
+CREATE INDEX executions_cancelled ON executions (id) WHERE status = 'cancelled';
+CREATE INDEX executions_retried ON executions (attempt) WHERE attempt > 1;
 CREATE UNIQUE INDEX executions_idempotency ON executions (job_name, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
 CREATE INDEX executions_departing ON executions (id)
@@ -149,6 +152,7 @@ CREATE TABLE attempts (
     cpu_system         INTEGER,
     oom_kills          INTEGER,
     notes              TEXT NOT NULL,
+    container_id       TEXT,
     PRIMARY KEY (execution_id, number)
 ) STRICT, WITHOUT ROWID;
 
@@ -231,7 +235,7 @@ INSERT INTO revision VALUES (1, 0);
 const ATTEMPTS_FROM_2: &str = "
 INSERT INTO attempts
 SELECT id, 1, started_at, completed_at, ifnull(elapsed, 0), exit_code, outcome_end, reason, peak_memory,
-    peak_memory_source, cpu_user, cpu_system, oom_kills, notes
+    peak_memory_source, cpu_user, cpu_system, oom_kills, notes, container_id
 FROM executions WHERE outcome_end IS NOT NULL;
 ";
 

@@ -82,7 +82,7 @@ impl Subscription {
             let id = news.id.clone();
             let stage = if news.status == Status::Active {
                 if let Some(stages) = &mut stages {
-                    stages.watch(&id);
+                    stages.watch(&id, news.container_id.as_deref());
                 }
                 to_look_at.insert(id.clone());
                 // A runtime that has to be waited for is asked when the stream is.
@@ -147,7 +147,7 @@ impl Subscription {
         let seen = self.live.remove(&id).map(|live| live.seen);
         let is_active = news.status == Status::Active;
         if let Some(stages) = &mut self.stages {
-            if is_active { stages.watch(&id) } else { stages.forget(&id) }
+            if is_active { stages.watch(&id, news.container_id.as_deref()) } else { stages.forget(&id) }
         }
         if is_active {
             self.to_look_at.insert(id.clone());

@@ -1,7 +1,8 @@
 //! Hearing that containers of this host have come further: their keepers replace a file in the directory of the
-//! execution.
+//! container.
 
-use crate::state_dir::{ExecutionDir, StateDir};
+use crate::id::ContainerId;
+use crate::state_dir::{ContainerDir, StateDir};
 use crate::sys::readable;
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
@@ -13,11 +14,12 @@ use tokio::io::unix::AsyncFd;
 
 /// The directories that are watched.
 pub struct Stages {
-    executions: PathBuf,
+    state: StateDir,
     /// From the first directory on. `None` again, and for good, where the kernel has no watch left: what nobody
     /// hears of is told when it has ended.
     inotify: Option<(Inotify, AsyncFd<OwnedFd>)>,
-    watches: HashMap<String, WatchDescriptor>,
+    /// By execution, with the container.
+    watches: HashMap<String, (String, WatchDescriptor)>,
 }
 
 /// Which executions may have come further.
@@ -30,21 +32,23 @@ pub enum Heard {
 
 impl Stages {
     pub fn new(root: &Path) -> Stages {
-        Stages { executions: StateDir::executions_in(root), inotify: None, watches: HashMap::new() }
+        Stages { state: StateDir::from_parts(root.into(), root.into()), inotify: None, watches: HashMap::new() }
     }
 
-    /// Watches an execution from now on. Look at it after this call.
-    pub fn watch(&mut self, id: &str) {
-        if self.watches.contains_key(id) {
+    /// Watches the container of an execution from now on. Look at it after this call.
+    pub fn watch(&mut self, id: &str, container: Option<&str>) {
+        let Some(container) = container else { return };
+        if self.watches.get(id).is_some_and(|(watched, _)| watched == container) {
             return;
         }
-        match self.try_watch(id) {
-            Ok(watch) => drop(self.watches.insert(id.to_owned(), watch)),
+        self.forget(id);
+        match self.try_watch(container) {
+            Ok(watch) => drop(self.watches.insert(id.to_owned(), (container.to_owned(), watch))),
             Err(error) => tracing::debug!(%error, id, "the stages of an execution are not watched"),
         }
     }
 
-    fn try_watch(&mut self, id: &str) -> io::Result<WatchDescriptor> {
+    fn try_watch(&mut self, container: &str) -> io::Result<WatchDescriptor> {
         if self.inotify.is_none() {
             let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
             let readable = readable::watch(inotify.as_fd().try_clone_to_owned()?)?;
@@ -52,11 +56,11 @@ impl Stages {
         }
         let (inotify, _) = self.inotify.as_ref().ok_or(Errno::ENOSYS)?;
         let flags = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ONLYDIR | AddWatchFlags::IN_DONT_FOLLOW;
-        Ok(inotify.add_watch(&self.executions.join(id), flags)?)
+        Ok(inotify.add_watch(self.state.container(&ContainerId(container.to_owned())).path(), flags)?)
     }
 
     pub fn forget(&mut self, id: &str) {
-        if let Some(watch) = self.watches.remove(id)
+        if let Some((_, watch)) = self.watches.remove(id)
             && let Some((inotify, _)) = &self.inotify
         {
             // It goes by itself with the directory.
@@ -82,9 +86,9 @@ impl Stages {
 async fn heard(
     inotify: &Inotify,
     readable: &AsyncFd<OwnedFd>,
-    watches: &HashMap<String, WatchDescriptor>,
+    watches: &HashMap<String, (String, WatchDescriptor)>,
 ) -> io::Result<Heard> {
-    let state = ExecutionDir::from_path(PathBuf::new()).state();
+    let state = ContainerDir::from_path(PathBuf::new()).state();
     loop {
         let mut guard = readable.readable().await?;
         guard.clear_ready();
@@ -97,7 +101,9 @@ async fn heard(
                             return Ok(Heard::All);
                         }
                         if event.name.as_deref().is_some_and(|name| Path::new(name) == state) {
-                            of.extend(watches.iter().find(|(_, watch)| **watch == event.wd).map(|(id, _)| id.clone()));
+                            of.extend(
+                                watches.iter().find(|(_, (_, watch))| *watch == event.wd).map(|(id, _)| id.clone()),
+                            );
                         }
                     }
                 }

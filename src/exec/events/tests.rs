@@ -70,7 +70,8 @@ fn moments(life: &Life) -> Vec<Moment> {
             if *comes >= Comes::ToSteps {
                 for step in ["one", "two"] {
                     let step = Some(step.to_owned());
-                    since = push(&news, &ended, Some(Activity::Initializing { step, since, keeper: None }));
+                    since =
+                        push(&news, &ended, Some(Activity::Initializing { step, attempt: None, since, keeper: None }));
                 }
             }
             if *comes == Comes::ToRunning {
@@ -91,6 +92,7 @@ fn moments(life: &Life) -> Vec<Moment> {
             reason: None,
             usage: Usage::default(),
             notes: Vec::new(),
+            container_id: None,
         });
         if number as usize == life.attempts.len() {
             let elapsed = Some(Duration::from_secs(5));

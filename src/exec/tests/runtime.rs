@@ -53,7 +53,9 @@ impl TestRuntime {
 
     /// Ends what a job that holds runs.
     pub fn exit(&self, id: &JobExecutionId, attempt: u32, code: u8) {
-        self.end(&ContainerId::of(id, attempt), End::Exited { code });
+        let is_it = |it: &&ContainerId| it.execution() == id.as_str() && it.attempt() == attempt;
+        let container = self.known().containers.keys().find(is_it).cloned().unwrap();
+        self.end(&container, End::Exited { code });
     }
 
     pub fn set_removable(&self, id: &JobExecutionId, is_removable: bool) {
@@ -75,7 +77,7 @@ impl TestRuntime {
         let container = &known.containers[id];
         let outcome = Outcome {
             version: OUTCOME_VERSION,
-            attempt: id.parts().1,
+            attempt: id.attempt(),
             end,
             started_at: container.started_at,
             completed_at: Timestamp::now(),
@@ -103,17 +105,18 @@ impl Runtime for TestRuntime {
     }
 
     async fn create(&self, request: CreateRequest<'_>) -> Result<Created, RuntimeError> {
-        let container = ContainerId::of(request.execution, request.attempt);
+        let container = request.container;
         if self.root.is_some() {
-            std::fs::create_dir_all(self.directory(request.execution)).unwrap();
-            std::fs::write(self.directory(request.execution).join("log.ring"), [0; 8192]).unwrap();
+            let directory = self.directory(request.execution).join(container.own_part().unwrap());
+            std::fs::create_dir_all(&directory).unwrap();
+            std::fs::write(directory.join("log.ring"), [0; 8192]).unwrap();
         }
         let job = request.job.name.clone();
         let made = Container { job, started_at: None, outcome: watch::Sender::new(None) };
         let mut known = self.known();
         known.containers.insert(container.clone(), made);
         known.environments.insert(request.execution.clone(), request.job.env.clone());
-        Ok(Created { container, keeper: None, notes: Vec::new() })
+        Ok(Created { keeper: None, notes: Vec::new() })
     }
 
     async fn start(&self, id: &ContainerId) -> Result<(), RuntimeError> {
@@ -124,7 +127,7 @@ impl Runtime for TestRuntime {
             container.job.clone()
         };
         if self.root.is_some() {
-            let directory = self.directory(&JobExecutionId(id.parts().0.to_owned()));
+            let directory = self.directory(&JobExecutionId(id.execution().to_owned())).join(id.own_part().unwrap());
             std::fs::write(directory.join("state.new"), "").unwrap();
             std::fs::rename(directory.join("state.new"), directory.join("state")).unwrap();
         }
@@ -150,7 +153,7 @@ impl Runtime for TestRuntime {
     }
 
     async fn remove(&self, id: &ContainerId, extent: Removal) -> Result<(), RuntimeError> {
-        let execution = JobExecutionId(id.parts().0.to_owned());
+        let execution = JobExecutionId(id.execution().to_owned());
         if extent != Removal::Everything {
             return Ok(());
         }
