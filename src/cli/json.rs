@@ -423,7 +423,6 @@ mod tests {
             logs: None,
             attempt: 1,
             attempts: Vec::new(),
-            undelivered: Vec::new(),
             is_waiting: false,
             retry_at: None,
             idempotency_key: None,
