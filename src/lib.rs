@@ -11,10 +11,13 @@
 //! ```text
 //! main → cli → config → spec
 //! cli → exec → init, bundle, image, runtime, record, log, spec
-//! bundle → spec, plan, image (config type only)    runtime → log, plan, outcome
+//! bundle → spec, plan, step (requests)             runtime → log, plan, outcome
 //! record → outcome                                 image, runtime, record, log → state_dir, sys
 //! remove_tree → plan, sys                          sys::userns → plan
-//! image → seccomp → sys                            spec, plan, sys, outcome → nothing in the crate
+//! exec → step → sys                                image → seccomp → sys
+//! spec, plan, sys, outcome → nothing in the crate
+//! image → seccomp → sys                            plan → spec
+//! spec, sys, outcome → nothing in the crate
 //! ```
 
 #![deny(unsafe_code)]

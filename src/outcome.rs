@@ -242,6 +242,8 @@ impl fmt::Display for StepCause {
             StepCause::OomKilled => f.write_str("was killed by the OOM killer: the memory limit was reached"),
             StepCause::NotExecutable { command, errno } => write_not_executable(f, command, *errno),
             StepCause::TimedOut { after } => write!(f, "did not end within {after:?}"),
+            // "failed to …" says it all.
+            StepCause::Failed { message } if message.starts_with("failed") => f.write_str(message),
             StepCause::Failed { message } => write!(f, "failed: {message}"),
         }
     }

@@ -3,7 +3,10 @@
 //! A front makes it (from the job, the image and the host), writes it to `plan.json` in the
 //! execution's directory, and starts a supervisor there. The supervisor and the launchers read it
 //! and carry it out; they decide nothing that stands in here. It holds no secret that the job
-//! itself does not see and no live handle.
+//! itself or one of its steps does not need, and no live handle; only its owner can read it, and it is
+//! removed at the end.
+
+pub use crate::spec::{Backoff, InitFailure, OnStepFailure};
 
 use oci_spec::runtime::{LinuxCapabilities, Spec};
 use serde::{Deserialize, Serialize};
@@ -12,7 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Version of the document; a supervisor refuses any other.
-pub const PLAN_VERSION: u32 = 1;
+pub const PLAN_VERSION: u32 = 2;
 
 /// What to run, on which root file system, within which bounds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,20 +23,27 @@ pub const PLAN_VERSION: u32 = 1;
 pub struct Plan {
     pub version: u32,
     pub execution_id: String,
+    /// Which attempt of the execution this is, from 1.
+    pub attempt: u32,
     pub job_name: String,
     /// `None`: the supervisor is root and the job's ids are the host's.
     pub rootless: Option<IdMappings>,
     pub rootfs: Overlay,
+    /// Root file systems of steps that run on another image than the job's, by the index of the step. Each is
+    /// made anew for each try of its step, and goes with it.
+    pub step_roots: BTreeMap<usize, Overlay>,
     /// A network namespace with nothing but `lo`, shared by all processes of the job (the runtime
     /// specs ask for none); `false`: the host's network.
     pub private_network: bool,
     /// `net.*` settings of that namespace, sysctl(8); empty for the host's network.
     pub network_sysctls: BTreeMap<String, String>,
-    /// Processes run one after the other on the same root file system. The last one is the main
-    /// process; the others are init steps, each of which must succeed.
-    pub processes: Vec<ProcessPlan>,
+    /// Run one after the other before the main process.
+    pub steps: Vec<StepPlan>,
+    /// What happens when the sequence of steps has failed.
+    pub on_init_failure: InitFailure,
+    pub main: ProcessPlan,
     pub limits: Limits,
-    /// From the supervisor's start until the stop signal is sent.
+    /// From the supervisor's start until the stop signal is sent: what earlier attempts have left of it.
     pub deadline: Option<Duration>,
     /// Sent first when the job is to stop.
     pub stop_signal: i32,
@@ -112,12 +122,79 @@ pub struct Volume {
     pub target: String,
 }
 
+impl Plan {
+    /// The process with this index: that of a step, or the main process behind them.
+    pub fn process(&self, index: usize) -> Option<&ProcessPlan> {
+        match self.steps.get(index) {
+            Some(step) => step.action.process(),
+            None => (index == self.steps.len()).then_some(&self.main),
+        }
+    }
+
+    /// The root file system of that process.
+    pub fn root_of(&self, index: usize) -> &Overlay {
+        self.step_roots.get(&index).unwrap_or(&self.rootfs)
+    }
+}
+
+/// One init step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepPlan {
+    /// Unique in the job.
+    pub id: String,
+    pub action: StepAction,
+    /// For one try.
+    pub timeout: Duration,
+    /// Tries after the first.
+    pub retries: u32,
+    /// Waits between tries.
+    pub backoff: Backoff,
+    pub on_failure: OnStepFailure,
+}
+
+/// What a step does. A `request` is for the step role: one line of JSON, [`crate::step::StepRequest`]; it
+/// may hold secrets.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum StepAction {
+    /// A process of the job.
+    Run(Box<ProcessPlan>),
+    /// A step role in the job's network.
+    Check { request: String },
+    /// A step role in the host's network that moves an object, and a process of the job that moves the file:
+    /// its program is not [`Program::Command`].
+    Transfer { request: String, process: Box<ProcessPlan> },
+}
+
+impl StepAction {
+    /// Its process in a container.
+    pub fn process(&self) -> Option<&ProcessPlan> {
+        match self {
+            StepAction::Run(process) | StepAction::Transfer { process, .. } => Some(process),
+            StepAction::Check { .. } => None,
+        }
+    }
+}
+
+/// Without requests.
+impl std::fmt::Debug for StepAction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StepAction::Run(process) => f.debug_tuple("Run").field(process).finish(),
+            StepAction::Check { .. } => f.debug_struct("Check").finish_non_exhaustive(),
+            StepAction::Transfer { process, .. } => {
+                f.debug_struct("Transfer").field("process", process).finish_non_exhaustive()
+            }
+        }
+    }
+}
+
 /// One process of the job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessPlan {
-    /// Name of the init step; `None` for the main process.
-    pub step: Option<String>,
+    pub program: Program,
     /// The runtime spec. Its `process.user` is not yet final: see `user`.
     pub spec: Box<Spec>,
     /// Looked up in the job's own root file system right before the start, so that an init step
@@ -130,8 +207,18 @@ pub struct ProcessPlan {
     /// Compiled seccomp filter (array of `struct sock_filter`); `None` only for
     /// `security_opt: [seccomp=unconfined]`.
     pub seccomp_filter: Option<PathBuf>,
-    /// For an init step: end it after this time.
-    pub timeout: Option<Duration>,
+}
+
+/// What a process executes. Paths are absolute in the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Program {
+    /// `process.args` of the runtime spec.
+    Command,
+    /// Nothing: our own code writes its standard input to this file, which appears complete or not at all.
+    Receive { path: String },
+    /// Nothing: our own code writes this file to its standard output.
+    Send { path: String },
 }
 
 /// A user as `docker run --user` reads it.

@@ -213,9 +213,10 @@ impl StateDir {
 /// state            live stage, written by the supervisor alone (`runtime::state`)
 /// outcome          how it ended (`outcome::Outcome`), complete or absent
 /// cancel           a request to cancel: grace period in milliseconds
-/// log.ring         captured stdio (`log`)
+/// log.ring         captured stdio of the first attempt (`log`); log-N.ring: of attempt N
 /// files/           generated files that are mounted into the container (hosts, resolv.conf, …)
 /// upper/ work/ rootfs/ volumes/   writable layer, overlay work directory, mountpoint, anonymous volumes
+/// steps/N/         writable layer, work directory and mountpoint of a step on an image of its own
 /// runtime/         libcontainer's own state and the bundles
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -248,8 +249,16 @@ impl ExecutionDir {
         self.path.join("cancel")
     }
 
-    pub fn log(&self) -> PathBuf {
-        self.path.join("log.ring")
+    /// The log of an attempt, which are counted from 1.
+    pub fn log(&self, attempt: u32) -> PathBuf {
+        self.path.join(if attempt == 1 { "log.ring".into() } else { format!("log-{attempt}.ring") })
+    }
+
+    /// True for the path of some attempt's log.
+    pub fn is_log(&self, path: &Path) -> bool {
+        let name = path.strip_prefix(&self.path).ok().and_then(Path::to_str);
+        let number = name.and_then(|name| name.strip_prefix("log-")?.strip_suffix(".ring")?.parse().ok());
+        path == self.log(1) || number.is_some_and(|attempt| path == self.log(attempt))
     }
 
     pub fn files(&self) -> PathBuf {
@@ -272,7 +281,35 @@ impl ExecutionDir {
         self.path.join("volumes")
     }
 
+    /// Directory for the root file systems of steps.
+    pub fn steps(&self) -> PathBuf {
+        self.path.join("steps")
+    }
+
     pub fn runtime(&self) -> PathBuf {
         self.path.join("runtime")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_attempt_has_a_log_that_is_known_as_one() {
+        let directory = ExecutionDir::from_path("/e".into());
+        assert_eq!(directory.log(1), Path::new("/e/log.ring"));
+        assert_eq!(directory.log(12), Path::new("/e/log-12.ring"));
+        for (path, expected) in [
+            ("/e/log.ring", true),
+            ("/e/log-2.ring", true),
+            ("/e/log-1.ring", false),
+            ("/e/log-02.ring", false),
+            ("/e/log-.ring", false),
+            ("/e/upper/log.ring", false),
+            ("/e/plan.json", false),
+        ] {
+            assert_eq!(directory.is_log(Path::new(path)), expected, "{path}");
+        }
     }
 }

@@ -32,8 +32,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     // Values of the configuration file are written as in specs.
     ("config", &["spec"]),
-    ("bundle", &["plan", "spec"]),
-    ("runtime", &["log", "outcome", "plan", "remove_tree", "state_dir", "sys", "user"]),
+    ("bundle", &["plan", "spec", "step"]),
+    ("runtime", &["log", "outcome", "plan", "remove_tree", "state_dir", "step", "sys", "user"]),
     // The unpacker runs under a filter of its own.
     ("image", &["plan", "remove_tree", "seccomp", "state_dir", "sys"]),
     ("record", &["outcome", "state_dir", "sys"]),
@@ -46,7 +46,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // User namespaces map the ids that a plan names.
     ("sys", &["plan"]),
     ("outcome", &[]),
-    ("plan", &[]),
+    // How waits grow and what a failed step means is data of the spec that a plan carries on.
+    ("plan", &["spec"]),
     ("spec", &[]),
 ];
 

@@ -1,10 +1,9 @@
 //! What the processes of a job execute: Docker's rules for entrypoint, arguments and environment.
 
 use super::error::BundleError;
-use crate::plan::UserRequest;
-use crate::spec::{InitAction, ServiceSpec};
+use crate::plan::{Program, UserRequest};
+use crate::spec::ServiceSpec;
 use oci_spec::image::{Config, ImageConfiguration};
-use std::time::Duration;
 
 /// PATH for an image without one, Docker's (`moby/oci/defaults`).
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -12,55 +11,104 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// One process before it becomes a runtime spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Command {
-    /// `None` for the main process.
-    pub step: Option<String>,
+    pub program: Program,
     pub args: Vec<String>,
     /// `NAME=value`, each name once.
     pub env: Vec<String>,
     pub workdir: String,
     pub user: UserRequest,
-    pub timeout: Option<Duration>,
 }
 
-/// Init steps in order, then the main process.
-pub(super) fn commands(
-    job: &ServiceSpec,
-    image: &ImageConfiguration,
-    id: &str,
-    hostname: &str,
-) -> Result<Vec<Command>, BundleError> {
-    let empty = Config::default();
-    let config = image.config().as_ref().unwrap_or(&empty);
-    let main = Command {
-        step: None,
-        args: arguments(job, config)?,
-        env: environment(job, config, id, hostname),
-        workdir: workdir(job, config)?,
-        user: UserRequest {
-            user: job.process.user.clone().or_else(|| config.user().clone()).unwrap_or_default(),
-            extra_groups: job.process.extra_groups.clone(),
-        },
-        timeout: None,
-    };
-    let mut commands = Vec::with_capacity(job.init_steps.len() + 1);
-    for step in &job.init_steps {
-        let InitAction::Run { command, env, user, workdir, .. } = &step.action else { continue };
-        let mut variables = Variables(main.env.clone());
-        env.iter().for_each(|(name, value)| variables.set(name, value));
-        commands.push(Command {
-            step: Some(step.id.clone()),
-            args: command.clone(),
-            env: variables.0,
-            workdir: workdir.clone().unwrap_or_else(|| main.workdir.clone()),
-            user: UserRequest {
-                user: user.clone().unwrap_or_else(|| main.user.user.clone()),
-                extra_groups: main.user.extra_groups.clone(),
-            },
-            timeout: Some(step.timeout),
-        });
+/// Where the commands of a job come from.
+pub(super) struct Commands<'a> {
+    pub job: &'a ServiceSpec,
+    pub hostname: &'a str,
+    /// Ours, which win over those of image and spec: programs rely on them to tell executions apart.
+    pub variables: &'a [(String, String)],
+}
+
+impl Commands<'_> {
+    pub fn main(&self, image: &ImageConfiguration) -> Result<Command, BundleError> {
+        let config = image.config().clone().unwrap_or_default();
+        Ok(Command {
+            program: Program::Command,
+            args: arguments(self.job, &config)?,
+            env: self.environment(&config, &[]),
+            workdir: self.workdir(&config, &self.job.image.name)?,
+            user: self.user(None, &config),
+        })
     }
-    commands.push(main);
-    Ok(commands)
+
+    /// Of an `init.run`, on the root file system of `image`, which is called `name`. The image of another
+    /// root file system gives its own environment, working directory and user where the job names none.
+    pub fn step(&self, step: &RunStep<'_>, image: &ImageConfiguration, name: &str) -> Result<Command, BundleError> {
+        let config = image.config().clone().unwrap_or_default();
+        let workdir = match step.workdir {
+            Some(path) => path.to_owned(),
+            None => self.workdir(&config, name)?,
+        };
+        Ok(Command {
+            program: Program::Command,
+            args: step.command.to_vec(),
+            env: self.environment(&config, step.env),
+            workdir,
+            user: self.user(step.user, &config),
+        })
+    }
+
+    /// Of the process that moves a file of the job as the job's user.
+    pub fn file(&self, program: Program, image: &ImageConfiguration) -> Command {
+        let config = image.config().clone().unwrap_or_default();
+        Command {
+            program,
+            // Nothing executes it; libcontainer wants one.
+            args: vec!["coracle-transfer".to_owned()],
+            env: self.environment(&config, &[]),
+            workdir: "/".to_owned(),
+            user: self.user(None, &config),
+        }
+    }
+
+    fn user(&self, of_step: Option<&str>, config: &Config) -> UserRequest {
+        let named = of_step.or(self.job.process.user.as_deref()).map(str::to_owned);
+        UserRequest {
+            user: named.or_else(|| config.user().clone()).unwrap_or_default(),
+            extra_groups: self.job.process.extra_groups.clone(),
+        }
+    }
+
+    fn workdir(&self, config: &Config, image: &str) -> Result<String, BundleError> {
+        let from_image = || config.working_dir().clone().filter(|path| !path.is_empty());
+        let path = self.job.command.workdir.clone().or_else(from_image).unwrap_or_else(|| "/".to_owned());
+        if path.starts_with('/') { Ok(path) } else { Err(BundleError::BadWorkdir { image: image.to_owned(), path }) }
+    }
+
+    /// The image's variables, then the job's and the step's, then the caller's: the last one wins. HOME is
+    /// added at the start, when the user is known.
+    fn environment(&self, config: &Config, of_step: &[(String, String)]) -> Vec<String> {
+        let mut variables = Variables(Vec::new());
+        variables.set("PATH", DEFAULT_PATH);
+        for entry in config.env().iter().flatten() {
+            // Docker drops entries without a name or value too.
+            if let Some((name, value)) = entry.split_once('=').filter(|(name, _)| !name.is_empty()) {
+                variables.set(name, value);
+            }
+        }
+        // systemd's convention for programs that want to know (<https://systemd.io/CONTAINER_INTERFACE>).
+        variables.set("container", "coracle");
+        variables.set("HOSTNAME", self.hostname);
+        let given = self.job.env.iter().chain(of_step).chain(self.variables);
+        given.for_each(|(name, value)| variables.set(name, value));
+        variables.0
+    }
+}
+
+/// The fields of an `init.run`.
+pub(super) struct RunStep<'a> {
+    pub command: &'a [String],
+    pub env: &'a [(String, String)],
+    pub user: Option<&'a str>,
+    pub workdir: Option<&'a str>,
 }
 
 /// A new entrypoint also drops the image's default arguments.
@@ -77,32 +125,6 @@ fn arguments(job: &ServiceSpec, config: &Config) -> Result<Vec<String>, BundleEr
         return Err(BundleError::NoCommand { job: job.name.clone(), image: job.image.name.clone() });
     }
     Ok(all)
-}
-
-fn workdir(job: &ServiceSpec, config: &Config) -> Result<String, BundleError> {
-    let from_image = || config.working_dir().clone().filter(|path| !path.is_empty());
-    let path = job.command.workdir.clone().or_else(from_image).unwrap_or_else(|| "/".to_owned());
-    if path.starts_with('/') { Ok(path) } else { Err(BundleError::BadWorkdir { image: job.image.name.clone(), path }) }
-}
-
-/// The image's variables, then ours, then the job's: the last one wins. HOME is added at the start,
-/// when the user is known.
-fn environment(job: &ServiceSpec, config: &Config, id: &str, hostname: &str) -> Vec<String> {
-    let mut variables = Variables(Vec::new());
-    variables.set("PATH", DEFAULT_PATH);
-    for entry in config.env().iter().flatten() {
-        // Docker drops entries without a name or value too.
-        if let Some((name, value)) = entry.split_once('=').filter(|(name, _)| !name.is_empty()) {
-            variables.set(name, value);
-        }
-    }
-    // systemd's convention for programs that want to know (<https://systemd.io/CONTAINER_INTERFACE>).
-    variables.set("container", "coracle");
-    variables.set("HOSTNAME", hostname);
-    job.env.iter().for_each(|(name, value)| variables.set(name, value));
-    variables.set("CORACLE_EXECUTION_ID", id);
-    variables.set("CORACLE_JOB_NAME", &job.name);
-    variables.0
 }
 
 /// An environment with each name once, in the order of first mention.

@@ -44,6 +44,10 @@ pub enum BundleError {
     NoSource { path: PathBuf },
     #[error("failed to {action} {}", path.display())]
     Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error("init step {step:?}: its image {image} has not been fetched")]
+    NoStepImage { step: String, image: String },
+    #[error("failed to write down what an init step is to do")]
+    Request(#[source] serde_json::Error),
     #[error("failed to build the runtime spec")]
     Spec(#[source] serde_json::Error),
 }

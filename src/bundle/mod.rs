@@ -13,14 +13,16 @@ mod host;
 mod identity;
 mod mounts;
 mod process;
+mod steps;
 #[cfg(test)]
 mod tests;
 
 pub use error::BundleError;
 pub use files::GeneratedFile;
 pub use host::{DeviceFacts, HostFacts};
+pub use steps::other_images;
 
-use crate::plan::{Limits, ProcessPlan, Volume};
+use crate::plan::{Limits, Overlay, ProcessPlan, StepPlan, Volume};
 use crate::spec::{NetworkMode, Resources, Seccomp, ServiceSpec};
 use oci_spec::image::ImageConfiguration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,15 +44,40 @@ pub struct Place<'a> {
     pub named_volumes: PathBuf,
     /// Directory for the volumes of this execution alone.
     pub anonymous_volumes: PathBuf,
+    /// Directory for the root file systems of steps on other images, one directory for each.
+    pub step_roots: PathBuf,
     /// Compiled filter; used unless the job is unconfined.
     pub seccomp_filter: PathBuf,
+    /// Environment of every process of the job, such as `CORACLE_EXECUTION_ID`. Programs rely on these to
+    /// tell executions apart, so they win over the image's and the spec's.
+    pub variables: &'a [(String, String)],
+}
+
+/// The images of a job.
+#[derive(Debug, Clone)]
+pub struct Images<'a> {
+    /// Config of the job's own.
+    pub job: &'a ImageConfiguration,
+    /// Those that [`other_images`] names.
+    pub others: &'a BTreeMap<String, StepImage>,
+}
+
+/// An image that a step runs on.
+#[derive(Debug, Clone)]
+pub struct StepImage {
+    pub config: ImageConfiguration,
+    /// Unpacked, lowest first.
+    pub layers: Vec<PathBuf>,
 }
 
 /// What [`build`] makes; the caller writes the files and assembles the plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bundle {
-    /// Init steps in order, then the main process.
-    pub processes: Vec<ProcessPlan>,
+    /// In order, before the main process.
+    pub steps: Vec<StepPlan>,
+    /// By the index of the step.
+    pub step_roots: BTreeMap<usize, Overlay>,
+    pub main: ProcessPlan,
     pub limits: Limits,
     pub volumes: Vec<Volume>,
     pub private_network: bool,
@@ -76,7 +103,7 @@ pub fn bounding_capabilities(job: &ServiceSpec, host: &HostFacts) -> Result<BTre
 /// [`BundleError`] naming the field of the job, or what in the image does not fit.
 pub fn build(
     job: &ServiceSpec,
-    image: &ImageConfiguration,
+    images: &Images<'_>,
     host: &HostFacts,
     place: &Place<'_>,
 ) -> Result<Bundle, BundleError> {
@@ -87,23 +114,22 @@ pub fn build(
     let mut volumes = Vec::new();
     let mounts = mounts::mounts(job, host, place, &files, &mut volumes)?;
     let container = process::Container { job, host, place, hostname: &hostname, bounding: &bounding, mounts: &mounts };
-    let commands = command::commands(job, image, place.id, &hostname)?;
-    let processes = commands
-        .into_iter()
-        .enumerate()
-        .map(|(index, command)| container.plan(command, index))
-        .collect::<Result<Vec<_>, _>>()?;
+    let commands = command::Commands { job, hostname: &hostname, variables: place.variables };
+    let steps::Steps { steps, roots } = steps::steps(&commands, &container, images)?;
+    let main = container.plan(commands.main(images.job)?, steps.len(), &place.rootfs)?;
     if job.security.seccomp == Seccomp::Unconfined {
         notes.push("security_opt: the job runs without a seccomp filter".into());
     }
     Ok(Bundle {
-        processes,
+        steps,
+        step_roots: roots,
+        main,
         limits: limits(&job.resources),
         volumes,
         private_network: job.network.mode == NetworkMode::None,
         network_sysctls: sysctls(job, true),
         files,
-        stop_signal: stop_signal(job, image)?,
+        stop_signal: stop_signal(job, images.job)?,
         notes,
     })
 }

@@ -6,11 +6,12 @@ use super::error::BundleError;
 use super::host::{HostFacts, ULIMITS};
 use super::mounts::{is_mounted, owns_network};
 use super::{Place, capabilities, sysctls};
-use crate::plan::ProcessPlan;
+use crate::plan::{ProcessPlan, Program};
 use crate::spec::{Seccomp, ServiceSpec};
 use oci_spec::runtime::{LinuxCapabilities, Spec};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::path::Path;
 
 /// Version of the runtime spec whose fields are used.
 const OCI_VERSION: &str = "1.1.0";
@@ -55,22 +56,23 @@ pub(super) struct Container<'a> {
 }
 
 impl Container<'_> {
-    /// The plan of one process, the `index`th.
-    pub fn plan(&self, command: Command, index: usize) -> Result<ProcessPlan, BundleError> {
-        let spec: Spec = serde_json::from_value(self.runtime_spec(&command, index)?).map_err(BundleError::Spec)?;
+    /// The plan of one process, the `index`th of the job, on the root file system at `root`.
+    pub fn plan(&self, command: Command, index: usize, root: &Path) -> Result<ProcessPlan, BundleError> {
+        let spec: Spec =
+            serde_json::from_value(self.runtime_spec(&command, index, root)?).map_err(BundleError::Spec)?;
         let unconfined = self.job.security.seccomp == Seccomp::Unconfined;
         Ok(ProcessPlan {
-            step: command.step,
+            // Our own code does not reap what others leave behind; pid 1 does.
+            init: self.job.process.init || command.program != Program::Command,
+            program: command.program,
             spec: Box::new(spec),
             user: command.user,
             user_capabilities: Some(self.user_capabilities()?),
-            init: self.job.process.init,
             seccomp_filter: (!unconfined).then(|| self.place.seccomp_filter.clone()),
-            timeout: command.timeout,
         })
     }
 
-    fn runtime_spec(&self, command: &Command, index: usize) -> Result<Value, BundleError> {
+    fn runtime_spec(&self, command: &Command, index: usize, root: &Path) -> Result<Value, BundleError> {
         let mut process = json!({
             "terminal": false,
             // Ids are replaced at the start by what the image's own tables say.
@@ -96,7 +98,7 @@ impl Container<'_> {
         Ok(json!({
             "ociVersion": OCI_VERSION,
             "process": process,
-            "root": {"path": self.place.rootfs, "readonly": self.job.security.read_only_root_fs},
+            "root": {"path": root, "readonly": self.job.security.read_only_root_fs},
             "hostname": self.hostname,
             "mounts": self.mounts,
             "linux": {

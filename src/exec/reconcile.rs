@@ -54,6 +54,11 @@ impl JobExecutor {
         }
         let message = "the command that it was for ended before the job could begin".to_owned();
         let end = End::NotCreated { stage: "start the job".into(), message };
+        if row.owner.is_none() {
+            self.record().end_waiting(&row.id, &outcome(end, row.attempt, self.now(), Duration::ZERO))?;
+            self.inner.changes.notify();
+            return Ok(());
+        }
         let attempt = Claimed::from_row(row)?;
         let outcome = outcome(end, attempt.attempt, self.now(), Duration::ZERO);
         self.end(&attempt, outcome).await

@@ -14,7 +14,7 @@ use crate::sys::process as sys_process;
 use std::ffi::OsString;
 
 /// Must be the first call in `main` of every program that starts jobs: when the program was started
-/// as a supervisor, launcher, settler or unpacker, this does that work and does not return.
+/// as a supervisor, launcher, settler, unpacker or step, this does that work and does not return.
 ///
 /// Call it before any thread is started and before anything is printed. It costs nothing otherwise.
 pub fn init() {

@@ -41,8 +41,8 @@ impl Record {
     }
 
     /// Records the end of an attempt, durably, and in the same transaction what follows: the execution is
-    /// terminal, or waits for its next attempt. Idempotent: an attempt that has ended, or an `outcome` of
-    /// another one, changes nothing. When a cancel was requested no attempt follows: the execution ends as
+    /// terminal, or waits for its next attempt. Idempotent: an attempt that has ended or that nobody has claimed,
+    /// or an `outcome` of another one, changes nothing. When a cancel was requested no attempt follows: the execution ends as
     /// cancelled, and the attempt keeps its own end.
     ///
     /// # Errors
@@ -56,7 +56,8 @@ impl Record {
     ) -> Result<Ended, RecordError> {
         self.transaction("record the end of the attempt", Durability::Host, |transaction| {
             let live = Live::find(transaction, id)?.ok_or_else(|| not_found(id))?;
-            if live.status.is_terminal() || live.attempt != attempt || outcome.attempt != attempt {
+            let is_under_way = !live.status.is_terminal() && !live.is_waiting;
+            if !is_under_way || live.attempt != attempt || outcome.attempt != attempt {
                 return Ok(Ended::AlreadyOver);
             }
             insert_attempt(transaction, id, outcome)?;

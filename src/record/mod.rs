@@ -1,26 +1,36 @@
-//! The durable record of executions and image references, in SQLite.
+//! The durable record of executions, their attempts, registered jobs and image references, in SQLite.
 //!
-//! `coracle.db` is the single truth about what was started and how it ended. A row is `pending`
-//! until its front has everything a start needs, `active` from the moment its supervisor may start
-//! it, and then terminal for ever:
+//! `coracle.db` is the single truth about what was started and how it ended. An execution has one row. It is
+//! `pending` while it waits in the queue, `pending` with an owner while that process prepares an attempt,
+//! `active` from the moment the attempt's supervisor may start it, and at the end terminal for ever:
 //!
 //! ```text
-//! pending ── activate ──> active
-//!    │                       │
-//!    └──────── finalise ─────┴──> completed | failed | cancelled
+//! insert ──> waiting ── claim ──> claimed ── activate ──> active
+//!              │  ^ ^              │   │                   │  │
+//!              │  │ └── release ───┘   │                   │  │
+//!              │  └─── end_attempt(Retry): attempt + 1 ────┘  │
+//!              └─ cancel, end_waiting ─┴─ end_attempt(Final) ─┴──> completed | failed | cancelled
 //! ```
 //!
-//! Every change of status is one compare-and-set in one small transaction, so any number of
-//! processes and threads may race for it: exactly one wins, and each is told whether it did.
-//! [`Record::finalise`] is the one way to a terminal status; a trigger in the schema refuses every
-//! change of what is final, whoever asks.
+//! Every change is one compare-and-set in one small transaction, so any number of processes and threads may
+//! race for it: exactly one wins, and each is told whether it did. Triggers in the schema refuse every change of
+//! what is final, and every way back to `pending` without a further attempt, whoever asks.
+//!
+//! # Queue
+//! Whoever claims an execution prepares and starts it. The queue is first in, first out for each job, in the order
+//! of ids; [`Record::claim_next`] says what may overtake what. Limits count the executions that somebody has
+//! claimed and that have not ended, in all processes that use the database.
+//!
+//! # Changes
+//! Each change that could be seen takes the next number of one counter, the `revision`, and leaves it in its row:
+//! [`Record::changes_since`] is what a watcher needs. A removal leaves no trace.
 //!
 //! # Durability
-//! The database is in WAL mode. Inserting an execution and making one terminal are flushed to disk
-//! before the call returns (`synchronous=FULL`); everything else survives the death of any process
-//! but may be lost, in order, when the host loses power. The WAL is folded into the database by
-//! whichever commit makes it grow too long, never when a connection closes: a process that ends
-//! does not wait for the disk. `coracle.db`, `coracle.db-wal` and `coracle.db-shm` belong together.
+//! The database is in WAL mode. The end of an attempt, a cancel, and what is registered are flushed to disk
+//! before the call returns (`synchronous=FULL`), an insertion by [`Record::make_durable`]; everything else
+//! survives the death of any process but may be lost, in order, when the host loses power. The WAL is folded
+//! into the database by whichever commit makes it grow too long, never when a connection closes: a process that
+//! ends does not wait for the disk. `coracle.db`, `coracle.db-wal` and `coracle.db-shm` belong together.
 //!
 //! # Concurrency
 //! [`Record`] is `Send + Sync`; its calls are short and block. They wait up to ten seconds for

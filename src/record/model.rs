@@ -354,7 +354,7 @@ pub enum Ended {
     Final,
     /// This call made it wait for its next attempt.
     Waiting,
-    /// The attempt had been ended before; nothing was changed.
+    /// This attempt is not under way: it had been ended before. Nothing was changed.
     AlreadyOver,
 }
 

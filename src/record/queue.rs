@@ -100,7 +100,7 @@ impl Record {
         self.transaction(action, Durability::Process, |transaction| {
             let mut oldest: Option<String> = None;
             for job in waiting_jobs(transaction)? {
-                let Head::Ready(row) = head(transaction, &job, Some(me), now, is_alive)? else { continue };
+                let Head::Ready(row) = head(transaction, &job, me, now, is_alive)? else { continue };
                 if oldest.as_ref().is_none_or(|id| row.id < *id) && has_room(transaction, &job, row.limits)? {
                     oldest = Some(row.id);
                 }
@@ -132,7 +132,7 @@ impl Record {
                 .query_row([id], |row| row.get(0))
                 .optional()?;
             let Some(job) = job else { return Ok(false) };
-            match head(transaction, &job, Some(me), now, is_alive)? {
+            match head(transaction, &job, me, now, is_alive)? {
                 Head::Ready(row) if row.id == id && has_room(transaction, &job, row.limits)? => {
                     take(transaction, id, &owner)?;
                     Ok(true)
@@ -184,8 +184,9 @@ impl Record {
     pub fn is_claimable(&self, now: Timestamp, is_alive: IsAlive<'_>) -> Result<bool, RecordError> {
         self.read("look for what may begin", |connection| {
             let transaction = connection.unchecked_transaction()?;
+            let nobody = ProcessIdentity { pid: 0, start_time: 0, boot_id: String::new() };
             for job in waiting_jobs(&transaction)? {
-                if let Head::Ready(row) = head(&transaction, &job, None, now, is_alive)?
+                if let Head::Ready(row) = head(&transaction, &job, &nobody, now, is_alive)?
                     && has_room(&transaction, &job, row.limits)?
                 {
                     return Ok(true);
@@ -236,7 +237,7 @@ impl Record {
                     "SELECT min(due) FROM (\
                      SELECT min(retry_at) AS due FROM executions WHERE retry_at > ?1 AND waiting_since <= ?1 \
                      UNION ALL \
-                     SELECT min({QUEUE_END}) FROM executions WHERE {IN_QUEUE} AND {QUEUE_END} > ?1)"
+                     SELECT min({QUEUE_END}) FROM executions {QUEUE_INDEX} WHERE {IN_QUEUE} AND {QUEUE_END} > ?1)"
                 ))?
                 .query_row([nanoseconds(now)], |row| row.get(0))?;
             Ok(due.map(timestamp))
@@ -252,7 +253,7 @@ impl Record {
         self.read("look for what is overdue", |connection| {
             connection
                 .prepare_cached(&format!(
-                    "SELECT {COLUMNS} FROM executions WHERE {IN_QUEUE} AND {QUEUE_END} <= ?1 \
+                    "SELECT {COLUMNS} FROM executions {QUEUE_INDEX} WHERE {IN_QUEUE} AND {QUEUE_END} <= ?1 \
                      ORDER BY {QUEUE_END} LIMIT ?2"
                 ))?
                 .query_and_then(params![nanoseconds(now), limit], Execution::read)?
@@ -262,8 +263,10 @@ impl Record {
 }
 
 /// When the time in the queue ends, and for which executions it does; as in the index.
-pub(super) const QUEUE_END: &str = "created_at + queue_deadline";
-pub(super) const IN_QUEUE: &str = "queue_deadline IS NOT NULL AND place = 'waiting' AND attempt = 1";
+const QUEUE_END: &str = "created_at + queue_deadline";
+const IN_QUEUE: &str = "queue_deadline IS NOT NULL AND place = 'waiting' AND attempt = 1";
+/// Left to itself, SQLite takes the index of everything that waits, and sorts.
+const QUEUE_INDEX: &str = "INDEXED BY executions_queue_deadline";
 
 /// What of a new execution is stored as text.
 struct Texts {
@@ -323,7 +326,7 @@ fn may_begin(
     if new.reserved_for.as_ref().is_some_and(|process| process != me) {
         return Ok(false);
     }
-    let first = match head(transaction, &new.job_name, Some(me), now, &|_| true)? {
+    let first = match head(transaction, &new.job_name, me, now, &|_| true)? {
         Head::None => true,
         Head::Reserved { id } | Head::Ready(Waiting { id, .. }) => new.id < id,
     };
@@ -453,7 +456,7 @@ enum Head {
 fn head(
     transaction: &Transaction<'_>,
     job: &str,
-    me: Option<&ProcessIdentity>,
+    me: &ProcessIdentity,
     now: Timestamp,
     is_alive: IsAlive<'_>,
 ) -> Result<Head, Failure> {
@@ -467,7 +470,7 @@ fn head(
             continue;
         }
         match &row.reserved_for {
-            Some(process) if Some(process) != me => {
+            Some(process) if process != me => {
                 if is_alive(process) {
                     return Ok(Head::Reserved { id: row.id });
                 }

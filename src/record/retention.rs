@@ -4,7 +4,7 @@ use super::error::RecordError;
 use super::row::nanoseconds;
 use super::store::{Durability, Record, not_found, status_of};
 use jiff::Timestamp;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 /// Rows that one transaction removes at most, and pages that one gives back: others get their turn in between.
 const BATCH: usize = 256;
@@ -38,17 +38,24 @@ impl Record {
     /// When the database cannot be read.
     pub fn beyond_keep_last(&self, job: &str, limit: u32) -> Result<Vec<String>, RecordError> {
         self.read("look for what is not kept", |connection| {
+            let kept: Option<u32> = connection
+                .prepare_cached(
+                    "SELECT keep_last FROM executions WHERE job_name = ?1 AND keep_last IS NOT NULL \
+                     ORDER BY id DESC LIMIT 1",
+                )?
+                .query_row([job], |row| row.get(0))
+                .optional()?;
+            let Some(kept) = kept else { return Ok(Vec::new()) };
             // What is live is left out by a short list from its index: no row is read.
             Ok(connection
                 .prepare_cached(
                     "WITH live AS (SELECT id FROM executions \
                      WHERE place IN ('waiting', 'occupied') AND job_name = ?1) \
                      SELECT id FROM executions WHERE job_name = ?1 AND id NOT IN live AND id <= (\
-                     SELECT id FROM executions WHERE job_name = ?1 AND id NOT IN live ORDER BY id DESC LIMIT 1 \
-                     OFFSET (SELECT keep_last FROM executions WHERE job_name = ?1 AND keep_last IS NOT NULL \
-                     ORDER BY id DESC LIMIT 1)) ORDER BY id LIMIT ?2",
+                     SELECT id FROM executions WHERE job_name = ?1 AND id NOT IN live \
+                     ORDER BY id DESC LIMIT 1 OFFSET ?2) ORDER BY id LIMIT ?3",
                 )?
-                .query_map(params![job, limit], |row| row.get(0))?
+                .query_map(params![job, kept, limit], |row| row.get(0))?
                 .collect::<rusqlite::Result<_>>()?)
         })
     }
@@ -59,15 +66,22 @@ impl Record {
     /// When the database cannot be read.
     pub fn beyond_total(&self, limit: u32) -> Result<Vec<String>, RecordError> {
         self.read("look for what is not kept", |connection| {
+            let kept: Option<u32> = connection
+                .prepare_cached(
+                    "SELECT keep_last_total FROM executions WHERE keep_last_total IS NOT NULL \
+                     ORDER BY id DESC LIMIT 1",
+                )?
+                .query_row([], |row| row.get(0))
+                .optional()?;
+            let Some(kept) = kept else { return Ok(Vec::new()) };
             Ok(connection
                 .prepare_cached(
                     "WITH live AS (SELECT id FROM executions WHERE status IN ('pending', 'active')) \
                      SELECT id FROM executions WHERE id NOT IN live AND id <= (\
-                     SELECT id FROM executions WHERE id NOT IN live ORDER BY id DESC LIMIT 1 \
-                     OFFSET (SELECT keep_last_total FROM executions WHERE keep_last_total IS NOT NULL \
-                     ORDER BY id DESC LIMIT 1)) ORDER BY id LIMIT ?1",
+                     SELECT id FROM executions WHERE id NOT IN live ORDER BY id DESC LIMIT 1 OFFSET ?1) \
+                     ORDER BY id LIMIT ?2",
                 )?
-                .query_map([limit], |row| row.get(0))?
+                .query_map(params![kept, limit], |row| row.get(0))?
                 .collect::<rusqlite::Result<_>>()?)
         })
     }
@@ -122,14 +136,21 @@ impl Record {
         let is_incremental =
             self.read(action, |connection| Ok(pragma(connection, "auto_vacuum")? == AUTO_VACUUM_INCREMENTAL))?;
         if is_incremental {
-            while self.read(action, |connection| {
-                // It stops after each row that is not asked for.
-                let sql = format!("PRAGMA incremental_vacuum({BATCH})");
-                let mut statement = connection.prepare(&sql)?;
-                let mut rows = statement.query([])?;
-                while rows.next()?.is_some() {}
-                Ok(pragma(connection, "freelist_count")? > 0)
-            })? {}
+            let mut free = i64::MAX;
+            loop {
+                let left = self.read(action, |connection| {
+                    // Each row that is asked for frees a page.
+                    let mut statement = connection.prepare(&format!("PRAGMA incremental_vacuum({BATCH})"))?;
+                    let mut rows = statement.query([])?;
+                    while rows.next()?.is_some() {}
+                    Ok(pragma(connection, "freelist_count")?)
+                })?;
+                // Others may remove more meanwhile; they reclaim it themselves.
+                if left == 0 || left >= free {
+                    break;
+                }
+                free = left;
+            }
         } else {
             self.read(action, |connection| {
                 let free = pragma(connection, "freelist_count")?;

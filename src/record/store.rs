@@ -125,7 +125,7 @@ impl Record {
     }
 
     /// A panic elsewhere leaves no transaction open: dropping one rolls it back.
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

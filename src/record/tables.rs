@@ -97,6 +97,7 @@ const OBJECTS: &str = "
 -- `ps` lists newest first: ids are UUIDv7, so their order is that of creation.
 CREATE INDEX executions_by_job ON executions (job_name, id);
 CREATE INDEX executions_not_terminal ON executions (id) WHERE status IN ('pending', 'active');
+CREATE INDEX executions_unsuccessful ON executions (id) WHERE status IN ('failed', 'cancelled');
 CREATE INDEX executions_by_place ON executions (place, job_name, id) WHERE place IS NOT NULL;
 CREATE INDEX executions_by_revision ON executions (revision);
 CREATE INDEX executions_retrying ON executions (retry_at, waiting_since) WHERE retry_at IS NOT NULL;

@@ -1,5 +1,10 @@
+mod attempts;
 mod damage;
 mod migration;
+mod plans;
+mod queries;
+mod queue;
+mod retention;
 
 use super::*;
 use crate::outcome::{End, FIRST_ATTEMPT, OUTCOME_VERSION, Outcome, PeakMemorySource, Stopped, Usage};

@@ -15,8 +15,8 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 /// Directories that hold files of the job, with ids of the container.
-fn job_trees(directory: &ExecutionDir) -> [PathBuf; 4] {
-    [directory.upper(), directory.work(), directory.rootfs(), directory.volumes()]
+fn job_trees(directory: &ExecutionDir) -> [PathBuf; 5] {
+    [directory.upper(), directory.work(), directory.rootfs(), directory.volumes(), directory.steps()]
 }
 
 /// For the supervisor, with the namespaces of its job (user first when rootless): removes the job's trees.
@@ -70,15 +70,15 @@ pub fn remove_leftovers(
     first.and(remove_all(&own_files(directory)))
 }
 
-/// Everything of ours that is of no use after the end, temporary files included. The log stays, and
+/// Everything of ours that is of no use after the end, temporary files included. The logs stay, and
 /// what tells of the end until that is recorded.
 fn own_files(directory: &ExecutionDir) -> Vec<PathBuf> {
-    let kept = [directory.log(), directory.state(), directory.outcome()];
+    let kept = [directory.state(), directory.outcome()];
     // A directory that cannot be listed has nothing to remove, or fails with the execution itself.
     let entries = std::fs::read_dir(directory.path()).into_iter().flatten().flatten();
     entries
         .map(|entry| entry.path())
-        .filter(|path| !kept.contains(path) && !job_trees(directory).contains(path))
+        .filter(|path| !kept.contains(path) && !directory.is_log(path) && !job_trees(directory).contains(path))
         .collect()
 }
 

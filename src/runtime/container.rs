@@ -78,22 +78,24 @@ pub fn read_plan(directory: &ExecutionDir) -> Result<Plan, ContainerError> {
 }
 
 /// The runtime spec with what only the mounted root file system can tell: ids and home of the user.
-/// Makes the working directory and, before the first process, fills new volumes.
+/// Makes the working directory, and fills volumes that no process had before.
 ///
 /// # Errors
 /// [`ContainerError`]; what was made stays in the job's own writable layer.
-pub fn finish_spec(plan: &Plan, process: &ProcessPlan, first: bool) -> Result<Spec, ContainerError> {
-    let root_path = &plan.rootfs.mountpoint;
-    let root = pathrs::Root::open(root_path).map_err(|error| ContainerError::InRoot {
-        action: "open",
-        target: "/".into(),
-        reason: error.to_string(),
-    })?;
-    if first {
-        for volume in &plan.rootfs.volumes {
-            volume::fill(&root, volume)?;
-        }
+pub fn finish_spec(plan: &Plan, index: usize, process: &ProcessPlan) -> Result<Spec, ContainerError> {
+    let open = |path: &Path| {
+        pathrs::Root::open(path).map_err(|error| ContainerError::InRoot {
+            action: "open",
+            target: "/".into(),
+            reason: error.to_string(),
+        })
+    };
+    // From the job's own image, whichever process comes first.
+    if !plan.rootfs.volumes.is_empty() {
+        let root = open(&plan.rootfs.mountpoint)?;
+        plan.rootfs.volumes.iter().try_for_each(|volume| volume::fill(&root, volume))?;
     }
+    let root = open(&plan.root_of(index).mountpoint)?;
     let user = resolve_user(&root, &process.user)?;
     if let Some(mappings) = &plan.rootless {
         check_mapped(mappings, &user)?;
@@ -201,20 +203,21 @@ pub struct Stdio {
 /// A container whose init waits for the start.
 pub struct Created(Container);
 
-/// Creates the container of process `index`; its init becomes the child of this process's parent.
+/// Creates the container with the number `serial`, which no other of the execution has; its init becomes the
+/// child of this process's parent.
 ///
 /// # Errors
 /// The library's, as text: its types stay behind this module.
 pub fn create(
     directory: &ExecutionDir,
     plan: &Plan,
-    index: usize,
+    serial: u32,
     spec: &Spec,
     hook: JobProcess,
     stdio: Stdio,
 ) -> Result<Created, ContainerError> {
     let state = directory.runtime();
-    let bundle = state.join(format!("bundle-{index}"));
+    let bundle = state.join(format!("bundle-{serial}"));
     let io = |action, path: &std::path::Path| {
         let path = path.to_owned();
         move |source| ContainerError::Io { action, path, source }
@@ -230,7 +233,7 @@ pub fn create(
         .open(&config)
         .and_then(|mut file| io::Write::write_all(&mut file, &bytes))
         .map_err(io("write", &config))?;
-    let container = ContainerBuilder::new(format!("{}-{index}", plan.execution_id), SyscallType::default())
+    let container = ContainerBuilder::new(format!("{}-{serial}", plan.execution_id), SyscallType::default())
         .with_root_path(&state)?
         .with_stdin(stdio.stdin)
         .with_stdout(stdio.stdout)

@@ -1,4 +1,4 @@
-//! The launcher: a short-lived child of the supervisor, one for each process of the job.
+//! The launcher: a short-lived child of the supervisor, one for each process of the job that is started.
 //!
 //! Its first half is a fork of the supervisor that makes (or enters) the job's namespaces. Its second
 //! half lets libcontainer create the container, whose init becomes the supervisor's child, and start
@@ -38,7 +38,16 @@ pub struct Inherited {
     pub cgroups: Vec<OwnedFd>,
 }
 
-/// Starts a launcher for the process `index` of the plan. `namespaces` are those that the first
+/// Which process is to be launched.
+#[derive(Debug, Clone, Copy)]
+pub struct Launch {
+    /// [`Plan::process`].
+    pub index: usize,
+    /// Of this container among all of the execution: a step may have several tries.
+    pub serial: u32,
+}
+
+/// Starts a launcher. `namespaces` are those that the first
 /// launcher reported; empty for the first.
 ///
 /// # Errors
@@ -46,25 +55,25 @@ pub struct Inherited {
 pub fn spawn(
     directory: &ExecutionDir,
     plan: &Plan,
-    index: usize,
+    which: Launch,
     inherited: Inherited,
     namespaces: &[OwnedFd],
 ) -> io::Result<Pid> {
     match process::fork()? {
         ForkResult::Parent { child } => Ok(child),
-        ForkResult::Child => launch(directory, plan, index, inherited, namespaces),
+        ForkResult::Child => launch(directory, plan, which, inherited, namespaces),
     }
 }
 
-type Failure = (&'static str, Box<dyn std::error::Error>);
+pub(super) type Failure = (&'static str, Box<dyn std::error::Error>);
 
 /// In the child of the supervisor, which must not return into the parent's frames.
-fn launch(directory: &ExecutionDir, plan: &Plan, index: usize, inherited: Inherited, namespaces: &[OwnedFd]) -> ! {
-    let prepared = first_half(plan, &inherited, namespaces).and_then(|()| {
+fn launch(directory: &ExecutionDir, plan: &Plan, which: Launch, inherited: Inherited, namespaces: &[OwnedFd]) -> ! {
+    let prepared = first_half(plan, which, &inherited, namespaces).and_then(|()| {
         if is_binary_read_only() {
             return Ok(());
         }
-        let Err(failure) = replace_binary(directory, index, &inherited);
+        let Err(failure) = replace_binary(directory, which, &inherited);
         Err(failure)
     });
     if let Err((stage, error)) = prepared {
@@ -76,23 +85,31 @@ fn launch(directory: &ExecutionDir, plan: &Plan, index: usize, inherited: Inheri
         report::send_failure(&inherited.report, "close the supervisor's descriptors", &error);
         process::exit_now(1);
     }
-    process::exit_now(run_second_half(directory, Some(plan), index, inherited));
+    process::exit_now(run_second_half(directory, Some(plan), which, inherited));
 }
 
-/// Makes or enters the job's namespaces.
-fn first_half(plan: &Plan, inherited: &Inherited, namespaces: &[OwnedFd]) -> Result<(), Failure> {
-    if namespaces.is_empty() {
-        let made =
-            rootfs::prepare(plan).map_err(|error: RootfsError| ("prepare the root file system", error.into()))?;
-        report::send(inherited.report.as_fd(), &Report::Namespaces, &super::pid1::borrow_all(&made))
-            .map_err(|error| ("hand over the namespaces", error.into()))?;
-    } else {
-        for namespace in namespaces {
-            setns(namespace, CloneFlags::empty()).map_err(|error| ("enter the job's namespaces", error.into()))?;
-        }
+fn first_half(plan: &Plan, which: Launch, inherited: &Inherited, namespaces: &[OwnedFd]) -> Result<(), Failure> {
+    enter_job(plan, inherited.report.as_fd(), namespaces)?;
+    if let Some(root) = plan.step_roots.get(&which.index) {
+        rootfs::prepare_step(root, plan.rootless.is_some())
+            .map_err(|error| ("prepare the root file system of the step", error.into()))?;
     }
     // After the changes of credentials above. A supervisor that died before is seen at the gate.
     process::set_parent_death_signal(Signal::SIGKILL).map_err(|error| ("watch the supervisor", error.into()))
+}
+
+/// Enters the job's namespaces, or makes and reports them when there are none yet.
+pub(super) fn enter_job(plan: &Plan, report: BorrowedFd<'_>, namespaces: &[OwnedFd]) -> Result<(), Failure> {
+    if namespaces.is_empty() {
+        let made =
+            rootfs::prepare(plan).map_err(|error: RootfsError| ("prepare the root file system", error.into()))?;
+        return report::send(report, &Report::Namespaces, &super::pid1::borrow_all(&made))
+            .map_err(|error| ("hand over the namespaces", error.into()));
+    }
+    for namespace in namespaces {
+        setns(namespace, CloneFlags::empty()).map_err(|error| ("enter the job's namespaces", error.into()))?;
+    }
+    Ok(())
 }
 
 /// True when the front could start the supervisor from a read-only mount, which takes privileges.
@@ -102,9 +119,9 @@ fn is_binary_read_only() -> bool {
 }
 
 /// Goes on as the same binary on a read-only mount of this launcher's own mount namespace.
-fn replace_binary(directory: &ExecutionDir, index: usize, inherited: &Inherited) -> Result<Infallible, Failure> {
+fn replace_binary(directory: &ExecutionDir, which: Launch, inherited: &Inherited) -> Result<Infallible, Failure> {
     let binary = own_binary_read_only().map_err(|error| ("protect the binary of pid 1", error.into()))?;
-    let arguments = Arguments::of(directory, index, inherited);
+    let arguments = Arguments::of(directory, which, inherited);
     for fd in inherited.all() {
         process::set_cloexec(fd, false).map_err(|error| ("pass descriptors on", error.into()))?;
     }
@@ -127,12 +144,13 @@ struct Arguments {
 }
 
 impl Arguments {
-    fn of(directory: &ExecutionDir, index: usize, inherited: &Inherited) -> Arguments {
+    fn of(directory: &ExecutionDir, which: Launch, inherited: &Inherited) -> Arguments {
         use std::os::unix::ffi::OsStrExt;
         // A path that came from the command line or the environment holds no NUL.
         let directory = CString::new(directory.path().as_os_str().as_bytes()).unwrap_or_default();
         let fds = inherited.all();
-        let numbers = std::iter::once(index as i64).chain(fds.iter().map(|fd| i64::from(fd.as_raw_fd()))).collect();
+        let first = [which.index as i64, i64::from(which.serial)];
+        let numbers = first.into_iter().chain(fds.iter().map(|fd| i64::from(fd.as_raw_fd()))).collect();
         Arguments { directory, numbers }
     }
 
@@ -146,20 +164,20 @@ impl Arguments {
 
 /// The second half: entry point of the hidden role. Returns the exit code.
 pub fn main(arguments: &[std::ffi::OsString]) -> i32 {
-    let Some((directory, index, inherited)) = parse(arguments) else {
+    let Some((directory, which, inherited)) = parse(arguments) else {
         eprintln!("coracle: this role is started by a supervisor only");
         return 2;
     };
-    run_second_half(&directory, None, index, inherited)
+    run_second_half(&directory, None, which, inherited)
 }
 
 /// Returns the exit code; the supervisor learns what failed from a report.
-fn run_second_half(directory: &ExecutionDir, plan: Option<&Plan>, index: usize, inherited: Inherited) -> i32 {
+fn run_second_half(directory: &ExecutionDir, plan: Option<&Plan>, which: Launch, inherited: Inherited) -> i32 {
     let Ok(report) = inherited.report.try_clone() else { return 1 }; // no descriptor left to say so on
     let result = match plan {
-        Some(plan) => second_half(directory, plan, index, inherited),
+        Some(plan) => second_half(directory, plan, which, inherited),
         None => match container::read_plan(directory) {
-            Ok(plan) => second_half(directory, &plan, index, inherited),
+            Ok(plan) => second_half(directory, &plan, which, inherited),
             Err(error) => Err(("read the plan", error.into())),
         },
     };
@@ -168,10 +186,11 @@ fn run_second_half(directory: &ExecutionDir, plan: Option<&Plan>, index: usize, 
     1
 }
 
-fn parse(arguments: &[std::ffi::OsString]) -> Option<(ExecutionDir, usize, Inherited)> {
+fn parse(arguments: &[std::ffi::OsString]) -> Option<(ExecutionDir, Launch, Inherited)> {
     let [directory, numbers] = arguments else { return None };
     let mut numbers = numbers.to_str()?.split(',').map(str::parse::<RawFd>);
     let index = usize::try_from(numbers.next()?.ok()?).ok()?;
+    let serial = u32::try_from(numbers.next()?.ok()?).ok()?;
     let mut fds = numbers.map(|number| process::inherited(number.ok()?).ok());
     let mut next = || fds.next().flatten();
     let inherited = Inherited {
@@ -183,13 +202,13 @@ fn parse(arguments: &[std::ffi::OsString]) -> Option<(ExecutionDir, usize, Inher
         stderr: next()?,
         cgroups: fds.collect::<Option<_>>()?,
     };
-    Some((ExecutionDir::from_path(directory.into()), index, inherited))
+    Some((ExecutionDir::from_path(directory.into()), Launch { index, serial }, inherited))
 }
 
-fn second_half(directory: &ExecutionDir, plan: &Plan, index: usize, inherited: Inherited) -> Result<(), Failure> {
-    let process = plan.processes.get(index).ok_or_else(|| ("read the plan", "no such process".into()))?;
+fn second_half(directory: &ExecutionDir, plan: &Plan, which: Launch, inherited: Inherited) -> Result<(), Failure> {
+    let process = plan.process(which.index).ok_or_else(|| ("read the plan", "no such process".into()))?;
     let mut spec =
-        container::finish_spec(plan, process, index == 0).map_err(|error| ("prepare the process", error.into()))?;
+        container::finish_spec(plan, which.index, process).map_err(|error| ("prepare the process", error.into()))?;
     let rlimits = Rlimits::take(&mut spec);
     rlimits.make_room().map_err(|error| ("raise the resource limits", error.into()))?;
     let filter = match &process.seccomp_filter {
@@ -205,9 +224,10 @@ fn second_half(directory: &ExecutionDir, plan: &Plan, index: usize, inherited: I
         filter,
         rlimits,
         process.init,
+        process.program.clone(),
     );
     let mut created =
-        container::create(directory, plan, index, &spec, hook, container::Stdio { stdin, stdout, stderr })
+        container::create(directory, plan, which.serial, &spec, hook, container::Stdio { stdin, stdout, stderr })
             .map_err(|error| ("create the container", error.into()))?;
     report::send(report.as_fd(), &Report::Created { pid: created.pid() }, &[])
         .map_err(|error| ("report the container", error.into()))?;

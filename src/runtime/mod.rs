@@ -24,4 +24,5 @@ pub mod role;
 mod rootfs;
 pub mod state;
 pub mod supervisor;
+mod transfer;
 mod volume;

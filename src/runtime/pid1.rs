@@ -7,6 +7,8 @@
 
 use super::report::{self, Report};
 use super::rlimit::Rlimits;
+use super::transfer;
+use crate::plan::Program;
 use crate::sys::process::{self, ChildUsage};
 use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
@@ -45,6 +47,7 @@ struct Inner {
     rlimits: Rlimits,
     /// Whether to stay as pid 1 or to become the job's program.
     init: bool,
+    program: Program,
 }
 
 impl JobProcess {
@@ -55,8 +58,9 @@ impl JobProcess {
         seccomp: Option<Vec<u8>>,
         rlimits: Rlimits,
         init: bool,
+        program: Program,
     ) -> JobProcess {
-        JobProcess(Rc::new(Inner { report, lifeline, cgroups, seccomp, rlimits, init }))
+        JobProcess(Rc::new(Inner { report, lifeline, cgroups, seccomp, rlimits, init, program }))
     }
 }
 
@@ -91,7 +95,7 @@ fn run(inner: &Inner, spec: &Spec) -> Result<std::convert::Infallible, Failure> 
     }
     // Owned by the job's user, so after the change of credentials.
     crate::sys::keyring::join_new_session().map_err(|error| ("make a session keyring", error))?;
-    let program = Program::new(spec).map_err(|error| ("read the runtime spec", error))?;
+    let command = Command::new(spec).map_err(|error| ("read the runtime spec", error))?;
     // Before the fork: what a job with CAP_SYS_PTRACE may do to pid 1 is then filtered like the job.
     if let Some(filter) = &inner.seccomp {
         crate::sys::seccomp::load(filter).map_err(|error| ("load the seccomp filter", error))?;
@@ -108,8 +112,11 @@ fn run(inner: &Inner, spec: &Spec) -> Result<std::convert::Infallible, Failure> 
     }
     process::reset_signals();
     inner.rlimits.apply().map_err(|error| ("set the resource limits", error.into()))?;
-    let errno = program.execute();
-    let report = Report::NotExecutable { command: program.name, errno };
+    if inner.program != Program::Command {
+        process::exit_now(transfer::run(&inner.program, inner.report.as_fd()).into());
+    }
+    let errno = command.execute();
+    let report = Report::NotExecutable { command: command.name, errno };
     // The supervisor is gone when this fails, and with it the need to know.
     let _ = report::send(inner.report.as_fd(), &report, &[]);
     process::exit_now(EXIT_FAILED);
@@ -191,7 +198,7 @@ fn reap(inner: &Inner, job: Pid) -> Result<(), Failure> {
 }
 
 /// The program that the job runs, ready for execve(2).
-struct Program {
+struct Command {
     /// As the user wrote it.
     name: String,
     arguments: Vec<CString>,
@@ -200,8 +207,8 @@ struct Program {
     candidates: Vec<CString>,
 }
 
-impl Program {
-    fn new(spec: &Spec) -> io::Result<Program> {
+impl Command {
+    fn new(spec: &Spec) -> io::Result<Command> {
         let process = spec.process().as_ref().ok_or_else(|| io::Error::other("no process"))?;
         let strings = |list: &Option<Vec<String>>| -> io::Result<Vec<CString>> {
             list.iter().flatten().map(|text| CString::new(text.as_str()).map_err(io::Error::from)).collect()
@@ -213,7 +220,7 @@ impl Program {
             .into_iter()
             .map(|candidate| CString::new(candidate).map_err(io::Error::from))
             .collect::<io::Result<_>>()?;
-        Ok(Program { name, arguments, environment, candidates })
+        Ok(Command { name, arguments, environment, candidates })
     }
 
     /// Returns only when no candidate could be executed: the errno that says most.

@@ -1,5 +1,6 @@
 //! What launcher, pid 1 and the job's own process tell the supervisor: one datagram each on a
-//! CLOEXEC `SOCK_SEQPACKET` pair, so that a message is whole or absent whoever dies.
+//! CLOEXEC `SOCK_SEQPACKET` pair, so that a message is whole or absent whoever dies. The other way goes a
+//! [`Verdict`] alone.
 
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
@@ -28,6 +29,8 @@ pub enum Report {
     Failed { stage: String, message: String },
     /// From the job's process: execve(2) failed.
     NotExecutable { command: String, errno: i32 },
+    /// From our own program in place of the job's: the file of a transfer cannot be read or written.
+    NotTransferred { message: String },
     /// From pid 1: the job's main process ended with this raw wait status.
     Ended { status: i32 },
 }
@@ -48,7 +51,10 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// `EPIPE` when the supervisor is gone.
 pub fn send(socket: BorrowedFd<'_>, report: &Report, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut report = report.clone();
-    if let Report::Failed { message: text, .. } | Report::NotExecutable { command: text, .. } = &mut report {
+    if let Report::Failed { message: text, .. }
+    | Report::NotExecutable { command: text, .. }
+    | Report::NotTransferred { message: text } = &mut report
+    {
         truncate(text);
     }
     let bytes = serde_json::to_vec(&report)?;
@@ -113,6 +119,35 @@ pub fn send_failure(socket: &impl AsFd, stage: &str, error: &dyn std::fmt::Displ
     let _ = send(socket.as_fd(), &report, &[]);
 }
 
+/// What the supervisor says of data that has come to its end: whether that was the end of the object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Complete,
+    Broken,
+}
+
+const COMPLETE: u8 = b'c';
+const BROKEN: u8 = b'b';
+
+/// Tells it to the process that receives the data; one that is gone needs none.
+pub fn send_verdict(socket: BorrowedFd<'_>, verdict: Verdict) {
+    let byte = [if verdict == Verdict::Complete { COMPLETE } else { BROKEN }];
+    // It fails when the receiver has ended, which tells the supervisor all that it can know.
+    let _ = nix::sys::socket::send(socket.as_raw_fd(), &byte, MsgFlags::MSG_NOSIGNAL);
+}
+
+/// Waits for it. A supervisor that is gone has not said that the data is complete.
+pub fn receive_verdict(socket: BorrowedFd<'_>) -> Verdict {
+    let mut byte = [0];
+    loop {
+        match nix::sys::socket::recv(socket.as_raw_fd(), &mut byte, MsgFlags::empty()) {
+            Ok(1) if byte[0] == COMPLETE => return Verdict::Complete,
+            Err(nix::errno::Errno::EINTR) => {}
+            Ok(_) | Err(_) => return Verdict::Broken,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,5 +166,16 @@ mod tests {
         assert_eq!(stage, "create the container");
         assert!(message.ends_with('…') && message.len() <= MAX_TEXT + 4);
         assert!(matches!(receive(ours.as_fd()).unwrap(), Received::Closed));
+    }
+
+    #[test]
+    fn only_a_supervisor_that_says_so_makes_data_complete() {
+        let (ours, theirs) = pair().unwrap();
+        send_verdict(ours.as_fd(), Verdict::Complete);
+        send_verdict(ours.as_fd(), Verdict::Broken);
+        assert_eq!(receive_verdict(theirs.as_fd()), Verdict::Complete);
+        assert_eq!(receive_verdict(theirs.as_fd()), Verdict::Broken);
+        drop(ours);
+        assert_eq!(receive_verdict(theirs.as_fd()), Verdict::Broken);
     }
 }

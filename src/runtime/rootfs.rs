@@ -12,6 +12,7 @@ use nix::sys::stat::Mode;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// mount(2) takes at most a page of options.
@@ -28,6 +29,8 @@ pub enum RootfsError {
     Namespace { what: &'static str, source: io::Error },
     #[error("failed to mount {what}: {source}")]
     Mount { what: String, source: io::Error },
+    #[error("failed to make the directory {} anew: {source}", path.display())]
+    Directory { path: PathBuf, source: io::Error },
     #[error("failed to open {}: {source}", path.display())]
     Open { path: PathBuf, source: io::Error },
     #[error("failed to bring up the loopback interface: {0}")]
@@ -81,6 +84,23 @@ pub fn prepare(plan: &Plan) -> Result<Vec<OwnedFd>, RootfsError> {
             }
         })
         .collect()
+}
+
+/// For a launcher in the job's namespaces: mounts another root file system in a mount namespace of its own,
+/// so that the mount ends with the step. What an earlier try has left of it is removed.
+///
+/// # Errors
+/// [`RootfsError`].
+pub fn prepare_step(root: &Overlay, rootless: bool) -> Result<(), RootfsError> {
+    unshare(CloneFlags::CLONE_NEWNS)
+        .map_err(|error| RootfsError::Namespace { what: "a mount namespace", source: error.into() })?;
+    // The upper directory becomes the container's root directory.
+    for (path, mode) in [(&root.upper, 0o755), (&root.work, 0o700), (&root.mountpoint, 0o700)] {
+        crate::sys::tree::remove(path)
+            .and_then(|()| std::fs::DirBuilder::new().recursive(true).mode(mode).create(path))
+            .map_err(|source| RootfsError::Directory { path: path.clone(), source })?;
+    }
+    mount_overlay(root, rootless)
 }
 
 /// `/proc/sys/net` shows the network namespace of whoever opens it (proc_sys_net(5)).

@@ -27,11 +27,22 @@ pub struct LiveState {
 #[serde(tag = "stage", rename_all = "snake_case")]
 pub enum Stage {
     /// Making the container, or in an init step.
-    Initializing { step: Option<String> },
+    Initializing { step: Option<LiveStep> },
     /// The main process runs.
     Running,
     /// The main process ended; output is being collected and the outcome written.
     Ending,
+}
+
+/// The init step of a live execution; [`LiveState::since`] is when its present try began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LiveStep {
+    pub id: String,
+    /// Number of the try, from 1, over all runs of the sequence.
+    pub attempt: u32,
+    /// The try has failed, and the next one or the next run of the sequence waits for its time.
+    pub waiting: bool,
 }
 
 impl LiveState {

@@ -2,9 +2,9 @@
 
 use super::names::NamesError;
 #[cfg(feature = "s3")]
-use super::s3::S3Error;
+use super::s3::{AccessError, S3Error};
 use std::error::Error;
-use std::io;
+use std::io::{self, Write};
 
 /// The most bytes of a line on standard error; what servers say may be long.
 const LONGEST_LINE: usize = 2000;
@@ -34,6 +34,9 @@ pub enum StepError {
     Client { source: reqwest::Error },
     #[cfg(feature = "s3")]
     #[error(transparent)]
+    Access(#[from] AccessError),
+    #[cfg(feature = "s3")]
+    #[error(transparent)]
     S3(#[from] S3Error),
     #[cfg(not(feature = "s3"))]
     #[error("failed to move an object: this build of coracle has no S3 (feature `s3`)")]
@@ -53,6 +56,11 @@ pub(super) fn one_line(error: &(dyn Error + 'static)) -> String {
         }
     }
     shown(&parts.join(": "))
+}
+
+/// One line for whoever started the step, who may have gone.
+pub(super) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Text of others, without what moves a cursor or begins a line, and bounded.

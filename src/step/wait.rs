@@ -1,6 +1,6 @@
 //! A check, again and again until it succeeds.
 
-use super::error::shown;
+use super::error::{say, shown};
 use std::time::Duration;
 
 /// A host that takes no connection for so long, or for the check's interval if that is longer, is asked anew.
@@ -25,7 +25,7 @@ pub async fn until(what: &str, interval: Duration, mut check: impl AsyncFnMut() 
     while let Err(cause) = check().await {
         let line = shown(&format!("waiting for {what}: {cause}"));
         if line != last {
-            eprintln!("{line}");
+            say(&line);
             last = line;
         }
         tokio::time::sleep(interval).await;

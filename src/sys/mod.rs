@@ -5,6 +5,7 @@ pub mod file;
 pub mod keyring;
 pub mod mount;
 pub mod network;
+pub mod pipe;
 pub mod process;
 pub mod readable;
 pub mod seccomp;

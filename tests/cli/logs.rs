@@ -17,7 +17,7 @@ fn time(second: i64) -> Timestamp {
 fn ring(host: &Host, size: u64) -> RingWriter {
     let directory = host.state().execution(ID);
     std::fs::create_dir_all(directory.path()).expect("a writable root");
-    RingWriter::create(&directory.log(), size, time(0)).expect("a writable root")
+    RingWriter::create(&directory.log(1), size, time(0)).expect("a writable root")
 }
 
 /// An execution that ended, with three lines, binary bytes and an unfinished line.
@@ -109,7 +109,7 @@ fn an_execution_without_a_log_has_no_output() {
 #[test]
 fn a_damaged_log_is_named() {
     let host = host();
-    let path = host.state().execution(ID).log();
+    let path = host.state().execution(ID).log(1);
     std::fs::write(&path, "this is no ring").expect("a writable root");
     host.run(["logs", ID]).exits(125).prints("").complains(&["coracle: error: ", path.to_str().expect("UTF-8")]);
 }

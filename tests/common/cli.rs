@@ -60,7 +60,7 @@ impl Coracle {
     /// indented like a service's fields) names one.
     pub fn job(&self, body: &str) -> PathBuf {
         let mut text = String::from("version: v1\ndeployment: test\nservices:\n  job:\n    rtype: job\n");
-        if !body.lines().any(|line| line.trim_start().starts_with("image:")) {
+        if !body.lines().any(|line| line.starts_with("image:")) {
             writeln!(text, "    image: {{ name: {:?} }}", fixture::toolbox()).expect("a string takes text");
         }
         for line in body.lines() {

@@ -114,7 +114,7 @@ fn unfinished(root: &Path) -> Vec<PathBuf> {
         names(&root.join("staging")).into_iter().map(|name| root.join("staging").join(name)).collect();
     for id in names(&root.join("executions")) {
         let directory = root.join("executions").join(id);
-        let live = ["rootfs", "upper", "work", "runtime", "volumes"].map(|name| directory.join(name));
+        let live = ["rootfs", "upper", "work", "runtime", "volumes", "steps"].map(|name| directory.join(name));
         found.extend(live.into_iter().filter(|path| path.exists()));
     }
     found

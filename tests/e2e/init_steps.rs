@@ -85,3 +85,70 @@ fn a_process_that_a_step_leaves_behind_is_gone_when_the_next_one_runs() {
     let finished = coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(0);
     assert!(!finished.stdout().contains("orphan"), "{finished}");
 }
+
+#[test]
+fn a_step_on_another_image_shares_the_volumes_and_nothing_else() {
+    let coracle = Coracle::new();
+    let image = crate::common::fixture::busybox();
+    // The shell is not in the job's image, and what the step writes outside of the volume goes with it.
+    let spec = coracle.job(&format!(
+        "storage:\n  - {{ type: anonymous, target: /shared }}\n\
+         init:\n  steps:\n  \
+           - uses: init.run\n    with:\n      image: {image:?}\n      \
+             command: \"test ! -e /bin/toolbox && echo $CORACLE_JOB_NAME > /shared/name && echo lost > /elsewhere\"\n  \
+           - {{ uses: init.run, with: {{ command: [append, /shared/name, second] }} }}\n  \
+           - uses: init.run\n    with:\n      image: {image:?}\n      \
+             command: \"test ! -e /elsewhere && echo third >> /shared/name\"\n\
+         command: [cat, /shared/name]"
+    ));
+    coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(0).expect_stdout("job\nsecond\nthird\n");
+    let spec = coracle.job(&format!(
+        "init:\n  steps:\n  \
+           - {{ uses: init.run, with: {{ image: {image:?}, command: \"echo lost > /elsewhere\" }} }}\n\
+         command: [cat, /elsewhere]"
+    ));
+    coracle.run(["run".as_ref(), spec.as_os_str()]).expect_error(1, &["/elsewhere"]);
+}
+
+#[test]
+fn each_try_of_a_step_on_another_image_begins_with_the_image() {
+    let coracle = Coracle::new();
+    let image = crate::common::fixture::busybox();
+    let spec = coracle.job(&format!(
+        "storage:\n  - {{ type: anonymous, target: /shared }}\n\
+         init:\n  steps:\n  \
+           - uses: init.run\n    retry: {{ count: 2, initial: 1ms }}\n    with:\n      image: {image:?}\n      \
+             command: \"echo try >> /mine; cat /mine >> /shared/all; test $(wc -l < /shared/all) -eq 3\"\n\
+         command: [cat, /shared/all]"
+    ));
+    coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(0).expect_stdout("try\ntry\ntry\n");
+}
+
+#[test]
+fn a_volume_is_filled_from_the_jobs_image_whatever_step_comes_first() {
+    let coracle = Coracle::new();
+    let image = crate::common::fixture::busybox();
+    let spec = coracle.job(&format!(
+        "storage:\n  - {{ type: anonymous, target: /bin }}\n\
+         init:\n  steps:\n  \
+           - {{ uses: init.run, with: {{ image: {image:?}, command: [/bin/toolbox, write, /bin/seen, toolbox] }} }}\n\
+         command: [cat, /bin/seen]"
+    ));
+    coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(0).expect_stdout("toolbox\n");
+}
+
+#[test]
+fn steps_and_main_process_know_the_execution() {
+    let coracle = Coracle::new();
+    let spec = coracle.job(
+        "env: { CORACLE_ATTEMPT: \"7\" }\ninit:\n  steps:\n  \
+           - { uses: init.run, with: { command: [env], env: { CORACLE_ATTEMPT: \"8\" } } }\n\
+         command: [env]",
+    );
+    let finished = coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(0);
+    let id = coracle.only_execution()["id"].as_str().expect("an id").to_owned();
+    for entry in [&format!("CORACLE_EXECUTION_ID={id}"), "CORACLE_JOB_NAME=job", "CORACLE_ATTEMPT=1"] {
+        let count = finished.lines().iter().filter(|line| *line == entry).count();
+        assert_eq!(count, 2, "{entry}: {finished}");
+    }
+}

@@ -9,6 +9,13 @@ mod common;
 #[path = "../image/layout.rs"]
 #[allow(dead_code, reason = "the tests of images use the rest")]
 mod layout;
+#[path = "../step/pages.rs"]
+#[allow(dead_code, reason = "the tests of the step role use the rest")]
+mod pages;
+#[cfg(feature = "s3")]
+#[path = "../step/s3/server.rs"]
+#[allow(dead_code, reason = "the tests of the step role use the rest")]
+mod s3_server;
 #[path = "../image/server.rs"]
 #[allow(dead_code, reason = "the tests of images use the rest")]
 mod server;
@@ -25,7 +32,12 @@ mod crash;
 mod debian;
 mod exit_codes;
 mod images;
+mod init_checks;
+mod init_failures;
 mod init_steps;
+mod init_stops;
+#[cfg(feature = "s3")]
+mod init_transfers;
 mod lifecycle;
 mod limits;
 mod load;

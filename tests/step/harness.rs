@@ -1,5 +1,7 @@
 //! One step under way.
 
+#![cfg_attr(not(feature = "s3"), expect(dead_code, reason = "only transfers have data pipes"))]
+
 use coracle::step::{DATA_FD, Resolve, StepRequest};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};

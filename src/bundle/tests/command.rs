@@ -9,7 +9,7 @@ fn arguments(fields: &str, config: &str) -> Vec<String> {
 }
 
 fn main_process(bundle: &Bundle) -> oci_spec::runtime::Process {
-    bundle.processes.last().unwrap().spec.process().clone().unwrap()
+    bundle.main.spec.process().clone().unwrap()
 }
 
 fn variables(bundle: &Bundle) -> BTreeMap<String, String> {
@@ -48,13 +48,14 @@ fn nothing_to_run_names_job_and_image() {
 }
 
 #[test]
-fn environment_is_the_images_then_ours_then_the_jobs() {
+fn environment_is_the_images_then_the_jobs_then_the_callers() {
     let config = r#"{"Cmd": ["c"], "Env": ["A=image", "B=image", "PATH=/image", "A=again", "=x", "NOVALUE", "E=a=b"]}"#;
     let found = variables(&make("env: {B: job, C: job, HOSTNAME: mine}", config, &root()).unwrap());
     let expected = [
         ("A", "again"),
         ("B", "job"),
         ("C", "job"),
+        ("CORACLE_ATTEMPT", "2"),
         ("CORACLE_EXECUTION_ID", ID),
         ("CORACLE_JOB_NAME", "report"),
         ("E", "a=b"),
@@ -86,7 +87,7 @@ fn user_workdir_and_stop_signal_are_the_jobs_then_the_images_then_dockers() {
     let found = |fields: &str, config: &str| {
         let bundle = make(fields, config, &root()).unwrap();
         let workdir = main_process(&bundle).cwd().display().to_string();
-        (bundle.processes.last().unwrap().user.user.clone(), workdir, bundle.stop_signal)
+        (bundle.main.user.user.clone(), workdir, bundle.stop_signal)
     };
     assert_eq!(found(FIELDS, CONFIG), ("other".to_owned(), "/w".to_owned(), libc::SIGHUP));
     assert_eq!(found("", CONFIG), ("app".to_owned(), "/srv".to_owned(), libc::SIGQUIT));
@@ -98,7 +99,7 @@ fn user_workdir_and_stop_signal_are_the_jobs_then_the_images_then_dockers() {
 
 #[test]
 fn a_host_name_is_that_of_the_job_or_the_random_end_of_the_id() {
-    let hostname = |fields: &str| made(fields, &root()).processes[0].spec.hostname().clone().unwrap();
+    let hostname = |fields: &str| made(fields, &root()).main.spec.hostname().clone().unwrap();
     assert_eq!(hostname("hostname: tub"), "tub");
     assert_eq!(hostname(""), "0123456789ab");
 }
@@ -108,13 +109,10 @@ fn every_process_is_set_up_alike() {
     let fields =
         "init:\n  steps:\n    - {uses: init.run, with: {command: [a]}}\n    - {uses: init.run, with: {command: [b]}}";
     let bundle = made(fields, &root());
-    assert_eq!(
-        bundle.processes.iter().map(|process| process.step.clone()).collect::<Vec<_>>(),
-        [Some("step-1".to_owned()), Some("step-2".to_owned()), None]
-    );
-    let main = &bundle.processes[2];
+    assert_eq!(bundle.steps.iter().map(|step| step.id.as_str()).collect::<Vec<_>>(), ["step-1", "step-2"]);
+    let main = &bundle.main;
     let mut paths = BTreeSet::new();
-    for process in &bundle.processes {
+    for process in bundle.steps.iter().filter_map(|step| step.action.process()).chain([main]) {
         assert_eq!(process.spec.mounts(), main.spec.mounts());
         assert_eq!(process.seccomp_filter, main.seccomp_filter);
         assert_eq!(process.user_capabilities, main.user_capabilities);

@@ -74,7 +74,8 @@ fn check(name: &str, fields: &str, config: &str, host: &HostFacts) {
         .map(|file| (file.target.to_owned(), json!({"source": file.source, "content": file.content})))
         .collect();
     let document = sorted(json!({
-        "processes": bundle.processes,
+        "steps": bundle.steps,
+        "main": bundle.main,
         "limits": bundle.limits,
         "volumes": bundle.volumes,
         "private_network": bundle.private_network,

@@ -4,12 +4,16 @@ mod command;
 mod golden;
 mod mounts;
 mod refusals;
+mod steps;
 
 use super::*;
 use crate::plan::{IdMap, IdMappings};
 use crate::spec::DeploymentSpec;
+use std::sync::OnceLock;
 
 pub(super) const ID: &str = "0199c0de-0000-7000-8000-0123456789ab";
+
+static VARIABLES: OnceLock<[(String, String); 3]> = OnceLock::new();
 
 /// A host with the usual things, and root.
 pub(super) fn root() -> HostFacts {
@@ -73,12 +77,18 @@ pub(super) fn place() -> Place<'static> {
         files: "/state/executions/ID/files".into(),
         named_volumes: "/state/volumes".into(),
         anonymous_volumes: "/state/executions/ID/volumes".into(),
+        step_roots: "/state/executions/ID/steps".into(),
         seccomp_filter: "/state/cache/seccomp.bpf".into(),
+        variables: VARIABLES.get_or_init(|| {
+            [("CORACLE_EXECUTION_ID", ID), ("CORACLE_JOB_NAME", "report"), ("CORACLE_ATTEMPT", "2")]
+                .map(|(name, value)| (name.into(), value.into()))
+        }),
     }
 }
 
 pub(super) fn make(fields: &str, config: &str, host: &HostFacts) -> Result<Bundle, BundleError> {
-    build(&job(fields), &image(config), host, &place())
+    let (job, image) = (job(fields), image(config));
+    build(&job, &Images { job: &image, others: &BTreeMap::new() }, host, &place())
 }
 
 /// What [`make`] gives for an image that runs `/app`.

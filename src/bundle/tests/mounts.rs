@@ -25,7 +25,7 @@ fn options(mount: &Mount) -> Vec<&str> {
 }
 
 fn mount_at<'a>(bundle: &'a Bundle, target: &str) -> &'a Mount {
-    let all = mounts(&bundle.processes[0].spec);
+    let all = mounts(&bundle.main.spec);
     let mut found = all.iter().filter(|mount| mount.destination().to_str() == Some(target));
     let first = found.next().unwrap_or_else(|| panic!("nothing at {target}"));
     assert!(found.next().is_none(), "two mounts at {target}");
@@ -37,7 +37,7 @@ fn nothing_propagates_and_nothing_of_the_host_brings_devices_or_set_id_programs(
     for network in ["host", "none"] {
         for host in hosts() {
             let bundle = made(&format!("{STORAGE}network_mode: {network}"), &host);
-            for mount in mounts(&bundle.processes[0].spec) {
+            for mount in mounts(&bundle.main.spec) {
                 let options = options(mount);
                 let has = |option: &str| options.contains(&option);
                 assert!(!options.iter().any(|option| option.ends_with("shared") || option.ends_with("slave")));
@@ -63,7 +63,7 @@ fn read_only_holds_for_everything_below_a_source() {
 #[test]
 fn a_mount_comes_after_the_one_that_it_lies_in() {
     let bundle = made(STORAGE, &root());
-    let all = mounts(&bundle.processes[0].spec);
+    let all = mounts(&bundle.main.spec);
     for (index, mount) in all.iter().enumerate() {
         for later in &all[index + 1..] {
             assert!(!mount.destination().starts_with(later.destination()), "{later:?} hides {mount:?}");
@@ -88,7 +88,7 @@ fn sysfs_is_the_hosts_only_where_no_own_one_can_be_mounted() {
         let mount = mount_at(&bundle, "/sys");
         let read_only = options(mount).iter().any(|option| ["ro", "rro"].contains(option));
         assert!(read_only, "{mount:?}");
-        let masked = bundle.processes[0].spec.linux().as_ref().unwrap().masked_paths().clone().unwrap();
+        let masked = bundle.main.spec.linux().as_ref().unwrap().masked_paths().clone().unwrap();
         assert_eq!(masked.iter().any(|path| path == "/sys/fs/cgroup"), mount.typ().as_deref() == Some("bind"));
         mount.typ().clone().unwrap()
     };
@@ -121,7 +121,7 @@ fn generated_files_are_as_read_only_as_the_root() {
         for target in ["/etc/hosts", "/etc/hostname", "/etc/resolv.conf"] {
             assert_eq!(options(mount_at(&bundle, target)).contains(&"ro"), expected, "{target}");
         }
-        assert_eq!(bundle.processes[0].spec.root().as_ref().unwrap().readonly(), Some(expected));
+        assert_eq!(bundle.main.spec.root().as_ref().unwrap().readonly(), Some(expected));
     }
 }
 
@@ -155,7 +155,7 @@ fn extra_hosts_come_before_the_hosts_own() {
 #[test]
 fn confinement_is_the_same_for_every_caller() {
     for host in hosts() {
-        for process in made("", &host).processes {
+        for process in [made("", &host).main] {
             let (spec, linux) = (&process.spec, process.spec.linux().as_ref().unwrap());
             let specified = spec.process().as_ref().unwrap();
             assert_eq!(specified.no_new_privileges(), Some(true));

@@ -98,7 +98,7 @@ fn making_devices_is_not_among_all_capabilities() {
 #[test]
 fn users_other_than_root_get_only_what_is_added_by_name() {
     let of_user = |fields: &str| {
-        let sets = made(fields, &root()).processes.remove(0).user_capabilities.unwrap();
+        let sets = made(fields, &root()).main.user_capabilities.unwrap();
         let count = |set: &Option<oci_spec::runtime::Capabilities>| set.as_ref().unwrap().len();
         let all = [sets.effective(), sets.permitted(), sets.inheritable(), sets.ambient()];
         (count(sets.bounding()), all.map(count))
@@ -110,8 +110,8 @@ fn users_other_than_root_get_only_what_is_added_by_name() {
 
 #[test]
 fn a_job_runs_without_a_filter_only_when_it_says_so() {
-    assert!(made("", &root()).processes[0].seccomp_filter.is_some());
+    assert!(made("", &root()).main.seccomp_filter.is_some());
     let bundle = made("security_opt: [seccomp=unconfined]", &root());
-    assert!(bundle.processes[0].seccomp_filter.is_none());
+    assert!(bundle.main.seccomp_filter.is_none());
     assert!(bundle.notes.iter().any(|note| note.contains("seccomp")), "{:?}", bundle.notes);
 }

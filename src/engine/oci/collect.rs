@@ -11,7 +11,7 @@ use crate::image::{
 use crate::state_dir::ExecutionDir;
 use jiff::Timestamp;
 use serde::Deserialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -218,11 +218,15 @@ fn planned_layers(directory: &ExecutionDir) -> Option<Vec<PathBuf>> {
     #[derive(Deserialize)]
     struct Planned {
         rootfs: Rootfs,
+        /// Of steps on other images.
+        #[serde(default)]
+        step_roots: BTreeMap<usize, Rootfs>,
     }
     #[derive(Deserialize)]
     struct Rootfs {
         layers: Vec<PathBuf>,
     }
     let bytes = std::fs::read(directory.plan()).ok()?;
-    serde_json::from_slice::<Planned>(&bytes).ok().map(|plan| plan.rootfs.layers)
+    let plan = serde_json::from_slice::<Planned>(&bytes).ok()?;
+    Some(plan.step_roots.into_values().chain([plan.rootfs]).flat_map(|root| root.layers).collect())
 }

@@ -1,7 +1,7 @@
 //! From a job to a directory in which a supervisor can work: image, bundle, files, plan.
 
 use super::OciRuntime;
-use crate::bundle::{self, Bundle, HostFacts, Place};
+use crate::bundle::{self, Bundle, HostFacts, Images, Place, StepImage};
 use crate::engine::{CreateRequest, RuntimeError};
 use crate::image::Image;
 use crate::plan::{IdMappings, Overlay, PLAN_VERSION, Plan};
@@ -11,6 +11,7 @@ use crate::spec::ServiceSpec;
 use crate::state_dir::ExecutionDir;
 use crate::sys::file::write_atomic_volatile;
 use crate::sys::userns::{self, UserNsError};
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, Permissions};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -45,7 +46,7 @@ pub(super) fn own_mappings() -> Result<(Option<IdMappings>, Option<userns::Note>
 
 impl OciRuntime {
     /// Fills the execution's directory and returns what a user should know. When it has, the plan keeps the
-    /// image from being collected.
+    /// images from being collected. `others` are those of [`bundle::other_images`].
     ///
     /// # Errors
     /// A job that does not fit host or image, a file that cannot be written; what was made by then stays.
@@ -54,6 +55,7 @@ impl OciRuntime {
         request: &CreateRequest<'_>,
         host: Host,
         image: &Image,
+        others: &BTreeMap<String, StepImage>,
     ) -> Result<Vec<String>, RuntimeError> {
         let (id, job) = (request.execution, request.job);
         let directory = self.state_dir().execution(id.as_str());
@@ -64,9 +66,11 @@ impl OciRuntime {
             files: directory.files(),
             named_volumes: self.state_dir().volumes(),
             anonymous_volumes: directory.volumes(),
+            step_roots: directory.steps(),
             seccomp_filter: seccomp::cached(&self.state_dir().cache(), &capabilities)?,
+            variables: &request.env,
         };
-        let bundle = bundle::build(job, &image.config, &host.facts, &place)?;
+        let bundle = bundle::build(job, &Images { job: &image.config, others }, &host.facts, &place)?;
         let notes = host.notes.into_iter().chain(bundle.notes.iter().cloned()).collect();
         make_directories(&directory)?;
         for file in &bundle.files {
@@ -91,6 +95,7 @@ fn plan(
     Plan {
         version: PLAN_VERSION,
         execution_id: request.execution.0.clone(),
+        attempt: request.attempt,
         job_name: request.job.name.clone(),
         rootless,
         rootfs: Overlay {
@@ -100,9 +105,12 @@ fn plan(
             mountpoint: directory.rootfs(),
             volumes: bundle.volumes,
         },
+        step_roots: bundle.step_roots,
         private_network: bundle.private_network,
         network_sysctls: bundle.network_sysctls,
-        processes: bundle.processes,
+        steps: bundle.steps,
+        on_init_failure: request.job.on_init_failure.clone(),
+        main: bundle.main,
         limits: bundle.limits,
         deadline: request.deadline,
         stop_signal: bundle.stop_signal,
@@ -125,7 +133,8 @@ fn make_directories(directory: &ExecutionDir) -> Result<(), RuntimeError> {
     // What the container's root directory looks like comes from the upper one.
     make(directory.upper(), 0o755)?;
     set_mode(&directory.upper(), 0o755)?;
-    for path in [directory.work(), directory.rootfs(), directory.files(), directory.volumes(), directory.runtime()] {
+    let (files, runtime, steps) = (directory.files(), directory.runtime(), directory.steps());
+    for path in [directory.work(), directory.rootfs(), files, directory.volumes(), runtime, steps] {
         make(path, 0o700)?;
     }
     Ok(())

@@ -4,6 +4,7 @@ use super::containers::Container;
 use super::prepare::{Host, own_mappings};
 use super::references::Wanted;
 use super::{OciRuntime, log};
+use crate::bundle::{self, StepImage};
 use crate::engine::{
     Activity, ContainerState, CreateRequest, Created, Image, LogQuery, LogStream, Removal, Runtime, RuntimeError,
 };
@@ -19,7 +20,7 @@ use crate::state_dir::ExecutionDir;
 use crate::sys::process::ProcessIdentity;
 use crate::sys::{readable, tree};
 use async_trait::async_trait;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -57,13 +58,19 @@ impl Runtime for OciRuntime {
         if self.directory(&container).path().exists() {
             self.remove(&container, Removal::Outcome).await?;
         }
-        let content = request.image.content.as_ref();
-        let content = content.and_then(|content| content.downcast_ref::<image::Image>());
-        let Some(content) = content else {
-            let message = format!("the image {} was not pulled by this runtime", request.image.reference);
-            return Err(RuntimeError::Other { message, source: None });
-        };
-        let notes = self.prepare(&request, host, content)?;
+        let content = content(&request.image)?;
+        // Kept until the plan keeps their layers.
+        let mut pulled = Vec::new();
+        let mut others = BTreeMap::new();
+        for name in bundle::other_images(request.job) {
+            let image = ImageSpec { name: name.to_owned(), ..request.job.image.clone() };
+            let image = Runtime::pull(self, &image).await?;
+            let image::Image { config, layers, .. } = self::content(&image)?;
+            others.insert(name.to_owned(), StepImage { config: config.clone(), layers: layers.clone() });
+            pulled.push(image);
+        }
+        let notes = self.prepare(&request, host, content, &others)?;
+        drop(pulled);
         let pulled = request.image.pulled.then(|| request.image.reference.clone());
         let made = Container::create(self, &container, request.stdio, pulled).await?;
         let keeper = made.identity.clone();
@@ -121,7 +128,7 @@ impl Runtime for OciRuntime {
     }
 
     async fn logs(&self, container: &ContainerId, query: LogQuery) -> Result<LogStream, RuntimeError> {
-        let path = self.directory(container).log();
+        let path = self.directory(container).log(container.parts().1);
         if !path.exists() {
             return Err(RuntimeError::NoLog { container: container.clone() });
         }
@@ -217,6 +224,13 @@ impl OciRuntime {
     }
 }
 
+fn content(image: &Image) -> Result<&image::Image, RuntimeError> {
+    image.content.as_ref().and_then(|content| content.downcast_ref()).ok_or_else(|| {
+        let message = format!("the image {} was not pulled by this runtime", image.reference);
+        RuntimeError::Other { message, source: None }
+    })
+}
+
 /// What the supervisor of this attempt left, readable or not; `None` when there is nothing.
 fn outcome(directory: &ExecutionDir, attempt: u32) -> Option<Outcome> {
     match outcome_file::read(&directory.outcome()) {
@@ -254,7 +268,9 @@ fn live_state(directory: &ExecutionDir) -> Option<LiveState> {
 fn activity(live: LiveState) -> Activity {
     let keeper = Some(live.supervisor.pid);
     match live.stage {
-        Stage::Initializing { step } => Activity::Initializing { step, since: live.since, keeper },
+        Stage::Initializing { step } => {
+            Activity::Initializing { step: step.map(|step| step.id), since: live.since, keeper }
+        }
         Stage::Running => Activity::Main { started_at: Some(live.since), keeper },
         Stage::Ending => Activity::Main { started_at: None, keeper },
     }

@@ -124,6 +124,8 @@ impl Clients {
             .user_agent(concat!("coracle/", env!("CARGO_PKG_VERSION")))
             .default_headers(headers)
             .referer(false)
+            // Whether HTTP/2 is built in depends on what else is.
+            .http1_only()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(self.connect);
         if kind.direct {

@@ -1,11 +1,12 @@
 //! Databases of older versions.
 
-use super::{ID, finish, insert, state};
-use crate::outcome::End;
-use crate::record::{Ended, ImageReference, Record};
+use super::{ID, finish, insert, now, outcome, preparer, read, state};
+use crate::outcome::{End, StepCause};
+use crate::record::{AfterAttempt, Ended, ImageReference, Record, Status};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
+use std::time::Duration;
 
 /// The tables as schema 1 had them.
 const SCHEMA_1: &str = "
@@ -72,6 +73,101 @@ PRAGMA application_id = 1131570028;
 PRAGMA user_version = 1;
 PRAGMA journal_mode = WAL;
 ";
+
+/// The tables as schema 2 had them.
+const SCHEMA_2: &str = "
+CREATE TABLE executions (
+    id                 TEXT PRIMARY KEY NOT NULL,
+    job_name           TEXT NOT NULL,
+    deployment         TEXT,
+    status             TEXT NOT NULL CHECK (status IN ('pending', 'active', 'completed', 'failed', 'cancelled')),
+    trigger_kind       TEXT NOT NULL CHECK (trigger_kind IN ('endpoint', 'cli', 'scheduler', 'internal')),
+    trigger_detail     TEXT,
+    image              TEXT NOT NULL,
+    image_digest       TEXT,
+    container_id       TEXT,
+    spec               TEXT NOT NULL,
+    labels             TEXT NOT NULL,
+    owner              TEXT,
+    created_at         INTEGER NOT NULL,
+    started_at         INTEGER,
+    completed_at       INTEGER,
+    elapsed            INTEGER,
+    exit_code          INTEGER CHECK (exit_code BETWEEN 0 AND 255),
+    outcome_end        TEXT,
+    reason             TEXT,
+    peak_memory        INTEGER,
+    peak_memory_source TEXT CHECK (peak_memory_source IN ('cgroup', 'largest_process')),
+    cpu_user           INTEGER,
+    cpu_system         INTEGER,
+    oom_kills          INTEGER,
+    notes              TEXT NOT NULL DEFAULT '[]',
+    CHECK ((status IN ('completed', 'failed', 'cancelled')) = (outcome_end IS NOT NULL)),
+    CHECK ((outcome_end IS NULL) = (completed_at IS NULL))
+) STRICT;
+
+-- `ps` lists newest first: ids are UUIDv7, so their order is that of creation.
+CREATE INDEX executions_by_job ON executions (job_name, id);
+CREATE INDEX executions_not_terminal ON executions (id) WHERE status IN ('pending', 'active');
+
+CREATE TRIGGER executions_terminal_is_final
+BEFORE UPDATE OF status, exit_code, outcome_end, reason, started_at, completed_at, elapsed ON executions
+WHEN OLD.status IN ('completed', 'failed', 'cancelled')
+BEGIN
+    SELECT RAISE(ABORT, 'a terminal status never changes');
+END;
+
+CREATE TRIGGER executions_never_pending_again
+BEFORE UPDATE OF status ON executions
+WHEN NEW.status = 'pending' AND OLD.status <> 'pending'
+BEGIN
+    SELECT RAISE(ABORT, 'an execution is pending once');
+END;
+
+CREATE TRIGGER executions_live_is_kept
+BEFORE DELETE ON executions
+WHEN OLD.status IN ('pending', 'active')
+BEGIN
+    SELECT RAISE(ABORT, 'an execution that is not terminal is kept');
+END;
+
+CREATE TABLE images (
+    reference TEXT PRIMARY KEY NOT NULL,
+    digest    TEXT NOT NULL,
+    pulled_at INTEGER NOT NULL,
+    used_at   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+PRAGMA application_id = 1131570028;
+PRAGMA user_version = 2;
+PRAGMA journal_mode = WAL;
+";
+
+/// A database that schema 2 wrote: an execution in each status, one of them waiting for a front that is gone.
+pub(super) fn database_2(directory: &Path) -> PathBuf {
+    let path = directory.join("coracle.db");
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute_batch(SCHEMA_2).unwrap();
+    let owner = serde_json::to_string(&preparer()).unwrap();
+    let live = "'cli', 'debian', '{}', '{}'";
+    let ended = "'internal', 'test', 'debian', 'sha256:1', 'c', '{}', '{}', 5";
+    connection
+        .execute_batch(&format!(
+            "INSERT INTO executions (id, job_name, status, trigger_kind, image, spec, labels, owner, created_at) \
+             VALUES ('1', 'job', 'pending', {live}, '{owner}', 5), ('2', 'job', 'active', {live}, '{owner}', 6); \
+             INSERT INTO executions (id, job_name, status, trigger_kind, trigger_detail, image, image_digest, \
+             container_id, spec, labels, created_at, started_at, completed_at, elapsed, exit_code, outcome_end, reason, \
+             peak_memory, peak_memory_source, cpu_user, cpu_system, oom_kills, notes) VALUES \
+             ('3', 'job', 'completed', {ended}, 7, 8, 9, 0, '{{\"kind\":\"exited\",\"code\":0}}', NULL, 4096, 'cgroup', \
+             1, 2, 0, '[\"a note\"]'), \
+             ('4', 'job', 'failed', {ended}, 7, 8, 9, NULL, '{{\"kind\":\"init_step\",\"step\":\"s\",\"cause\":{{\"kind\":\
+             \"exited\",\"code\":3}}}}', 'init step', NULL, NULL, NULL, NULL, NULL, '[]'), \
+             ('5', 'job', 'cancelled', {ended}, NULL, 8, 0, NULL, \
+             '{{\"kind\":\"cancelled\",\"how\":{{\"kind\":\"before_start\"}}}}', 'cancelled', NULL, NULL, NULL, NULL, NULL, '[]'); \
+             INSERT INTO images VALUES ('debian:12', 'sha256:1', 1, 2);"
+        ))
+        .unwrap();
+    path
+}
 
 /// A database that schema 1 wrote: two executions and two images.
 fn database_1(directory: &Path) -> PathBuf {
@@ -141,4 +237,90 @@ fn a_migration_that_fails_leaves_the_old_tables() {
     assert_eq!(count("SELECT count(manifest_digest) FROM images"), 2);
     old.execute_batch("DROP TABLE images_1").unwrap();
     assert_eq!(Record::open(&state(directory.path())).unwrap().images().unwrap(), rows());
+}
+
+#[test]
+fn schema_2_keeps_what_each_status_means() {
+    let directory = tempfile::tempdir().unwrap();
+    database_2(directory.path());
+    let record = Record::open(&state(directory.path())).unwrap();
+    let statuses: Vec<Status> = ["1", "2", "3", "4", "5"].map(|id| read(&record, id).status).into();
+    assert_eq!(statuses, Status::ALL);
+    let completed = read(&record, "3");
+    assert_eq!((completed.attempt, completed.revision, completed.expires_at), (1, 0, None));
+    let attempts = record.attempts("3").unwrap();
+    assert_eq!(attempts.len(), 1);
+    assert_eq!((attempts[0].number, attempts[0].exit_code), (1, Some(0)));
+    assert_eq!((&attempts[0].usage, &attempts[0].notes), (&completed.usage, &completed.notes));
+    assert_eq!(
+        (attempts[0].started_at, Some(attempts[0].completed_at)),
+        (completed.started_at, completed.completed_at)
+    );
+    let step = End::InitStep { step: "s".into(), cause: StepCause::Exited { code: 3 }, attempt: 1, last_line: None };
+    assert_eq!((read(&record, "4").end.as_ref(), &record.attempts("4").unwrap()[0].end), (Some(&step), &step));
+    for live in ["1", "2"] {
+        assert_eq!(record.attempts(live).unwrap(), []);
+    }
+    // Those that were under way go on, with what is new.
+    assert!(record.activate("1", 1, "d", "c", &preparer()).unwrap());
+    let then = AfterAttempt::Retry { at: now(), now: now(), spent: Duration::ZERO };
+    assert_eq!(record.end_attempt("1", 1, &outcome(End::OomKilled), then).unwrap(), Ended::Waiting);
+    assert_eq!(record.claim_next(&preparer(), now(), &|_| true).unwrap().map(|row| row.attempt), Some(2));
+    assert_eq!(finish(&record, "2", End::Exited { code: 0 }).unwrap(), Ended::Final);
+    assert_eq!(record.revision().unwrap(), 3);
+    assert_eq!(record.integrity_check().unwrap(), [""; 0]);
+    record.remove("3").unwrap();
+}
+
+/// Whatever it came from, a database of this version has the same tables, indexes and triggers.
+#[test]
+fn migrated_databases_are_as_new_ones() {
+    type Object = (String, String, Option<String>);
+    type Column = (String, String, bool, Option<String>);
+    let open = |make: &dyn Fn(&Path)| -> (Vec<Object>, Vec<Column>) {
+        let directory = tempfile::tempdir().unwrap();
+        make(directory.path());
+        drop(Record::open(&state(directory.path())).unwrap());
+        let connection = rusqlite::Connection::open(directory.path().join("coracle.db")).unwrap();
+        let objects = connection
+            .prepare("SELECT type, name, iif(type = 'table', NULL, sql) FROM sqlite_schema ORDER BY type, name")
+            .unwrap()
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .unwrap()
+            .collect::<rusqlite::Result<_>>()
+            .unwrap();
+        let columns = connection
+            .prepare(
+                "SELECT s.name || '.' || c.name, c.type, c.\"notnull\", c.dflt_value FROM sqlite_schema AS s, \
+                 pragma_table_xinfo(s.name) AS c WHERE s.type = 'table' ORDER BY s.name, c.cid",
+            )
+            .unwrap()
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+            .unwrap()
+            .collect::<rusqlite::Result<_>>()
+            .unwrap();
+        (objects, columns)
+    };
+    let new = open(&|_| ());
+    assert!(new.0.len() > 15 && new.1.len() > 60, "{new:?}");
+    assert_eq!(open(&|directory| drop(database_1(directory))), new);
+    assert_eq!(open(&|directory| drop(database_2(directory))), new);
+}
+
+#[test]
+fn two_that_open_schema_2_migrate_it_once() {
+    for _ in 0..5 {
+        let directory = tempfile::tempdir().unwrap();
+        database_2(directory.path());
+        let barrier = Barrier::new(2);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    barrier.wait();
+                    let record = Record::open(&state(directory.path())).unwrap();
+                    assert_eq!(record.attempts("5").unwrap().len(), 1);
+                });
+            }
+        });
+    }
 }

@@ -2,15 +2,19 @@
 //! namespaces, holds those of the job by descriptor, and waits in one poll(2) for the job's output,
 //! its children, its timers and its front. It never touches the record, the network or a lock.
 
+mod activity;
+mod drive;
 mod output;
 mod process;
+mod role;
 mod run;
+mod steps;
 mod stop;
 
 use super::cgroup::JobCgroup;
 use super::outcome_file::OutcomeFile;
 use super::state::{LiveState, Stage};
-use super::{cleanup, container, control, role};
+use super::{cleanup, container, control};
 use crate::log::RingWriter;
 use crate::outcome::{End, FIRST_ATTEMPT, OUTCOME_VERSION, Outcome, Usage};
 use crate::plan::Plan;
@@ -21,7 +25,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use output::{Buffer, Caller};
+use output::{Caller, Output};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -49,11 +53,11 @@ struct Supervisor {
     released: bool,
     /// For the main process, which takes it along: its writer notices when the job closes it.
     stdin: Option<OwnedFd>,
-    callers: [Caller; 2],
-    ring: Option<RingWriter>,
-    buffer: Buffer,
+    output: Output,
     cgroup: Option<JobCgroup>,
     namespaces: Vec<OwnedFd>,
+    /// Containers made so far.
+    containers: u32,
     stop: Stop,
     state: LiveState,
     usage: Usage,
@@ -105,7 +109,7 @@ fn supervise(directory: &ExecutionDir, started: Instant) -> io::Result<Option<Ow
     // Without it nobody could find or cancel the job; that later stages are missing is no harm.
     if let Err(error) = state.write(&directory.state()) {
         let end = End::NotCreated { stage: "write the live state".into(), message: error.to_string() };
-        reserved.write(&outcome(end, started, Usage::default(), Vec::new(), None))?;
+        reserved.write(&without_plan(directory, end, started))?;
         return Ok(tell_ended(Some(streams.front)));
     }
     let mut notes = Vec::new();
@@ -113,11 +117,11 @@ fn supervise(directory: &ExecutionDir, started: Instant) -> io::Result<Option<Ow
         Ok(plan) => plan,
         Err(error) => {
             let end = End::NotCreated { stage: "read the plan".into(), message: error.to_string() };
-            reserved.write(&outcome(end, started, Usage::default(), notes, None))?;
+            reserved.write(&without_plan(directory, end, started))?;
             return Ok(tell_ended(Some(streams.front)));
         }
     };
-    let ring = match RingWriter::create(&directory.log(), plan.max_log_size, now) {
+    let ring = match RingWriter::create(&directory.log(plan.attempt), plan.max_log_size, now) {
         Ok(ring) => Some(ring),
         Err(error) => {
             notes.push(format!("no log is kept: {error}"));
@@ -132,11 +136,10 @@ fn supervise(directory: &ExecutionDir, started: Instant) -> io::Result<Option<Ow
         front: Some(streams.front),
         released: false,
         stdin: Some(stdin),
-        callers: streams.callers,
-        ring,
-        buffer: Buffer::new(),
+        output: Output::new(ring, streams.callers),
         cgroup: None,
         namespaces: Vec::new(),
+        containers: 0,
         stop: Stop::default(),
         state,
         usage: Usage::default(),
@@ -167,7 +170,7 @@ impl Supervisor {
         if let Err(error) = sys_process::end_children() {
             tracing::warn!(%error, "a child that was not known goes on");
         }
-        for (name, caller) in ["stdout", "stderr"].into_iter().zip(&self.callers) {
+        for (name, caller) in ["stdout", "stderr"].into_iter().zip(&self.output.callers) {
             if let Some(error) = caller.error() {
                 self.notes.push(format!("{name} is incomplete, the log has the rest: writing to it failed: {error}"));
             }
@@ -180,14 +183,15 @@ impl Supervisor {
                 cgroup.remove().iter().map(|path| format!("the cgroup {} could not be removed", path.display())),
             );
         }
-        if let Some(ring) = self.ring.take() {
+        if let Some(ring) = self.output.ring.take() {
             if let Some(error) = ring.write_error() {
                 self.notes.push(format!("parts of the log could not be written: {error}"));
             }
             ring.close(jiff::Timestamp::now());
         }
         let notes = std::mem::take(&mut self.notes);
-        let outcome = outcome(end, self.started, std::mem::take(&mut self.usage), notes, self.main_started_at);
+        let attempt = self.plan.attempt;
+        let outcome = outcome(attempt, end, self.started, std::mem::take(&mut self.usage), notes, self.main_started_at);
         let written = reserved.write(&outcome);
         // The outcome is safe, so what follows may fail: it is done again by whoever settles.
         let namespaces = std::mem::take(&mut self.namespaces);
@@ -214,6 +218,7 @@ impl Supervisor {
 }
 
 fn outcome(
+    attempt: u32,
     end: End,
     started: Instant,
     usage: Usage,
@@ -222,7 +227,7 @@ fn outcome(
 ) -> Outcome {
     Outcome {
         version: OUTCOME_VERSION,
-        attempt: FIRST_ATTEMPT,
+        attempt,
         end,
         started_at,
         completed_at: jiff::Timestamp::now(),
@@ -230,6 +235,17 @@ fn outcome(
         usage,
         notes,
     }
+}
+
+/// The outcome when the plan cannot be used. Its attempt may still be told, as the part of a plan that every
+/// version has; where not even that can, the first is the likely one.
+fn without_plan(directory: &ExecutionDir, end: End, started: Instant) -> Outcome {
+    #[derive(serde::Deserialize)]
+    struct Planned {
+        attempt: u32,
+    }
+    let planned = std::fs::read(directory.plan()).ok().and_then(|bytes| serde_json::from_slice::<Planned>(&bytes).ok());
+    outcome(planned.map_or(FIRST_ATTEMPT, |planned| planned.attempt), end, started, Usage::default(), Vec::new(), None)
 }
 
 /// What the front gave.
@@ -305,8 +321,12 @@ fn settle(root: &OsString, runtime: &OsString, id: &str) -> i32 {
     use std::os::unix::process::CommandExt;
     // Blocked signals and ignored SIGPIPE would be inherited.
     sys_process::reset_signals();
-    let error =
-        std::process::Command::new(own_binary()).arg(role::SETTLE).args([root, runtime]).arg(id).env_clear().exec();
+    let error = std::process::Command::new(own_binary())
+        .arg(super::role::SETTLE)
+        .args([root, runtime])
+        .arg(id)
+        .env_clear()
+        .exec();
     tracing::error!(%error, "failed to become the settler");
     1
 }

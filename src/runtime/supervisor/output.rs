@@ -73,7 +73,7 @@ impl Caller {
 
 /// The read end of one of the job's two pipes.
 pub struct JobPipe {
-    pub stream: LogStream,
+    stream: LogStream,
     /// `None` after end of file.
     pipe: Option<OwnedFd>,
 }
@@ -94,31 +94,24 @@ impl JobPipe {
     }
 
     /// The descriptor to wait on, while there is a reason to read.
-    pub fn wait_fd(&self, caller: &Caller) -> Option<BorrowedFd<'_>> {
+    pub fn wait_fd(&self, output: &Output) -> Option<BorrowedFd<'_>> {
         // Not reading is what makes a slow reader slow down the job, as in any pipeline.
-        self.pipe.as_ref().filter(|_| !caller.is_blocked()).map(AsFd::as_fd)
+        self.pipe.as_ref().filter(|_| !output.caller(self.stream).is_blocked()).map(AsFd::as_fd)
     }
 
     /// Moves one chunk. True when there was one.
-    pub fn pump(
-        &mut self,
-        buffer: &mut Buffer,
-        ring: &mut Option<RingWriter>,
-        process: Option<u16>,
-        caller: &mut Caller,
-    ) -> bool {
+    pub fn pump(&mut self, output: &mut Output) -> bool {
+        if self.wait_fd(output).is_none() {
+            return false;
+        }
         let Some(pipe) = &self.pipe else { return false };
-        match nix::unistd::read(pipe, &mut buffer.0) {
+        match nix::unistd::read(pipe, &mut output.buffer) {
             Ok(0) => {
                 self.pipe = None;
                 false
             }
             Ok(count) => {
-                let bytes = &buffer.0[..count];
-                if let Some(ring) = ring {
-                    ring.append(self.stream, process, jiff::Timestamp::now(), bytes);
-                }
-                caller.push(bytes);
+                output.take(self.stream, count);
                 true
             }
             Err(Errno::EAGAIN | Errno::EINTR) => false,
@@ -131,11 +124,119 @@ impl JobPipe {
     }
 }
 
-/// One buffer for both streams.
-pub struct Buffer(Box<[u8]>);
+/// Where the job's output goes.
+pub struct Output {
+    /// `None` when no log can be kept.
+    pub ring: Option<RingWriter>,
+    /// stdout and stderr of whoever waits.
+    pub callers: [Caller; 2],
+    /// The step that writes now, as the log has it; `None` for the main process.
+    pub process: Option<u16>,
+    /// Of the step that writes now.
+    pub last_line: LastLine,
+    /// One for all pipes.
+    buffer: Box<[u8]>,
+}
 
-impl Buffer {
-    pub fn new() -> Buffer {
-        Buffer(vec![0; CHUNK].into_boxed_slice())
+impl Output {
+    pub fn new(ring: Option<RingWriter>, callers: [Caller; 2]) -> Output {
+        let buffer = vec![0; CHUNK].into_boxed_slice();
+        Output { ring, callers, process: None, last_line: LastLine::default(), buffer }
+    }
+
+    /// The caller's stream that goes with one of the job's.
+    pub fn caller(&self, stream: LogStream) -> &Caller {
+        &self.callers[caller_index(stream)]
+    }
+
+    /// True while bytes wait for a caller to read.
+    pub fn is_blocked(&self) -> bool {
+        self.callers.iter().any(Caller::is_blocked)
+    }
+
+    /// A line of our own for the log.
+    pub fn say(&mut self, text: &str) {
+        if let Some(ring) = &mut self.ring {
+            let line = format!("{text}\n");
+            ring.append(LogStream::System, self.process, jiff::Timestamp::now(), line.as_bytes());
+        }
+    }
+
+    /// `count` bytes of the buffer.
+    fn take(&mut self, stream: LogStream, count: usize) {
+        let bytes = &self.buffer[..count];
+        if let Some(ring) = &mut self.ring {
+            ring.append(stream, self.process, jiff::Timestamp::now(), bytes);
+        }
+        if self.process.is_some() {
+            self.last_line.push(stream, bytes);
+        }
+        self.callers[caller_index(stream)].push(bytes);
+    }
+}
+
+fn caller_index(stream: LogStream) -> usize {
+    usize::from(stream != LogStream::Stdout)
+}
+
+/// Bytes of a last line that are kept: enough for the reason of a failure.
+const MAX_LINE: usize = 256;
+
+/// The last line of a step's output that is not blank.
+#[derive(Debug, Default)]
+pub struct LastLine {
+    /// stdout and stderr.
+    unfinished: [Vec<u8>; 2],
+    finished: Vec<u8>,
+}
+
+impl LastLine {
+    fn push(&mut self, stream: LogStream, bytes: &[u8]) {
+        let line = &mut self.unfinished[caller_index(stream)];
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            line.extend(piece.iter().take(MAX_LINE.saturating_sub(line.len())));
+            if piece.ends_with(b"\n") {
+                if !line.trim_ascii().is_empty() {
+                    self.finished.clone_from(line);
+                }
+                line.clear();
+            }
+        }
+    }
+
+    /// The line as text, and none from here on. What could move a terminal's cursor is replaced.
+    pub fn take(&mut self) -> Option<String> {
+        let LastLine { unfinished: [stdout, stderr], finished } = std::mem::take(self);
+        let line = [stderr, stdout, finished].into_iter().find(|line| !line.trim_ascii().is_empty())?;
+        let printable = |character: char| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
+        Some(String::from_utf8_lossy(line.trim_ascii()).chars().map(printable).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn last(pieces: &[(LogStream, &[u8])]) -> Option<String> {
+        let mut last = LastLine::default();
+        pieces.iter().for_each(|(stream, bytes)| last.push(*stream, bytes));
+        last.take()
+    }
+
+    #[test]
+    fn the_last_line_that_says_something_is_found() {
+        use LogStream::{Stderr, Stdout};
+        assert_eq!(last(&[]), None);
+        assert_eq!(last(&[(Stdout, b"\n  \n")]), None);
+        assert_eq!(last(&[(Stdout, b"one\ntw"), (Stdout, b"o\n\n")]).unwrap(), "two");
+        assert_eq!(last(&[(Stderr, b"why\n"), (Stdout, b"later\n")]).unwrap(), "later");
+        assert_eq!(last(&[(Stdout, b"done\n"), (Stderr, b"no newline")]).unwrap(), "no newline");
+    }
+
+    #[test]
+    fn a_line_is_cut_and_cannot_drive_a_terminal() {
+        let long = [b'x'; 3 * MAX_LINE];
+        assert_eq!(last(&[(LogStream::Stdout, &long)]).unwrap().len(), MAX_LINE);
+        assert_eq!(last(&[(LogStream::Stdout, b"\x1b[2Jgone\xff\r\n")]).unwrap(), "\u{fffd}[2Jgone\u{fffd}");
     }
 }

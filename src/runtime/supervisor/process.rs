@@ -1,10 +1,10 @@
 //! One process of the job from the supervisor's side: its launcher, its pid 1, its pipes, its end.
 
-use super::output::{Buffer, Caller, JobPipe};
-use crate::log::{LogStream, RingWriter};
+use super::output::JobPipe;
+use crate::log::LogStream;
 use crate::plan::Plan;
-use crate::runtime::launcher::{self, Inherited};
-use crate::runtime::report::{self, Received, Report};
+use crate::runtime::launcher::{self, Inherited, Launch};
+use crate::runtime::report::{self, Received, Report, Verdict};
 use crate::state_dir::ExecutionDir;
 use crate::sys::process::{RawStatus, Reaped, pidfd_open, pidfd_send_signal};
 use nix::fcntl::OFlag;
@@ -25,8 +25,19 @@ pub enum ProcessEnd {
         stage: String,
         message: String,
     },
+    /// A step role, or the file's side of a transfer, tells why.
+    Unsuccessful {
+        message: String,
+    },
     /// It was stopped before it could run.
     NeverStarted,
+}
+
+/// The standard streams that a process does not share with all others.
+pub struct Streams {
+    pub stdin: OwnedFd,
+    /// `None`: into the log.
+    pub stdout: Option<OwnedFd>,
 }
 
 /// A process that has a launcher or more.
@@ -42,10 +53,11 @@ pub struct Running {
     killed: bool,
     /// Write end that pid 1 watches; held for as long as this value lives.
     _lifeline: OwnedFd,
-    pub pipes: [JobPipe; 2],
+    pub pipes: Vec<JobPipe>,
     /// From pid 1: what waitpid(2) told it about the job's main process.
     reported: Option<RawStatus>,
     not_executable: Option<(String, i32)>,
+    not_transferred: Option<String>,
     failure: Option<(String, String)>,
 }
 
@@ -71,26 +83,35 @@ impl Running {
     pub fn start(
         directory: &ExecutionDir,
         plan: &Plan,
-        index: usize,
-        stdin: OwnedFd,
+        which: Launch,
+        streams: Streams,
         cgroups: Vec<OwnedFd>,
         namespaces: &[OwnedFd],
     ) -> io::Result<Running> {
         let (report, their_report) = report::pair()?;
         let (their_gate, gate) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
         let (their_lifeline, lifeline) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-        let (stdout_pipe, stdout) = JobPipe::new(LogStream::Stdout)?;
-        let (stderr_pipe, stderr) = JobPipe::new(LogStream::Stderr)?;
+        let mut pipes = Vec::with_capacity(2);
+        let stdout = match streams.stdout {
+            Some(stdout) => stdout,
+            None => {
+                let (pipe, stdout) = JobPipe::new(LogStream::Stdout)?;
+                pipes.push(pipe);
+                stdout
+            }
+        };
+        let (pipe, stderr) = JobPipe::new(LogStream::Stderr)?;
+        pipes.push(pipe);
         let inherited = Inherited {
             report: their_report,
             gate: their_gate,
             lifeline: their_lifeline,
-            stdin,
+            stdin: streams.stdin,
             stdout,
             stderr,
             cgroups,
         };
-        let launcher = launcher::spawn(directory, plan, index, inherited, namespaces)?;
+        let launcher = launcher::spawn(directory, plan, which, inherited, namespaces)?;
         Ok(Running {
             launcher: Some(launcher),
             init: None,
@@ -99,9 +120,10 @@ impl Running {
             gate_opened: false,
             killed: false,
             _lifeline: lifeline,
-            pipes: [stdout_pipe, stderr_pipe],
+            pipes,
             reported: None,
             not_executable: None,
+            not_transferred: None,
             failure: None,
         })
     }
@@ -111,11 +133,10 @@ impl Running {
     }
 
     /// Takes every report that has arrived.
-    pub fn read_reports(&mut self) -> News {
-        let mut news = News::default();
+    pub fn read_reports(&mut self, news: &mut News) {
         while let Some(socket) = &self.report {
             match report::receive(socket.as_fd()) {
-                Ok(Received::Report(report, descriptors)) => self.take(report, descriptors, &mut news),
+                Ok(Received::Report(report, descriptors)) => self.take(report, descriptors, news),
                 Ok(Received::WouldBlock) => break,
                 Ok(Received::Closed) => self.report = None,
                 Err(error) => {
@@ -124,7 +145,6 @@ impl Running {
                 }
             }
         }
-        news
     }
 
     fn take(&mut self, report: Report, descriptors: Vec<OwnedFd>, news: &mut News) {
@@ -138,6 +158,7 @@ impl Running {
             }
             Report::Failed { stage, message } => self.fail(&stage, &message),
             Report::NotExecutable { command, errno } => self.not_executable = Some((command, errno)),
+            Report::NotTransferred { message } => self.not_transferred = Some(message),
             Report::Ended { status } => self.reported = Some(RawStatus(status)),
         }
     }
@@ -228,6 +249,9 @@ impl Running {
         if let Some((command, errno)) = &self.not_executable {
             return ProcessEnd::NotExecutable { command: command.clone(), errno: *errno };
         }
+        if let Some(message) = &self.not_transferred {
+            return ProcessEnd::Unsuccessful { message: message.clone() };
+        }
         if let Some(status) = self.reported {
             return ProcessEnd::Status(status);
         }
@@ -240,21 +264,27 @@ impl Running {
         }
     }
 
-    /// Moves what is there from both pipes; true when there was anything.
-    pub fn pump(
-        &mut self,
-        buffer: &mut Buffer,
-        ring: &mut Option<RingWriter>,
-        process: Option<u16>,
-        callers: &mut [Caller; 2],
-    ) -> bool {
-        let mut moved = false;
-        for (pipe, caller) in self.pipes.iter_mut().zip(callers) {
-            caller.flush();
-            if pipe.wait_fd(caller).is_some() {
-                moved |= pipe.pump(buffer, ring, process, caller);
-            }
+    /// Tells the file's side of a transfer whether the data that came was all.
+    pub fn decide(&self, verdict: Verdict) {
+        if let Some(report) = &self.report {
+            report::send_verdict(report.as_fd(), verdict);
         }
-        moved
+    }
+
+    /// The exit code of its main process, when it is over and had one.
+    pub fn exited(&self) -> Option<u8> {
+        match self.end() {
+            ProcessEnd::Status(status) if self.is_over() => status.exited(),
+            _ => None,
+        }
+    }
+
+    pub fn succeeded(&self) -> bool {
+        self.exited() == Some(0)
+    }
+
+    /// Whether the process was told to start.
+    pub fn has_started(&self) -> bool {
+        self.gate_opened
     }
 }

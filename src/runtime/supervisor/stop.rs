@@ -1,6 +1,6 @@
 //! When and how a job is told to stop: a state machine over injected time.
 
-use crate::outcome::{End, FIRST_ATTEMPT, StepCause, Stopped};
+use crate::outcome::{End, Stopped};
 use std::time::{Duration, Instant};
 
 /// Why a job is stopped.
@@ -50,7 +50,7 @@ impl Stop {
         }
     }
 
-    /// A new process of the same job begins: only a time limit of the step before is forgotten.
+    /// Another try, step or process of the same job begins: only a time limit of the try before is forgotten.
     pub fn next_process(&mut self) {
         if matches!(&self.state, Some(State { cause: Cause::StepTimeout { .. }, .. })) {
             self.state = None;
@@ -83,17 +83,12 @@ impl Stop {
 }
 
 impl Cause {
-    /// The end of an execution stopped for this cause, at `step` or in the main process.
-    pub fn end(self, step: Option<&str>, how: Stopped) -> End {
-        match (self, step) {
-            (Cause::Cancelled, _) => End::Cancelled { how },
-            (Cause::Deadline { after }, _) => End::Deadline { after, how },
-            (Cause::StepTimeout { after }, step) => End::InitStep {
-                step: step.unwrap_or_default().to_owned(),
-                cause: StepCause::TimedOut { after },
-                attempt: FIRST_ATTEMPT,
-                last_line: None,
-            },
+    /// The end of an execution stopped for this cause.
+    pub fn end(self, how: Stopped) -> End {
+        match self {
+            Cause::Cancelled => End::Cancelled { how },
+            // That of a step alone is never an execution's; what stops it is its own limit.
+            Cause::Deadline { after } | Cause::StepTimeout { after } => End::Deadline { after, how },
         }
     }
 }

@@ -2,15 +2,12 @@
 
 use super::super::error::{one_line, shown};
 use super::super::request::Direction;
-use super::access::AccessError;
 use std::fmt;
 use std::io;
 
 /// Holds no secret: keys go into signatures alone.
 #[derive(Debug, thiserror::Error)]
 pub enum S3Error {
-    #[error(transparent)]
-    Access(#[from] AccessError),
     #[error("failed to use the bucket {bucket:?}: a name has 3 to 255 letters, digits, dots, hyphens and underscores")]
     Bucket { bucket: String },
     #[error(

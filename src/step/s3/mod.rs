@@ -5,16 +5,20 @@
 //! for, in particular no metadata service of a cloud. Failed requests are repeated [`RETRIES`] times.
 
 mod access;
-mod data;
 mod error;
+mod pipes;
 mod pull;
 mod push;
 mod store;
 
-use super::names::Names;
 use super::request::Direction;
-pub use access::Access;
+use pipes::Commit;
+use std::io;
+use std::os::fd::OwnedFd;
+
+pub use access::{Access, AccessError};
 pub use error::S3Error;
+pub use store::Store;
 
 /// For each request; a pull that is cut goes on where it was.
 const RETRIES: usize = 5;
@@ -26,28 +30,14 @@ pub struct Object {
     pub key: String,
 }
 
-/// Moves the object between the store and [`super::DATA_FD`]. `rest` is what of standard input has been read
-/// behind the request.
+/// Moves the object between the store and `data`. `rest` is what of standard input has been read behind the
+/// request.
 ///
 /// # Errors
 /// See [`S3Error`]. After a failed push there is no object, or the one from before.
-pub async fn transfer(
-    direction: Direction,
-    object: Object,
-    access: Access,
-    names: Names,
-    rest: Vec<u8>,
-) -> Result<(), S3Error> {
-    match direction {
-        Direction::Pull => {
-            let pipe = data::output()?;
-            let store = store::Store::open(direction, object, access, names)?;
-            pull::pull(&store, pipe).await
-        }
-        Direction::Push => {
-            let (pipe, commit) = (data::input()?, data::Commit::watch(rest)?);
-            let store = store::Store::open(direction, object, access, names)?;
-            push::push(&store, pipe, commit).await
-        }
+pub async fn transfer(store: &Store, data: io::Result<OwnedFd>, rest: Vec<u8>) -> Result<(), S3Error> {
+    match store.direction {
+        Direction::Pull => pull::pull(store, pipes::output(data)?).await,
+        Direction::Push => push::push(store, pipes::input(data)?, Commit::watch(rest)?).await,
     }
 }

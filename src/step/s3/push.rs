@@ -1,14 +1,15 @@
 //! From the pipe to the store.
 
-use super::data::Commit;
+use super::super::error::{one_line, say};
 use super::error::S3Error;
+use super::pipes::Commit;
 use super::store::Store;
 use object_store::{MultipartUpload, ObjectStoreExt};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
 /// Bytes of a part: one is sent while the next is read. All parts but the last are equal, which some stores want.
-const PART: usize = 16 << 20;
+const PART: usize = 12 << 20;
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>
 const MOST_PARTS: u64 = 10_000;
 
@@ -37,7 +38,8 @@ pub async fn push(store: &Store, mut pipe: pipe::Receiver, commit: Commit) -> Re
         && let Err(error) = upload.abort().await
     {
         // The transfer's own error is the one to end with.
-        eprintln!("the parts of {} that were stored may still take room: {}", store.place, store.failed(error));
+        let place = &store.place;
+        say(&format!("the parts of {place} that were stored may still take room: {}", one_line(&store.failed(error))));
     }
     result
 }

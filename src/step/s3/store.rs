@@ -23,7 +23,7 @@ pub struct Store {
     pub client: AmazonS3,
     pub location: Path,
     pub place: Place,
-    direction: Direction,
+    pub direction: Direction,
 }
 
 /// Hands out a client that has been built already.

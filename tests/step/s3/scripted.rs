@@ -52,6 +52,19 @@ fn a_pull_that_is_cut_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_rest_that_is_shorter_than_announced_is_no_success() {
+    let pages = Pages::start(|number, _| {
+        if number == 0 {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n{DATE}\r\n{TAG}\r\n\r\n");
+            return [head.as_bytes(), &CONTENT[..4]].concat();
+        }
+        answer(206, &[DATE, TAG, "Content-Range: bytes 4-9/10"], &CONTENT[4..7])
+    });
+    let line = Transfer::of(&pages.url(""), "bucket", "key").pull().0.failed();
+    assert!(line.ends_with("it ended after 7 of 10 bytes"), "{line}");
+}
+
+#[test]
 fn an_object_that_changes_meanwhile_is_not_pieced_together() {
     let pages = Pages::start(|number, _| {
         if number == 0 {
@@ -75,6 +88,16 @@ fn what_the_store_says_is_shown_on_one_line() {
     assert!(line.ends_with(said), "{line}");
     let line = Transfer::of(&pages.url(""), "bucket", "key").push(b"x").failed();
     assert!(line.starts_with("failed to push s3://bucket/key at 127.0.0.1:") && line.ends_with(said), "{line}");
+}
+
+#[test]
+fn a_bucket_that_is_missing_is_no_missing_object() {
+    let pages = Pages::start(|_, _| answer(404, &[], b"<Error><Code>NoSuchBucket</Code></Error>"));
+    let transfer = Transfer::of(&pages.url(""), "bucket", "key");
+    assert!(transfer.pull().0.failed().ends_with("there is no such bucket"));
+    assert!(transfer.push(b"x").failed().ends_with("there is no such bucket"));
+    let pages = Pages::start(|_, _| answer(404, &[], b""));
+    assert!(Transfer::of(&pages.url(""), "bucket", "key").pull().0.failed().ends_with("there is no such object"));
 }
 
 #[test]

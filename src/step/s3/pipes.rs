@@ -1,26 +1,23 @@
 //! The pipes of a transfer.
 
-use super::super::request::{COMMIT, DATA_FD};
+use super::super::request::COMMIT;
 use super::error::S3Error;
-use crate::sys::process::inherited;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use std::future::pending;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 
 /// Where a pull writes to.
-pub fn output() -> Result<pipe::Sender, S3Error> {
-    let failed = |source| S3Error::Pipe { source };
-    pipe::Sender::from_owned_fd(inherited(DATA_FD).map_err(failed)?).map_err(failed)
+pub fn output(data: io::Result<OwnedFd>) -> Result<pipe::Sender, S3Error> {
+    data.and_then(pipe::Sender::from_owned_fd).map_err(|source| S3Error::Pipe { source })
 }
 
 /// Where a push reads from.
-pub fn input() -> Result<pipe::Receiver, S3Error> {
-    let failed = |source| S3Error::Pipe { source };
-    pipe::Receiver::from_owned_fd(inherited(DATA_FD).map_err(failed)?).map_err(failed)
+pub fn input(data: io::Result<OwnedFd>) -> Result<pipe::Receiver, S3Error> {
+    data.and_then(pipe::Receiver::from_owned_fd).map_err(|source| S3Error::Pipe { source })
 }
 
 /// Whether all that was to be uploaded has come, once it is known.
@@ -30,9 +27,8 @@ pub struct Commit(Shared<BoxFuture<'static, bool>>);
 impl Commit {
     /// Reads standard input, of which `rest` has been read already.
     pub fn watch(rest: Vec<u8>) -> Result<Commit, S3Error> {
-        let failed = |source| S3Error::Pipe { source };
-        let input = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
-        let mut input = pipe::Receiver::from_owned_fd(input).map_err(failed)?;
+        let input = io::stdin().as_fd().try_clone_to_owned();
+        let mut input = input.and_then(pipe::Receiver::from_owned_fd).map_err(|source| S3Error::Pipe { source })?;
         let verdict = async move {
             match rest.first() {
                 Some(byte) => *byte == COMMIT,

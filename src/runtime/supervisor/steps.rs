@@ -1,0 +1,89 @@
+//! The sequence of init steps: tries, waits between them, and what a failure means.
+
+use super::Supervisor;
+use super::drive::Kind;
+use super::run::RunEnd;
+use crate::outcome::{End, StepCause};
+use crate::plan::OnStepFailure;
+use crate::runtime::state::{LiveStep, Stage};
+use std::time::{Duration, Instant};
+
+impl Supervisor {
+    /// Runs the steps until each one has succeeded or its failure does not matter.
+    ///
+    /// # Errors
+    /// The end of the execution.
+    pub(super) fn initialize(&mut self) -> Result<(), End> {
+        // Of each step so far.
+        let mut tries = vec![0; self.plan.steps.len()];
+        let mut runs = 0;
+        loop {
+            let Err(failed) = self.run_sequence(&mut tries)? else { return Ok(()) };
+            let policy = &self.plan.on_init_failure;
+            let retries = policy.retries;
+            if runs >= retries {
+                return Err(failed);
+            }
+            let delay = policy.backoff.delay(runs, fastrand::f64());
+            runs += 1;
+            self.output.say(&format!(
+                "{failed}; the init steps run again from the first in {delay:?}, time {runs} of {retries}"
+            ));
+            self.wait_in_step(delay)?;
+        }
+    }
+
+    /// The outer error ends the execution; the inner one is what it ends with when there are no retries left.
+    fn run_sequence(&mut self, tries: &mut [u32]) -> Result<Result<(), End>, End> {
+        for (index, tries) in tries.iter_mut().enumerate() {
+            self.output.process = Some(u16::try_from(index).unwrap_or(u16::MAX - 1));
+            let Err(failed) = self.run_step(index, tries)? else { continue };
+            match self.plan.steps[index].on_failure {
+                OnStepFailure::Fail => return Ok(Err(failed)),
+                OnStepFailure::Warn => {
+                    let warning = format!("{failed}; the job goes on without it");
+                    self.output.say(&warning);
+                    self.notes.push(warning);
+                }
+                OnStepFailure::Continue => {}
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// As [`Supervisor::run_sequence`], for one step.
+    fn run_step(&mut self, index: usize, tries: &mut u32) -> Result<Result<(), End>, End> {
+        let mut failures = 0;
+        loop {
+            let step = &self.plan.steps[index];
+            let (id, timeout, retries) = (step.id.clone(), step.timeout, step.retries);
+            *tries = tries.saturating_add(1);
+            let live = LiveStep { id: id.clone(), attempt: *tries, waiting: false };
+            self.set_stage(Stage::Initializing { step: Some(live) });
+            let kind = Kind::Try { began: Instant::now(), timeout };
+            let RunEnd { cause, last_line } = self.run(kind, |supervisor| supervisor.start_step(index))?;
+            if cause == (StepCause::Exited { code: 0 }) {
+                return Ok(Ok(()));
+            }
+            let failed = End::InitStep { step: id, cause, attempt: *tries, last_line };
+            if failures >= retries {
+                return Ok(Err(failed));
+            }
+            let delay = self.plan.steps[index].backoff.delay(failures, fastrand::f64());
+            failures += 1;
+            self.output.say(&format!("{failed}; it is tried again in {delay:?}, time {failures} of {retries}"));
+            self.wait_in_step(delay)?;
+        }
+    }
+
+    fn wait_in_step(&mut self, delay: Duration) -> Result<(), End> {
+        if delay.is_zero() {
+            return Ok(());
+        }
+        if let Stage::Initializing { step: Some(live) } = &self.state.stage {
+            let step = Some(LiveStep { waiting: true, ..live.clone() });
+            self.set_stage(Stage::Initializing { step });
+        }
+        self.pause(delay)
+    }
+}

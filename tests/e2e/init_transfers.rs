@@ -1,0 +1,160 @@
+//! `init.s3_pull` and `init.s3_push`: objects of a real S3 server become files of the job, and files objects.
+
+use super::init_stops::until_step;
+use crate::common::cli::Coracle;
+use crate::common::host::{Feature, needs};
+use crate::pages::{Pages, answer};
+use crate::s3_server::{BUCKET, KEY_ID, SECRET, Server};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+fn step(uses: &str, endpoint: &str, key: &str, path: &str, fields: &str) -> String {
+    let (id, place) = if uses == "init.s3_pull" { ("pull", "destination") } else { ("push", "source") };
+    format!(
+        "  - {{ id: {id}, uses: {uses}, {fields} with: {{ bucket: {BUCKET}, key: {key:?}, endpoint: {endpoint:?}, {place}: {path:?}, \
+         env: {{ AWS_ACCESS_KEY_ID: {KEY_ID}, AWS_SECRET_ACCESS_KEY: {SECRET:?} }} }} }}\n"
+    )
+}
+
+fn pull(endpoint: &str, path: &str) -> String {
+    step("init.s3_pull", endpoint, "in/put.txt", path, "")
+}
+
+fn server_with(content: &[u8]) -> Server {
+    let server = Server::start();
+    std::fs::create_dir(server.path("in")).expect("an empty bucket");
+    std::fs::write(server.path("in/put.txt"), content).expect("the bucket takes an object");
+    server
+}
+
+#[test]
+fn an_object_becomes_a_file_of_the_jobs_user_and_the_other_way_round() {
+    if !needs(Feature::S3) {
+        return;
+    }
+    let server = server_with(b"content\n");
+    let coracle = Coracle::new();
+    let steps = pull(&server.endpoint, "/new/directory/file")
+        + "  - { uses: init.run, with: { command: [append, /new/directory/file, more] } }\n"
+        + &step("init.s3_push", &server.endpoint, "out/put.txt", "/new/directory/file", "");
+    let spec = coracle.job(&format!("init:\n  steps:\n{steps}command: [stat, /new/directory/file, /new/directory]"));
+    let finished = coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(0);
+    assert!(finished.stdout().contains("644") && finished.stdout().contains("755"), "{finished}");
+    assert_eq!(std::fs::read(server.path("out/put.txt")).expect("the object"), b"content\nmore\n");
+    assert!(!finished.stderr().contains(SECRET), "{finished}");
+}
+
+#[test]
+fn a_job_without_network_has_its_files_moved_all_the_same() {
+    if !needs(Feature::S3) {
+        return;
+    }
+    let server = server_with(b"content\n");
+    let coracle = Coracle::new();
+    let spec = coracle.job(&format!(
+        "network_mode: none\nread_only_root_fs: true\nstorage:\n  - {{ type: anonymous, target: /data }}\ninit:\n  steps:\n{}command: [cat, /data/file]",
+        pull(&server.endpoint, "/data/file")
+    ));
+    coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(0).expect_stdout("content\n");
+}
+
+#[test]
+fn large_objects_come_and_go_whole() {
+    if !needs(Feature::S3) {
+        return;
+    }
+    let content: Vec<u8> =
+        (0..20_000_000_u32).map(|number| number.wrapping_mul(2_654_435_761).to_be_bytes()[0]).collect();
+    let server = server_with(&content);
+    let coracle = Coracle::new();
+    let steps = pull(&server.endpoint, "/file") + &step("init.s3_push", &server.endpoint, "copy", "/file", "");
+    let spec = coracle.job(&format!("init:\n  steps:\n{steps}command: [\"true\"]"));
+    coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(0);
+    assert!(std::fs::read(server.path("copy")).expect("the object") == content);
+}
+
+#[test]
+fn either_side_tells_why_it_failed() {
+    if !needs(Feature::S3) {
+        return;
+    }
+    let server = server_with(b"content\n");
+    let push = |path: &str| step("init.s3_push", &server.endpoint, "out", path, "");
+    let cases = [
+        (step("init.s3_pull", &server.endpoint, "none", "/file", ""), "none"),
+        (pull(&server.endpoint, "/bin"), "failed to replace /bin: it is not a regular file"),
+        (pull(&server.endpoint, "/proc/nothing/here"), "failed to create the directory /proc/nothing"),
+        (push("/no/such/file"), "failed to open /no/such/file: No such file or directory"),
+        (push("/bin"), "failed to read /bin: it is not a regular file"),
+    ];
+    for (steps, cause) in cases {
+        let coracle = Coracle::new();
+        let spec = coracle.job(&format!("init:\n  steps:\n{steps}command: [echo, main]"));
+        coracle.run(["run".as_ref(), spec.as_os_str()]).expect_error(125, &["init step \"pu", "\" failed", cause]);
+        let record = coracle.only_execution();
+        assert!(!record.to_string().contains("its last line"), "{record:#}");
+    }
+    assert!(!server.path("out").exists(), "nothing half-made is an object");
+}
+
+#[test]
+fn what_did_not_come_whole_does_not_appear() {
+    // Announces more than it sends.
+    let pages = Pages::start(|_, _| {
+        let whole = answer(200, &["ETag: \"x\"", "Last-Modified: Mon, 01 Jan 2024 00:00:00 GMT"], &[b'x'; 100_000]);
+        whole[..50_000].to_vec()
+    });
+    let endpoint = format!("http://{}", pages.address);
+    let coracle = Coracle::new();
+    let steps = step("init.s3_pull", &endpoint, "file", "/data/file", "on_failure: continue, timeout: 2s,");
+    let spec = coracle.job(&format!("init:\n  steps:\n{steps}command: [ls, /data]"));
+    coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(0).expect_stdout("");
+}
+
+#[test]
+fn cancel_and_deadline_act_at_once() {
+    // Takes requests and never answers.
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let kinds = [
+        pull(&endpoint, "/file"),
+        "  - { uses: init.run, with: { command: [write, /file, x] } }\n".to_owned()
+            + &step("init.s3_push", &endpoint, "out", "/file", ""),
+    ];
+    for steps in kinds {
+        let coracle = Coracle::new();
+        let body = format!("init:\n  steps:\n{steps}command: [echo, main]");
+        let spec = coracle.job(&format!("stop_grace_period: 1s\n{body}"));
+        let id = coracle.detach(&[spec.to_str().expect("a plain name")]);
+        let (mut connection, _) = listener.accept().expect("the role connects");
+        coracle.run(["cancel", &id]).expect_code(0);
+        coracle.run(["wait", &id]);
+        assert_eq!(coracle.inspect(&id)["status"], "cancelled");
+        // Ended with the role.
+        connection.read_to_end(&mut Vec::new()).expect("the rest of the request");
+        let spec = coracle.job(&format!("job: {{ deadline: 2s }}\nstop_grace_period: 1s\n{body}"));
+        coracle.run(["run".as_ref(), spec.as_os_str()]).expect_error(125, &["deadline of 2s"]);
+        // Whoever connected meanwhile is gone.
+        listener.set_nonblocking(true).expect("a listener");
+        while let Ok((mut connection, _)) = listener.accept() {
+            // It may be closed already.
+            let _ = connection.write_all(b"HTTP/1.1 500 Enough\r\n\r\n");
+        }
+        listener.set_nonblocking(false).expect("a listener");
+    }
+}
+
+#[test]
+fn a_transfer_dies_with_the_supervisor() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let coracle = Coracle::new();
+    let spec = coracle.job(&format!("init:\n  steps:\n{}command: [echo, main]", pull(&endpoint, "/file")));
+    let id = coracle.detach(&[spec.to_str().expect("a plain name")]);
+    until_step(&coracle, &id, false);
+    let (mut connection, _) = listener.accept().expect("the role connects");
+    coracle.supervisor(&id).signal(nix::sys::signal::Signal::SIGKILL);
+    // The role's end of the connection ends with it.
+    connection.read_to_end(&mut Vec::new()).expect("the rest of the request");
+    coracle.run(["wait", &id]).expect_code(125);
+}
