@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 /// ROOT/VERSION                     store format, one decimal number
 /// ROOT/coracle.db                  SQLite: the record
 /// ROOT/executions/ID/              see [`ExecutionDir`]
-/// ROOT/busy/ID                     empty: that execution has more on disk than its logs
 /// ROOT/blobs/sha256/HEX            manifests, indexes and image configs
 /// ROOT/layers/KIND/HEX/            one directory per unpacked layer, named by its diff id
 /// ROOT/timer.lock                  flock: held by the settler that waits for what is due
@@ -200,11 +199,6 @@ impl StateDir {
 
     pub fn executions(&self) -> PathBuf {
         self.root.join("executions")
-    }
-
-    /// Directory of the marks of executions that have more on disk than their logs.
-    pub fn busy(&self) -> PathBuf {
-        self.root.join("busy")
     }
 
     pub fn execution(&self, id: &str) -> ExecutionDir {

@@ -81,7 +81,6 @@ const SLEEPS: &[(&str, &str)] = &[
     ("image/registry/retry.rs", "a registry that is busy is asked again later"),
     ("step/wait.rs", "a host that is not ready yet is asked again later"),
     ("exec/executor.rs", "another process's pending row and first state file are no events"),
-    ("engine/oci/holding.rs", "flock(2) waits for ever or not at all"),
     ("runtime/cgroup/mod.rs", "the kernel tells nobody when a dead group has become removable"),
 ];
 

@@ -4,7 +4,7 @@
 use super::drive::Claimed;
 use super::error::ExecError;
 use super::executor::JobExecutor;
-use super::model::{ContainerId, JobExecutionId};
+use super::model::JobExecutionId;
 use super::retry::{self, next_attempt};
 use crate::causes::with_causes;
 use crate::engine::{ContainerState, Removal};
@@ -62,15 +62,10 @@ impl JobExecutor {
     /// As [`JobExecutor::end`].
     pub(super) async fn settle_own(&self, id: &JobExecutionId) -> Result<(), ExecError> {
         let Some(row) = self.record().get(id.as_str())? else { return Ok(()) };
-        match row.status {
-            Status::Active => self.settle_lost(&Claimed::from_row(row)?).await,
-            // Its front died before the job could begin.
-            Status::Pending => self.reconcile_one(row).await.map(drop),
-            // Somebody was faster, or it was cancelled before it could begin.
-            Status::Completed | Status::Failed | Status::Cancelled => {
-                Ok(self.runtime().remove(&ContainerId::of(id, row.attempt), Removal::Outcome).await?)
-            }
+        if row.status == Status::Active {
+            self.settle_lost(&Claimed::from_row(row)?).await?;
         }
+        Ok(())
     }
 
     /// Settles an attempt whose container nobody looks after any more.

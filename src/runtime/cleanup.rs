@@ -54,9 +54,11 @@ pub fn remove_leftovers(
     remove_tree: &dyn Fn(&std::path::Path, &IdMappings) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut first = Ok(());
-    let left = cgroup::remove_directories(cgroups(directory));
-    if let Some(path) = left.first() {
-        first = Err(io::Error::other(format!("the cgroup {} is still in use", path.display())));
+    if let Ok(Some(state)) = LiveState::read(&directory.state()) {
+        let left = cgroup::remove_directories(state.cgroups);
+        if let Some(path) = left.first() {
+            first = Err(io::Error::other(format!("the cgroup {} is still in use", path.display())));
+        }
     }
     for path in job_trees(directory) {
         let removed = match (tree::remove(&path), mappings) {
@@ -66,16 +68,6 @@ pub fn remove_leftovers(
         first = first.and(removed);
     }
     first.and(remove_all(&own_files(directory)))
-}
-
-fn cgroups(directory: &ExecutionDir) -> Vec<PathBuf> {
-    match LiveState::read(&directory.state()) {
-        Ok(Some(state)) if !state.cgroups.is_empty() => state.cgroups,
-        _ => {
-            let id = directory.path().file_name().and_then(std::ffi::OsStr::to_str);
-            id.map(cgroup::directories_of).unwrap_or_default()
-        }
-    }
 }
 
 /// Everything of ours that is of no use after the end, temporary files included. The logs stay, and

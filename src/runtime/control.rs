@@ -31,18 +31,6 @@ pub fn send(socket: BorrowedFd<'_>, byte: u8, descriptor: Option<BorrowedFd<'_>>
     Ok(())
 }
 
-/// True when the other side is gone and has left nothing to be received.
-pub fn is_closed(socket: BorrowedFd<'_>) -> bool {
-    use nix::sys::socket::recv;
-    loop {
-        match recv(socket.as_raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT) {
-            Ok(length) => return length == 0,
-            Err(nix::errno::Errno::EINTR) => {}
-            Err(error) => return error == nix::errno::Errno::ECONNRESET,
-        }
-    }
-}
-
 /// Receives one byte, waiting for it; `None` at the end of the stream.
 ///
 /// # Errors

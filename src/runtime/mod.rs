@@ -15,7 +15,6 @@ pub mod cgroup;
 pub mod cleanup;
 mod container;
 pub mod control;
-pub mod hold;
 pub mod launcher;
 pub mod outcome_file;
 mod pid1;

@@ -15,20 +15,8 @@ use std::path::Path;
 
 /// What a state root holds when nothing runs.
 const ROOT: &[&str] = &[
-    "VERSION",
-    "blobs",
-    "busy",
-    "cache",
-    "coracle.db",
-    "coracle.db-shm",
-    "coracle.db-wal",
-    "executions",
-    "images.lock",
-    "layers",
-    "run",
-    "staging",
-    "timer.lock",
-    "volumes",
+    "VERSION", "blobs", "cache", "coracle.db", "coracle.db-shm", "coracle.db-wal", "executions", "images.lock",
+    "layers", "run", "staging", "timer.lock", "volumes",
 ];
 
 pub struct Findings {
@@ -44,13 +32,9 @@ pub fn examine(run: &Run) -> Findings {
     left_on_the_host(run, &mut wrong);
     let state = StateDir::open(Some(&run.coracle.root())).expect("the state root");
     let record = Record::open(&state).expect("the record");
-    wrong.extend(
-        record
-            .integrity_check()
-            .expect("the record can be read")
-            .into_iter()
-            .map(|line| format!("the database: {line}")),
-    );
+    wrong.extend(record.integrity_check().expect("the record can be read").into_iter().map(|line| {
+        format!("the database: {line}")
+    }));
     let rows = record.list(&Query::default()).expect("the record can be read");
     let witness = Witness::read(run.witness());
     let mut intervals: HashMap<&str, Vec<(jiff::Timestamp, i32)>> = HashMap::new();
@@ -178,7 +162,6 @@ fn left_on_the_host(run: &Run, wrong: &mut Vec<String>) {
             wrong.push(format!("{id}: left in its directory: {files:?}"));
         }
     }
-    wrong.extend(names(&root.join("busy")).into_iter().map(|id| format!("{id} is marked as busy")));
     for name in ["timer.lock", "images.lock"] {
         let Ok(file) = File::open(root.join(name)) else { continue };
         if Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err() {

@@ -3,7 +3,6 @@
 
 mod collect;
 mod containers;
-mod holding;
 mod images;
 mod log;
 mod prepare;
@@ -106,7 +105,6 @@ impl OciRuntime {
         let state = StateDir::open(config.root.as_deref())?;
         let runtime = OciRuntime::on(state, binary, config.images)?;
         runtime.sweep_staging();
-        runtime.sweep_executions();
         Ok(runtime)
     }
 

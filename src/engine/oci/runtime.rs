@@ -1,7 +1,6 @@
 //! The contract of [`Runtime`], kept by supervisors.
 
 use super::containers::Container;
-use super::holding::blocking;
 use super::prepare::{Host, own_mappings};
 use super::references::Wanted;
 use super::{OciRuntime, log};
@@ -12,15 +11,17 @@ use crate::engine::{
 use crate::id::ContainerId;
 use crate::image::{self, Platform};
 use crate::outcome::{End, OUTCOME_VERSION, Outcome, Usage};
-use crate::plan::Plan;
+use crate::plan::{IdMappings, Plan};
+use crate::remove_tree::remove_tree;
 use crate::runtime::state::{LiveState, Stage};
-use crate::runtime::{cancel, control, outcome_file};
+use crate::runtime::{cancel, cleanup, control, outcome_file};
 use crate::spec::{ImageSpec, ServiceSpec};
 use crate::state_dir::ExecutionDir;
 use crate::sys::process::ProcessIdentity;
-use crate::sys::readable;
+use crate::sys::{readable, tree};
 use async_trait::async_trait;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -54,6 +55,9 @@ impl Runtime for OciRuntime {
     async fn create(&self, request: CreateRequest<'_>) -> Result<Created, RuntimeError> {
         let host = Host::probe(request.job)?;
         let container = ContainerId::of(request.execution, request.attempt);
+        if self.directory(&container).path().exists() {
+            self.remove(&container, Removal::Outcome).await?;
+        }
         let content = content(&request.image)?;
         // Kept until the plan keeps their layers.
         let mut pulled = Vec::new();
@@ -65,9 +69,7 @@ impl Runtime for OciRuntime {
             others.insert(name.to_owned(), StepImage { config: config.clone(), layers: layers.clone() });
             pulled.push(image);
         }
-        let hold = self.begin(&container).await?;
         let notes = self.prepare(&request, host, content, &others)?;
-        drop(hold);
         drop(pulled);
         let pulled = request.image.pulled.then(|| request.image.reference.clone());
         let made = Container::create(self, &container, request.stdio, pulled).await?;
@@ -140,12 +142,14 @@ impl Runtime for OciRuntime {
             held.abandon();
             held.wait_for_exit().await.map_err(failed())?;
         }
-        let (this, place) = (self.clone(), container.clone());
-        let removed = blocking(move || match this.hold_to_remove(&place)? {
-            Some(hold) => this.remove_files(&hold, &place, extent),
-            None => this.unmark(&place),
+        let directory = self.directory(container);
+        let this = self.clone();
+        let place = directory.clone();
+        let worker = tokio::task::spawn_blocking(move || this.remove_files(&place, extent));
+        let removed = worker.await.unwrap_or_else(|_| {
+            let message = "removing the files of an execution was interrupted".into();
+            Err(RuntimeError::Other { message, source: None })
         });
-        let removed = removed.await;
         if extent != Removal::Leftovers
             && let Some(held) = held
         {
@@ -199,6 +203,24 @@ impl OciRuntime {
     pub(super) fn supervisor(&self, container: &ContainerId) -> Result<Option<OwnedFd>, RuntimeError> {
         let Some(live) = live_state(&self.directory(container)) else { return Ok(None) };
         open(&live.supervisor)
+    }
+
+    fn remove_files(&self, directory: &ExecutionDir, extent: Removal) -> Result<(), RuntimeError> {
+        let mappings = plan_of(directory).and_then(|plan| plan.rootless);
+        let remove_tree = |path: &Path, mappings: &IdMappings| {
+            remove_tree(self.binary(), path, Some(mappings)).map_err(io::Error::other)
+        };
+        let mut removed = cleanup::remove_leftovers(directory, mappings.as_ref(), &remove_tree)
+            .map_err(RuntimeError::io("remove what is left in", directory.path()));
+        if extent != Removal::Leftovers {
+            for path in [directory.state(), directory.outcome()] {
+                removed = removed.and(tree::remove(&path).map_err(RuntimeError::io("remove", &path)));
+            }
+        }
+        if extent == Removal::Everything {
+            removed = removed.and(tree::remove(directory.path()).map_err(RuntimeError::io("remove", directory.path())));
+        }
+        removed
     }
 }
 
@@ -265,6 +287,6 @@ fn is_alive(process: &ProcessIdentity) -> Result<bool, RuntimeError> {
 }
 
 /// The plan, for the id mappings in it; without one nothing was made that needs them.
-pub(super) fn plan_of(directory: &ExecutionDir) -> Option<Plan> {
+fn plan_of(directory: &ExecutionDir) -> Option<Plan> {
     serde_json::from_slice(&std::fs::read(directory.plan()).ok()?).ok()
 }

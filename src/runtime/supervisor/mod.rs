@@ -1,7 +1,6 @@
 //! The supervisor: one process with one thread for each running execution. It stays in the host's
 //! namespaces, holds those of the job by descriptor, and waits in one poll(2) for the job's output,
-//! its children, its timers and its front. It never touches the record, the network or a lock but that on the
-//! execution's directory, which its children let go of.
+//! its children, its timers and its front. It never touches the record, the network or a lock.
 
 mod activity;
 mod drive;
@@ -13,7 +12,6 @@ mod steps;
 mod stop;
 
 use super::cgroup::JobCgroup;
-use super::hold::Hold;
 use super::outcome_file::OutcomeFile;
 use super::state::{LiveState, Stage};
 use super::{cleanup, container, control};
@@ -92,15 +90,10 @@ fn supervise(directory: &ExecutionDir, started: Instant) -> io::Result<Option<Ow
     let streams = detach_from_caller()?;
     let signals = watch_signals()?;
     let identity = ProcessIdentity::current()?;
+    let reserved = OutcomeFile::reserve(&directory.outcome())?;
     let Some((control::HELLO, stdin)) = control::receive(streams.front.as_fd())? else {
         return Err(io::Error::other("the front sent no greeting"));
     };
-    let hold = Hold::wait(directory)?;
-    if control::is_closed(streams.front.as_fd()) {
-        // Others may have this execution by now.
-        return Err(io::Error::other("the front ended before the job could begin"));
-    }
-    let reserved = OutcomeFile::reserve(&directory.outcome())?;
     let stdin = match stdin {
         Some(stdin) => stdin,
         None => File::open("/dev/null")?.into(),
@@ -117,7 +110,6 @@ fn supervise(directory: &ExecutionDir, started: Instant) -> io::Result<Option<Ow
     if let Err(error) = state.write(&directory.state()) {
         let end = End::NotCreated { stage: "write the live state".into(), message: error.to_string() };
         reserved.write(&without_plan(directory, end, started))?;
-        drop(hold);
         return Ok(tell_ended(Some(streams.front)));
     }
     let mut notes = Vec::new();
@@ -155,7 +147,7 @@ fn supervise(directory: &ExecutionDir, started: Instant) -> io::Result<Option<Ow
         main_started_at: None,
     };
     let end = supervisor.execute();
-    supervisor.finish(end, reserved, hold)
+    supervisor.finish(end, reserved)
 }
 
 impl Supervisor {
@@ -173,7 +165,7 @@ impl Supervisor {
     }
 
     /// The end of all processes is known: collect, write, clean up, tell.
-    fn finish(mut self, end: End, reserved: OutcomeFile, hold: Hold) -> io::Result<Option<OwnedFd>> {
+    fn finish(mut self, end: End, reserved: OutcomeFile) -> io::Result<Option<OwnedFd>> {
         self.set_stage(Stage::Ending);
         if let Err(error) = sys_process::end_children() {
             tracing::warn!(%error, "a child that was not known goes on");
@@ -207,8 +199,6 @@ impl Supervisor {
             tracing::warn!(%error, "files of the execution are left to the settler");
         }
         drop(namespaces);
-        // Whoever settles needs it.
-        drop(hold);
         written?;
         Ok(tell_ended(self.front.take()))
     }
