@@ -32,25 +32,46 @@ impl fmt::Display for JobExecutionId {
     }
 }
 
-/// Name of the container of one attempt: `EXECUTION-ATTEMPT`.
+/// Name of a container: `EXECUTION-ATTEMPT-NONCE`. Every preparation of an attempt makes another one, so that what a
+/// process that was given up still does never touches what its successor made.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ContainerId(pub String);
 
+/// Digits of a nonce.
+const NONCE: usize = 8;
+
 impl ContainerId {
-    /// That of an attempt, counted from 1.
-    pub fn of(execution: &JobExecutionId, attempt: u32) -> ContainerId {
-        ContainerId(format!("{execution}-{attempt}"))
+    /// A new one for an attempt, which are counted from 1.
+    pub fn new(execution: &JobExecutionId, attempt: u32) -> ContainerId {
+        ContainerId(format!("{execution}-{attempt}-{:08x}", fastrand::u32(..)))
     }
 
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The execution and the attempt; the name as a whole and 1 for one that was not made by [`ContainerId::of`].
-    pub fn parts(&self) -> (&str, u32) {
-        let parts = self.0.rsplit_once('-').and_then(|(id, attempt)| Some((id, attempt.parse().ok()?)));
-        parts.unwrap_or((&self.0, 1))
+    /// The execution that it belongs to.
+    pub fn execution(&self) -> &str {
+        match self.own_part() {
+            Some(own) => &self.0[..self.0.len() - own.len() - 1],
+            None => self.0.rsplit_once('-').map_or(&self.0, |(execution, _)| execution),
+        }
+    }
+
+    /// The attempt that it was made for.
+    pub fn attempt(&self) -> u32 {
+        let number = self.own_part().and_then(|own| own.split_once('-')?.0.parse().ok());
+        // Those of versions without attempts made the first one.
+        number.unwrap_or(1)
+    }
+
+    /// `ATTEMPT-NONCE`; `None` for a name from a version without attempts, `EXECUTION-NUMBER`.
+    pub fn own_part(&self) -> Option<&str> {
+        let (rest, nonce) = self.0.rsplit_once('-')?;
+        let is_nonce = nonce.len() == NONCE && nonce.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let (execution, _) = rest.rsplit_once('-').filter(|_| is_nonce)?;
+        Some(&self.0[execution.len() + 1..])
     }
 }
 
@@ -76,8 +97,16 @@ mod tests {
     #[test]
     fn a_container_is_named_after_execution_and_attempt() {
         let id = JobExecutionId::new();
-        let container = ContainerId::of(&id, 12);
-        assert_eq!(container.parts(), (id.as_str(), 12));
-        assert_eq!(ContainerId("other".into()).parts(), ("other", 1));
+        let container = ContainerId::new(&id, 12);
+        assert_eq!((container.execution(), container.attempt()), (id.as_str(), 12));
+        assert_eq!(container.own_part().map(str::len), Some("12-01234567".len()));
+        assert_ne!(container, ContainerId::new(&id, 12));
+    }
+
+    #[test]
+    fn names_of_older_versions_are_understood() {
+        let id = JobExecutionId::new();
+        let container = ContainerId(format!("{id}-2"));
+        assert_eq!((container.execution(), container.attempt(), container.own_part()), (id.as_str(), 1, None));
     }
 }

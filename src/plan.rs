@@ -22,7 +22,7 @@ pub const PLAN_VERSION: u32 = 2;
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     pub version: u32,
-    pub execution_id: String,
+    pub container_id: String,
     /// Which attempt of the execution this is, from 1.
     pub attempt: u32,
     pub job_name: String,

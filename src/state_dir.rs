@@ -1,5 +1,6 @@
 //! Where everything lives on disk: the one place that knows file names under the state root.
 
+use crate::id::ContainerId;
 use std::path::{Path, PathBuf};
 
 /// The state root and the runtime root, with the names of everything below them.
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// ```text
 /// ROOT/VERSION                     store format, one decimal number
 /// ROOT/coracle.db                  SQLite: the record
-/// ROOT/executions/ID/              see [`ExecutionDir`]
+/// ROOT/executions/ID/ATTEMPT-NONCE/ see [`ContainerDir`]
 /// ROOT/blobs/sha256/HEX            manifests, indexes and image configs
 /// ROOT/layers/KIND/HEX/            one directory per unpacked layer, named by its diff id
 /// ROOT/timer.lock                  flock: held by the settler that waits for what is due
@@ -201,32 +202,39 @@ impl StateDir {
         self.root.join("executions")
     }
 
-    pub fn execution(&self, id: &str) -> ExecutionDir {
-        ExecutionDir { path: self.executions().join(id) }
+    /// Everything of one execution: a directory for each of its containers.
+    pub fn execution(&self, id: &str) -> PathBuf {
+        self.executions().join(id)
+    }
+
+    pub fn container(&self, container: &ContainerId) -> ContainerDir {
+        let execution = self.execution(container.execution());
+        // Versions without attempts had one container for each execution.
+        ContainerDir { path: container.own_part().map_or(execution.clone(), |own| execution.join(own)) }
     }
 }
 
-/// One execution's directory.
+/// One container's directory.
 ///
 /// ```text
 /// plan.json        what the supervisor is to do (`plan::Plan`)
 /// state            live stage, written by the supervisor alone (`runtime::state`)
 /// outcome          how it ended (`outcome::Outcome`), complete or absent
 /// cancel           a request to cancel: grace period in milliseconds
-/// log.ring         captured stdio of the first attempt (`log`); log-N.ring: of attempt N
+/// log.ring         captured stdio (`log`)
 /// files/           generated files that are mounted into the container (hosts, resolv.conf, …)
 /// upper/ work/ rootfs/ volumes/   writable layer, overlay work directory, mountpoint, anonymous volumes
 /// steps/N/         writable layer, work directory and mountpoint of a step on an image of its own
 /// runtime/         libcontainer's own state and the bundles
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExecutionDir {
+pub struct ContainerDir {
     path: PathBuf,
 }
 
-impl ExecutionDir {
-    pub fn from_path(path: PathBuf) -> ExecutionDir {
-        ExecutionDir { path }
+impl ContainerDir {
+    pub fn from_path(path: PathBuf) -> ContainerDir {
+        ContainerDir { path }
     }
 
     pub fn path(&self) -> &Path {
@@ -249,16 +257,8 @@ impl ExecutionDir {
         self.path.join("cancel")
     }
 
-    /// The log of an attempt, which are counted from 1.
-    pub fn log(&self, attempt: u32) -> PathBuf {
-        self.path.join(if attempt == 1 { "log.ring".into() } else { format!("log-{attempt}.ring") })
-    }
-
-    /// True for the path of some attempt's log.
-    pub fn is_log(&self, path: &Path) -> bool {
-        let name = path.strip_prefix(&self.path).ok().and_then(Path::to_str);
-        let number = name.and_then(|name| name.strip_prefix("log-")?.strip_suffix(".ring")?.parse().ok());
-        path == self.log(1) || number.is_some_and(|attempt| path == self.log(attempt))
+    pub fn log(&self) -> PathBuf {
+        self.path.join("log.ring")
     }
 
     pub fn files(&self) -> PathBuf {
@@ -288,28 +288,5 @@ impl ExecutionDir {
 
     pub fn runtime(&self) -> PathBuf {
         self.path.join("runtime")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_attempt_has_a_log_that_is_known_as_one() {
-        let directory = ExecutionDir::from_path("/e".into());
-        assert_eq!(directory.log(1), Path::new("/e/log.ring"));
-        assert_eq!(directory.log(12), Path::new("/e/log-12.ring"));
-        for (path, expected) in [
-            ("/e/log.ring", true),
-            ("/e/log-2.ring", true),
-            ("/e/log-1.ring", false),
-            ("/e/log-02.ring", false),
-            ("/e/log-.ring", false),
-            ("/e/upper/log.ring", false),
-            ("/e/plan.json", false),
-        ] {
-            assert_eq!(directory.is_log(Path::new(path)), expected, "{path}");
-        }
     }
 }

@@ -52,7 +52,7 @@ pub trait Runtime: Send + Sync + fmt::Debug {
     async fn pull(&self, image: &ImageSpec) -> Result<Image, RuntimeError>;
 
     /// Prepares the container of an attempt, so that [`Runtime::start`] has little left to do. Nothing of the job
-    /// runs yet. What earlier attempts of the execution have left goes, but for their logs.
+    /// runs yet.
     ///
     /// # Errors
     /// A job that does not fit the host or the image, …; what was half made is for [`Runtime::remove`].

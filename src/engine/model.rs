@@ -39,6 +39,8 @@ impl fmt::Debug for Image {
 #[derive(Debug)]
 pub struct CreateRequest<'a> {
     pub execution: &'a JobExecutionId,
+    /// What the container is to be called; it has never been used.
+    pub container: &'a ContainerId,
     /// From 1.
     pub attempt: u32,
     pub job: &'a ServiceSpec,
@@ -66,7 +68,6 @@ pub enum Stdio {
 /// A container that waits for its start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Created {
-    pub container: ContainerId,
     /// The process of this host that looks after it from now on, where there is one: with it, the container ends.
     pub keeper: Option<ProcessIdentity>,
     /// What a user should know that is no failure.
@@ -106,6 +107,8 @@ pub enum Removal {
     Leftovers,
     /// The outcome too, which has been recorded.
     Outcome,
+    /// As `Outcome`, for every container of the same execution: it has ended.
+    AllButLogs,
     /// The whole execution with the logs of all attempts.
     Everything,
 }

@@ -5,7 +5,7 @@ use super::executor::JobExecutor;
 use super::model::{ContainerId, JobExecutionId};
 use super::queue::is_alive;
 use crate::engine::Removal;
-use crate::record::Cancel;
+use crate::record::{Cancel, Status};
 use std::time::Duration;
 
 /// How often, and how many times, a supervisor that has only just been spawned is looked for.
@@ -39,15 +39,19 @@ impl JobExecutor {
                     self.inner.changes.notify();
                     // Whoever prepares it sees to what is half made, if he lives.
                     if !before.owner.as_ref().is_some_and(is_alive) {
-                        let container = ContainerId::of(id, before.attempt);
-                        self.runtime().remove(&container, Removal::Outcome).await?;
+                        let container = ContainerId::new(id, before.attempt);
+                        self.runtime().remove(&container, Removal::AllButLogs).await?;
+                        self.attended().remove(id.as_str());
                     }
                     return self.kick();
                 }
                 Cancel::Active => {}
             }
             let row = self.row(id)?;
-            if self.runtime().stop(&ContainerId::of(id, row.attempt), grace).await? {
+            let container = row.container_id.clone().filter(|_| row.status == Status::Active).map(ContainerId);
+            if let Some(container) = container
+                && self.runtime().stop(&container, grace).await?
+            {
                 return Ok(());
             }
             if !self.reconcile_one(row).await? {

@@ -26,6 +26,8 @@ pub(super) struct Claimed {
     /// By earlier attempts and the waits after them.
     pub spent: Duration,
     pub scheduled_for: Option<Timestamp>,
+    /// That of the attempt, made or to be made.
+    pub container: ContainerId,
 }
 
 impl Claimed {
@@ -34,17 +36,10 @@ impl Claimed {
     pub fn from_row(row: Execution) -> Result<Claimed, ExecError> {
         let job = serde_json::from_value(row.spec)
             .map_err(|source| ExecError::Spec { what: format!("execution {}", row.id), source })?;
-        Ok(Claimed {
-            id: JobExecutionId(row.id),
-            attempt: row.attempt,
-            job,
-            spent: row.spent,
-            scheduled_for: row.scheduled_for,
-        })
-    }
-
-    pub fn container(&self) -> ContainerId {
-        ContainerId::of(&self.id, self.attempt)
+        let id = JobExecutionId(row.id);
+        let container = row.container_id.filter(|_| row.status == Status::Active);
+        let container = container.map_or_else(|| ContainerId::new(&id, row.attempt), ContainerId);
+        Ok(Claimed { container, id, attempt: row.attempt, job, spent: row.spent, scheduled_for: row.scheduled_for })
     }
 
     /// What is left of the execution's deadline.
@@ -143,13 +138,13 @@ impl JobExecutor {
             return Err(NotBegun::End(End::Host { message }));
         }
         let keeper = created.keeper.as_ref().unwrap_or(&self.inner.me);
-        let (id, container) = (claimed.id.as_str(), created.container.as_str());
+        let (id, container) = (claimed.id.as_str(), claimed.container.as_str());
         let record = self.record();
         if !record.activate(id, claimed.attempt, &digest, container, keeper).map_err(ExecError::from)? {
             return Err(NotBegun::Lost);
         }
         self.inner.changes.notify();
-        self.runtime().start(&created.container).await.map_err(|error| {
+        self.runtime().start(&claimed.container).await.map_err(|error| {
             NotBegun::End(End::NotCreated { stage: "start the container".into(), message: with_causes(&error) })
         })
     }
@@ -173,6 +168,7 @@ impl JobExecutor {
             let request = CreateRequest {
                 execution: &claimed.id,
                 attempt: claimed.attempt,
+                container: &claimed.container,
                 job,
                 env: claimed.env(),
                 image,
@@ -210,14 +206,14 @@ impl JobExecutor {
     }
 
     async fn see_to_end(&self, claimed: &Claimed) -> Result<(), ExecError> {
-        let outcome = self.runtime().wait(&claimed.container()).await?;
+        let outcome = self.runtime().wait(&claimed.container).await?;
         self.end(claimed, outcome).await
     }
 
     /// Removes what was prepared for an attempt that is not to run.
     async fn give_up(&self, claimed: &Claimed) -> Result<(), ExecError> {
         self.attended().remove(claimed.id.as_str());
-        self.runtime().remove(&claimed.container(), Removal::Outcome).await?;
+        self.runtime().remove(&claimed.container, Removal::Outcome).await?;
         self.kick()
     }
 }

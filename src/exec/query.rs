@@ -66,13 +66,14 @@ impl JobExecutor {
             Err(ExecError::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        execution.logs = self.log_tail(id, execution.attempt).await?;
+        execution.logs = self.log_tail(&execution).await?;
         Ok(Some(execution))
     }
 
-    async fn log_tail(&self, id: &JobExecutionId, attempt: u32) -> Result<Option<String>, ExecError> {
+    async fn log_tail(&self, execution: &JobExecution) -> Result<Option<String>, ExecError> {
+        let Some(container) = &execution.container_id else { return Ok(None) };
         let limit = usize::try_from(self.inner.config.max_log_size).unwrap_or(usize::MAX);
-        let mut log = match self.runtime().logs(&ContainerId::of(id, attempt), LogQuery::default()).await {
+        let mut log = match self.runtime().logs(container, LogQuery::default()).await {
             Ok(log) => log,
             Err(RuntimeError::NoLog { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -171,7 +172,7 @@ impl JobExecutor {
     pub async fn wait(&self, id: &JobExecutionId) -> Result<JobExecution, ExecError> {
         let mut row = self.row(id)?;
         // What this process drives changes by its doing alone, from the start on.
-        let is_own = row.attempt == 1 && row.owner.as_ref() == Some(&self.inner.me);
+        let mut is_own = row.attempt == 1 && row.owner.as_ref() == Some(&self.inner.me);
         let mut changes = if is_own { self.inner.changes.watch_own() } else { self.inner.changes.watch() };
         loop {
             if row.status.is_terminal() {
@@ -207,6 +208,12 @@ impl JobExecutor {
                 }
             }
             row = self.row(id)?;
+            if is_own && row.is_waiting() {
+                // Another process may cancel it, or free its place.
+                is_own = false;
+                changes = self.inner.changes.watch();
+                row = self.row(id)?;
+            }
         }
     }
 
@@ -258,8 +265,16 @@ impl JobExecutor {
         attempt: u32,
         query: LogQuery,
     ) -> Result<LogStream, ExecError> {
-        match self.runtime().logs(&ContainerId::of(id, attempt), query).await {
-            Err(RuntimeError::NoLog { .. }) => Err(ExecError::NoLog { id: id.clone() }),
+        let no_log = || ExecError::NoLog { id: id.clone() };
+        let row = self.row(id)?;
+        let container = if attempt == row.attempt {
+            row.container_id
+        } else {
+            let attempts = self.record().attempts(id.as_str())?;
+            attempts.into_iter().find(|it| it.number == attempt).and_then(|attempt| attempt.container_id)
+        };
+        match self.runtime().logs(&ContainerId(container.ok_or_else(no_log)?), query).await {
+            Err(RuntimeError::NoLog { .. }) => Err(no_log()),
             result => Ok(result?),
         }
     }
@@ -275,7 +290,7 @@ impl JobExecutor {
             return Err(ExecError::NotEnded { id: id.clone(), status });
         }
         // First the files: a crash in between leaves a record that can be removed again.
-        self.runtime().remove(&ContainerId::of(id, row.attempt), Removal::Everything).await?;
+        self.runtime().remove(&ContainerId::new(id, row.attempt), Removal::Everything).await?;
         self.record().remove(id.as_str())?;
         self.inner.changes.notify();
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::error::ExecError;
 use super::executor::JobExecutor;
-use super::model::JobExecutionId;
+use super::model::ContainerId;
 use crate::causes::with_causes;
 use crate::engine::{self, ImageConfig, OciRuntime};
 use crate::image::unpack;
@@ -63,7 +63,7 @@ fn settle(arguments: &[OsString]) -> i32 {
         _ => return 125,
     };
     let state = StateDir::from_parts(root.into(), runtime.into());
-    let id = match id.map(|id| id.to_str().map(|id| JobExecutionId(id.to_owned()))) {
+    let id = match id.map(|id| id.to_str().map(|id| ContainerId(id.to_owned()))) {
         Some(None) => return 125,
         id => id.flatten(),
     };
@@ -83,7 +83,7 @@ fn settle(arguments: &[OsString]) -> i32 {
     }
 }
 
-async fn settle_and_attend(state: StateDir, id: Option<JobExecutionId>) -> Result<(), ExecError> {
+async fn settle_and_attend(state: StateDir, id: Option<ContainerId>) -> Result<(), ExecError> {
     let runtime = OciRuntime::on(state.clone(), engine::OWN_BINARY.into(), ImageConfig::default())?;
     let executor = JobExecutor::for_settler(runtime)?;
     if let Some(id) = &id {

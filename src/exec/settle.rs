@@ -4,12 +4,12 @@
 use super::drive::Claimed;
 use super::error::ExecError;
 use super::executor::JobExecutor;
-use super::model::JobExecutionId;
+use super::model::ContainerId;
 use super::retry::{self, next_attempt};
 use crate::causes::with_causes;
 use crate::engine::{ContainerState, Removal};
 use crate::outcome::{End, OUTCOME_VERSION, Outcome, Usage};
-use crate::record::{AfterAttempt, Ended, Status};
+use crate::record::{AfterAttempt, Ended, Execution, Status};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -20,24 +20,31 @@ impl JobExecutor {
     /// # Errors
     /// When the record cannot be written; the attempt is then as it was, to be settled later.
     pub(super) async fn end(&self, attempt: &Claimed, mut outcome: Outcome) -> Result<(), ExecError> {
-        let container = attempt.container();
+        let container = &attempt.container;
+        if let (End::Deadline { after, .. }, Some(deadline)) = (&mut outcome.end, attempt.job.policy.deadline) {
+            // The runtime knew only what was left of it.
+            *after = deadline;
+        }
         // First clean up, then record: nobody looks again at what is terminal.
-        if let Err(error) = self.runtime().remove(&container, Removal::Leftovers).await {
+        if let Err(error) = self.runtime().remove(container, Removal::Leftovers).await {
             outcome.notes.push(format!("not everything could be removed: {}", with_causes(&error)));
         }
         let then = self.after(attempt, &outcome);
         let ended = self.record().end_attempt(attempt.id.as_str(), attempt.attempt, &outcome, then)?;
         // The record has it. Left behind by a crash right here, it goes with the execution.
-        if ended != Ended::AlreadyOver
-            && let Err(error) = self.runtime().remove(&container, Removal::Outcome).await
-        {
+        let extent = if ended == Ended::Final { Removal::AllButLogs } else { Removal::Outcome };
+        if let Err(error) = self.runtime().remove(container, extent).await {
             tracing::debug!(%error, "left behind");
         }
         if ended != Ended::Waiting {
             self.attended().remove(attempt.id.as_str());
         }
         self.inner.changes.notify();
-        self.kick()
+        if let Err(error) = self.kick() {
+            // This one is recorded. Whoever ends or opens next does it.
+            tracing::warn!(error = with_causes(&error), "what waits is left waiting");
+        }
+        Ok(())
     }
 
     fn after(&self, attempt: &Claimed, outcome: &Outcome) -> AfterAttempt {
@@ -56,16 +63,19 @@ impl JobExecutor {
         AfterAttempt::Retry { at: at.unwrap_or(Timestamp::MAX), now, spent: spent.saturating_add(delay) }
     }
 
-    /// For the settler that the execution's supervisor became: settles what that one has left.
+    /// For the settler that the container's supervisor became: settles what that one has left.
     ///
     /// # Errors
     /// As [`JobExecutor::end`].
-    pub(super) async fn settle_own(&self, id: &JobExecutionId) -> Result<(), ExecError> {
-        let Some(row) = self.record().get(id.as_str())? else { return Ok(()) };
-        if row.status == Status::Active {
-            self.settle_lost(&Claimed::from_row(row)?).await?;
+    pub(super) async fn settle_own(&self, container: &ContainerId) -> Result<(), ExecError> {
+        let row = self.record().get(container.execution())?;
+        let is_current =
+            |row: &Execution| row.status == Status::Active && row.container_id.as_deref() == Some(container.as_str());
+        match row.filter(is_current) {
+            Some(row) => self.settle_lost(&Claimed::from_row(row)?).await,
+            // Its front gave it up before the start; what has become of the execution is not its concern.
+            None => Ok(self.runtime().remove(container, Removal::Outcome).await?),
         }
-        Ok(())
     }
 
     /// Settles an attempt whose container nobody looks after any more.
@@ -73,7 +83,7 @@ impl JobExecutor {
     /// # Errors
     /// As [`JobExecutor::end`].
     pub(super) async fn settle_lost(&self, attempt: &Claimed) -> Result<(), ExecError> {
-        let outcome = match self.runtime().state(&attempt.container()).await? {
+        let outcome = match self.runtime().state(&attempt.container).await? {
             ContainerState::Ended(outcome) => outcome,
             _ => {
                 let message = "it ended without a word; it was killed, or the host went down".to_owned();

@@ -3,10 +3,10 @@
 use super::drive::Claimed;
 use super::error::ExecError;
 use super::executor::{Attended, JobExecutor};
-use super::model::{JobExecutionId, JobTrigger, TriggerOptions};
+use super::model::{ContainerId, JobExecutionId, JobTrigger, TriggerOptions};
 use crate::engine::Stdio;
 use crate::record::{self, Insertion, NewExecution};
-use crate::spec::{OnConflict, Overrides, ServiceSpec};
+use crate::spec::{JobPolicy, OnConflict, Overrides, ServiceSpec};
 use std::time::Duration;
 
 impl JobExecutor {
@@ -47,7 +47,9 @@ impl JobExecutor {
         let job = spec.clone().with(changes)?;
         let id = JobExecutionId::new();
         let new = self.new_execution(&id, &job, trigger, &options);
-        self.attended().insert(id.0.clone(), Attended { stdio: options.stdio, notices: options.notices });
+        if options.stdio != Stdio::Detached || options.notices.is_some() {
+            self.attended().insert(id.0.clone(), Attended { stdio: options.stdio, notices: options.notices });
+        }
         let inserted = self.record().insert(&new, Some(&self.inner.me), new.created_at);
         if !matches!(inserted, Ok(Insertion::Claimed | Insertion::Waiting | Insertion::Replacing { .. })) {
             self.attended().remove(id.as_str());
@@ -57,7 +59,7 @@ impl JobExecutor {
             Insertion::Waiting => false,
             Insertion::Existing { id } => return Ok(JobExecutionId(id)),
             Insertion::Conflict { with } => {
-                let limit = job.policy.max_concurrent.unwrap_or(1);
+                let limit = limit(&job.policy).unwrap_or(1);
                 let with = with.into_iter().map(JobExecutionId).collect();
                 return Err(ExecError::Conflict { job: job.name, limit, with });
             }
@@ -70,6 +72,7 @@ impl JobExecutor {
         if claimed {
             let claimed = Claimed {
                 id: id.clone(),
+                container: ContainerId::new(&id, 1),
                 attempt: 1,
                 job,
                 spent: Duration::ZERO,
@@ -105,7 +108,7 @@ impl JobExecutor {
             created_at: self.now(),
             notes: Vec::new(),
             idempotency_key: options.idempotency_key.clone(),
-            max_concurrent: policy.max_concurrent,
+            max_concurrent: limit(policy),
             global_limit: u32::try_from(config.max_concurrent).ok().filter(|limit| *limit > 0),
             on_conflict: match policy.on_conflict {
                 OnConflict::Queue => record::OnConflict::Queue,
@@ -145,4 +148,10 @@ impl JobExecutor {
             Err(_) => Ok(()),
         }
     }
+}
+
+/// A job that says what to do about others has a limit.
+fn limit(policy: &JobPolicy) -> Option<u32> {
+    let has_one = matches!(policy.on_conflict, OnConflict::Forbid | OnConflict::Replace);
+    policy.max_concurrent.or(has_one.then_some(1))
 }

@@ -60,7 +60,7 @@ impl Record {
             if !is_under_way || live.attempt != attempt || outcome.attempt != attempt {
                 return Ok(Ended::AlreadyOver);
             }
-            insert_attempt(transaction, id, outcome)?;
+            insert_attempt(transaction, id, &live, outcome)?;
             match then {
                 AfterAttempt::Final => end(transaction, id, &live, outcome)?,
                 AfterAttempt::Retry { .. } if live.cancel_requested => {
@@ -161,7 +161,7 @@ pub(super) fn cancel_pending(transaction: &Transaction<'_>, id: &str, now: Times
         notes: Vec::new(),
     };
     if !live.is_waiting {
-        insert_attempt(transaction, id, &outcome)?;
+        insert_attempt(transaction, id, &live, &outcome)?;
     }
     end(transaction, id, &live, &outcome)
 }
@@ -174,13 +174,14 @@ struct Live {
     cancel_requested: bool,
     ttl: Option<i64>,
     notes: String,
+    container_id: Option<String>,
 }
 
 impl Live {
     fn find(transaction: &Transaction<'_>, id: &str) -> Result<Option<Live>, Failure> {
         let row = transaction
             .prepare_cached(
-                "SELECT status, place IS 'waiting', attempt, cancel_requested, ttl, notes FROM executions \
+                "SELECT status, place IS 'waiting', attempt, cancel_requested, ttl, notes, container_id FROM executions \
                  WHERE id = ?1",
             )?
             .query_row([id], |row| {
@@ -193,6 +194,7 @@ impl Live {
                         cancel_requested: row.get(3)?,
                         ttl: row.get(4)?,
                         notes: row.get(5)?,
+                        container_id: row.get(6)?,
                     })
                 };
                 Status::parse(&status).map(live).transpose()
@@ -210,12 +212,12 @@ fn reason(end: &End) -> Option<String> {
     (Status::of(end) != Status::Completed).then(|| end.to_string())
 }
 
-fn insert_attempt(transaction: &Transaction<'_>, id: &str, outcome: &Outcome) -> Result<(), Failure> {
+fn insert_attempt(transaction: &Transaction<'_>, id: &str, live: &Live, outcome: &Outcome) -> Result<(), Failure> {
     let usage = &outcome.usage;
     transaction
         .prepare_cached(&format!(
             "INSERT INTO attempts ({ATTEMPT_COLUMNS}) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)"
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"
         ))?
         .execute(params![
             id,
@@ -232,6 +234,7 @@ fn insert_attempt(transaction: &Transaction<'_>, id: &str, outcome: &Outcome) ->
             usage.cpu_system.map(duration_nanoseconds),
             usage.oom_kills.map(counter),
             to_json(id, "notes", &outcome.notes)?,
+            live.container_id,
         ])?;
     Ok(())
 }

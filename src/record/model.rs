@@ -314,6 +314,8 @@ impl Execution {
 pub struct Attempt {
     /// From 1.
     pub number: u32,
+    /// Known when it got as far as an activation.
+    pub container_id: Option<String>,
     pub started_at: Option<Timestamp>,
     pub completed_at: Timestamp,
     /// From the supervisor's start to the end, by the monotonic clock.

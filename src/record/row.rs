@@ -20,7 +20,7 @@ pub(super) const COLUMNS: &str = "id, job_name, deployment, status, trigger_kind
 
 /// The columns that [`Attempt::read`] expects, in its order.
 pub(super) const ATTEMPT_COLUMNS: &str = "execution_id, number, started_at, completed_at, elapsed, exit_code, \
-     outcome_end, reason, peak_memory, peak_memory_source, cpu_user, cpu_system, oom_kills, notes";
+     outcome_end, reason, peak_memory, peak_memory_source, cpu_user, cpu_system, oom_kills, notes, container_id";
 
 /// The columns that [`Job::read`] expects, in its order.
 pub(super) const JOB_COLUMNS: &str = "name, spec, registered_at, updated_at";
@@ -89,6 +89,7 @@ impl Attempt {
             reason: columns.get()?,
             usage: columns.usage()?,
             notes: columns.json("notes")?,
+            container_id: columns.get()?,
         })
     }
 }

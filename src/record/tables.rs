@@ -147,6 +147,7 @@ CREATE TABLE attempts (
     cpu_system         INTEGER,
     oom_kills          INTEGER,
     notes              TEXT NOT NULL,
+    container_id       TEXT,
     PRIMARY KEY (execution_id, number)
 ) STRICT, WITHOUT ROWID;
 
@@ -180,7 +181,7 @@ INSERT INTO revision VALUES (1, 0);
 const ATTEMPTS_FROM_2: &str = "
 INSERT INTO attempts
 SELECT id, 1, started_at, completed_at, ifnull(elapsed, 0), exit_code, outcome_end, reason, peak_memory,
-    peak_memory_source, cpu_user, cpu_system, oom_kills, notes
+    peak_memory_source, cpu_user, cpu_system, oom_kills, notes, container_id
 FROM executions WHERE outcome_end IS NOT NULL;
 ";
 

@@ -1,7 +1,7 @@
 //! Asking a supervisor to stop its job, from any process of the same user.
 
 use super::state::LiveState;
-use crate::state_dir::ExecutionDir;
+use crate::state_dir::ContainerDir;
 use crate::sys::file::write_atomic_volatile;
 use crate::sys::process::pidfd_send_signal;
 use std::io;
@@ -13,7 +13,7 @@ use std::time::Duration;
 ///
 /// # Errors
 /// The file system's, and `EPERM` for another user's.
-pub fn request(directory: &ExecutionDir, grace: Option<Duration>) -> io::Result<bool> {
+pub fn request(directory: &ContainerDir, grace: Option<Duration>) -> io::Result<bool> {
     let Some(state) = LiveState::read(&directory.state())? else { return Ok(false) };
     let Some(pidfd) = state.supervisor.open()? else { return Ok(false) };
     if let Some(grace) = grace {
@@ -27,7 +27,7 @@ pub fn request(directory: &ExecutionDir, grace: Option<Duration>) -> io::Result<
 }
 
 /// The grace period that a request asked for.
-pub(super) fn requested_grace(directory: &ExecutionDir) -> Option<Duration> {
+pub(super) fn requested_grace(directory: &ContainerDir) -> Option<Duration> {
     let text = std::fs::read_to_string(directory.cancel_request()).ok()?;
     text.trim().parse().ok().map(Duration::from_millis)
 }

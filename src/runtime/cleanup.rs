@@ -4,7 +4,7 @@
 use super::cgroup;
 use super::state::LiveState;
 use crate::plan::IdMappings;
-use crate::state_dir::ExecutionDir;
+use crate::state_dir::ContainerDir;
 use crate::sys::process;
 use crate::sys::tree;
 use nix::sched::{CloneFlags, setns};
@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 /// Directories that hold files of the job, with ids of the container.
-fn job_trees(directory: &ExecutionDir) -> [PathBuf; 5] {
+fn job_trees(directory: &ContainerDir) -> [PathBuf; 5] {
     [directory.upper(), directory.work(), directory.rootfs(), directory.volumes(), directory.steps()]
 }
 
@@ -23,7 +23,7 @@ fn job_trees(directory: &ExecutionDir) -> [PathBuf; 5] {
 ///
 /// # Errors
 /// The first failure; the rest is still tried.
-pub(super) fn remove_files_from_namespace(directory: &ExecutionDir, namespaces: &[OwnedFd]) -> io::Result<()> {
+pub(super) fn remove_files_from_namespace(directory: &ContainerDir, namespaces: &[OwnedFd]) -> io::Result<()> {
     // Without privileges the namespaces begin with the user namespace, and only in there do files of
     // subordinate ids obey. The mount namespace is left alone: its overlay would be in the way.
     let Some(user) = namespaces.first().filter(|_| !nix::unistd::geteuid().is_root()) else {
@@ -49,7 +49,7 @@ pub(super) fn remove_files_from_namespace(directory: &ExecutionDir, namespaces: 
 /// # Errors
 /// The first failure; the rest is still tried.
 pub fn remove_leftovers(
-    directory: &ExecutionDir,
+    directory: &ContainerDir,
     mappings: Option<&IdMappings>,
     remove_tree: &dyn Fn(&std::path::Path, &IdMappings) -> io::Result<()>,
 ) -> io::Result<()> {
@@ -72,13 +72,13 @@ pub fn remove_leftovers(
 
 /// Everything of ours that is of no use after the end, temporary files included. The logs stay, and
 /// what tells of the end until that is recorded.
-fn own_files(directory: &ExecutionDir) -> Vec<PathBuf> {
-    let kept = [directory.state(), directory.outcome()];
+fn own_files(directory: &ContainerDir) -> Vec<PathBuf> {
+    let kept = [directory.log(), directory.state(), directory.outcome()];
     // A directory that cannot be listed has nothing to remove, or fails with the execution itself.
     let entries = std::fs::read_dir(directory.path()).into_iter().flatten().flatten();
     entries
         .map(|entry| entry.path())
-        .filter(|path| !kept.contains(path) && !directory.is_log(path) && !job_trees(directory).contains(path))
+        .filter(|path| !kept.contains(path) && !job_trees(directory).contains(path))
         .collect()
 }
 

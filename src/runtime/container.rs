@@ -3,7 +3,7 @@
 use super::pid1::JobProcess;
 use super::volume;
 use crate::plan::{PLAN_VERSION, Plan, ProcessPlan, UserRequest};
-use crate::state_dir::ExecutionDir;
+use crate::state_dir::ContainerDir;
 use crate::user::{self, ResolvedUser};
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
@@ -61,7 +61,7 @@ impl From<LibcontainerError> for ContainerError {
 ///
 /// # Errors
 /// When it cannot be read or is of another version.
-pub fn read_plan(directory: &ExecutionDir) -> Result<Plan, ContainerError> {
+pub fn read_plan(directory: &ContainerDir) -> Result<Plan, ContainerError> {
     let path = directory.plan();
     let bytes = match std::fs::read(&path) {
         Ok(bytes) => bytes,
@@ -209,7 +209,7 @@ pub struct Created(Container);
 /// # Errors
 /// The library's, as text: its types stay behind this module.
 pub fn create(
-    directory: &ExecutionDir,
+    directory: &ContainerDir,
     plan: &Plan,
     serial: u32,
     spec: &Spec,
@@ -233,7 +233,7 @@ pub fn create(
         .open(&config)
         .and_then(|mut file| io::Write::write_all(&mut file, &bytes))
         .map_err(io("write", &config))?;
-    let container = ContainerBuilder::new(format!("{}-{serial}", plan.execution_id), SyscallType::default())
+    let container = ContainerBuilder::new(format!("{}-{serial}", plan.container_id), SyscallType::default())
         .with_root_path(&state)?
         .with_stdin(stdio.stdin)
         .with_stdout(stdio.stdout)

@@ -15,7 +15,7 @@ use super::rlimit::Rlimits;
 use super::rootfs::{self, RootfsError};
 use super::{container, role};
 use crate::plan::Plan;
-use crate::state_dir::ExecutionDir;
+use crate::state_dir::ContainerDir;
 use crate::sys::mount::{execute, own_binary_read_only};
 use crate::sys::process;
 use nix::sched::{CloneFlags, setns};
@@ -53,7 +53,7 @@ pub struct Launch {
 /// # Errors
 /// fork(2)'s. Everything later comes as a report.
 pub fn spawn(
-    directory: &ExecutionDir,
+    directory: &ContainerDir,
     plan: &Plan,
     which: Launch,
     inherited: Inherited,
@@ -68,7 +68,7 @@ pub fn spawn(
 pub(super) type Failure = (&'static str, Box<dyn std::error::Error>);
 
 /// In the child of the supervisor, which must not return into the parent's frames.
-fn launch(directory: &ExecutionDir, plan: &Plan, which: Launch, inherited: Inherited, namespaces: &[OwnedFd]) -> ! {
+fn launch(directory: &ContainerDir, plan: &Plan, which: Launch, inherited: Inherited, namespaces: &[OwnedFd]) -> ! {
     let prepared = first_half(plan, which, &inherited, namespaces).and_then(|()| {
         if is_binary_read_only() {
             return Ok(());
@@ -119,7 +119,7 @@ fn is_binary_read_only() -> bool {
 }
 
 /// Goes on as the same binary on a read-only mount of this launcher's own mount namespace.
-fn replace_binary(directory: &ExecutionDir, which: Launch, inherited: &Inherited) -> Result<Infallible, Failure> {
+fn replace_binary(directory: &ContainerDir, which: Launch, inherited: &Inherited) -> Result<Infallible, Failure> {
     let binary = own_binary_read_only().map_err(|error| ("protect the binary of pid 1", error.into()))?;
     let arguments = Arguments::of(directory, which, inherited);
     for fd in inherited.all() {
@@ -144,7 +144,7 @@ struct Arguments {
 }
 
 impl Arguments {
-    fn of(directory: &ExecutionDir, which: Launch, inherited: &Inherited) -> Arguments {
+    fn of(directory: &ContainerDir, which: Launch, inherited: &Inherited) -> Arguments {
         use std::os::unix::ffi::OsStrExt;
         // A path that came from the command line or the environment holds no NUL.
         let directory = CString::new(directory.path().as_os_str().as_bytes()).unwrap_or_default();
@@ -172,7 +172,7 @@ pub fn main(arguments: &[std::ffi::OsString]) -> i32 {
 }
 
 /// Returns the exit code; the supervisor learns what failed from a report.
-fn run_second_half(directory: &ExecutionDir, plan: Option<&Plan>, which: Launch, inherited: Inherited) -> i32 {
+fn run_second_half(directory: &ContainerDir, plan: Option<&Plan>, which: Launch, inherited: Inherited) -> i32 {
     let Ok(report) = inherited.report.try_clone() else { return 1 }; // no descriptor left to say so on
     let result = match plan {
         Some(plan) => second_half(directory, plan, which, inherited),
@@ -186,7 +186,7 @@ fn run_second_half(directory: &ExecutionDir, plan: Option<&Plan>, which: Launch,
     1
 }
 
-fn parse(arguments: &[std::ffi::OsString]) -> Option<(ExecutionDir, Launch, Inherited)> {
+fn parse(arguments: &[std::ffi::OsString]) -> Option<(ContainerDir, Launch, Inherited)> {
     let [directory, numbers] = arguments else { return None };
     let mut numbers = numbers.to_str()?.split(',').map(str::parse::<RawFd>);
     let index = usize::try_from(numbers.next()?.ok()?).ok()?;
@@ -202,10 +202,10 @@ fn parse(arguments: &[std::ffi::OsString]) -> Option<(ExecutionDir, Launch, Inhe
         stderr: next()?,
         cgroups: fds.collect::<Option<_>>()?,
     };
-    Some((ExecutionDir::from_path(directory.into()), Launch { index, serial }, inherited))
+    Some((ContainerDir::from_path(directory.into()), Launch { index, serial }, inherited))
 }
 
-fn second_half(directory: &ExecutionDir, plan: &Plan, which: Launch, inherited: Inherited) -> Result<(), Failure> {
+fn second_half(directory: &ContainerDir, plan: &Plan, which: Launch, inherited: Inherited) -> Result<(), Failure> {
     let process = plan.process(which.index).ok_or_else(|| ("read the plan", "no such process".into()))?;
     let mut spec =
         container::finish_spec(plan, which.index, process).map_err(|error| ("prepare the process", error.into()))?;

@@ -147,11 +147,11 @@ fn cancel_ends_what_has_not_ended() {
 #[test]
 fn rm_removes_what_has_ended() {
     let host = host();
-    std::fs::create_dir_all(host.state().execution(A).path()).expect("a writable root");
+    std::fs::create_dir_all(host.state().execution(A)).expect("a writable root");
     host.run(["rm", C]).exits(125).prints("").complains(&[C, "cancel it first"]);
     host.run(["rm", A]).exits(0).prints("").is_quiet();
     host.run(["inspect", A]).exits(125);
-    assert!(!host.state().execution(A).path().exists(), "{:?}", host.tree());
+    assert!(!host.state().execution(A).exists(), "{:?}", host.tree());
     // Those that can be removed are, whatever becomes of the others.
     host.run(["rm", "feed", B, C]).exits(125).complains(&["no execution feed", C, "2 of 3 failed"]);
     host.run(["rm", "-f", C]).exits(0).is_quiet();

@@ -1,5 +1,6 @@
 //! Runs the binary on a root of its own.
 
+use coracle::id::ContainerId;
 use coracle::outcome::{End, FIRST_ATTEMPT, OUTCOME_VERSION, Outcome, Usage};
 use coracle::record::{AfterAttempt, Ended, Insertion, JobTrigger, NewExecution, Record};
 use coracle::state_dir::StateDir;
@@ -112,6 +113,20 @@ impl Host {
         record
     }
 
+    /// The container of an execution's first attempt.
+    pub fn container(id: &str) -> ContainerId {
+        ContainerId(format!("{id}-1-0123abcd"))
+    }
+
+    /// Records an execution that `supervisor` looks after.
+    pub fn active(&self, id: &str, job: &str, supervisor: &ProcessIdentity) -> Record {
+        let record = self.pending(id, job);
+        let container = Host::container(id);
+        let active = record.activate(id, FIRST_ATTEMPT, "sha256:0", container.as_str(), supervisor);
+        assert!(active.expect("a writable record"));
+        record
+    }
+
     /// Records an execution that has ended.
     pub fn ended(&self, id: &str, job: &str, end: End) {
         let outcome = Outcome {
@@ -124,7 +139,8 @@ impl Host {
             usage: Usage { peak_memory: Some(3 << 20), ..Usage::default() },
             notes: Vec::new(),
         };
-        let ended = self.pending(id, job).end_attempt(id, FIRST_ATTEMPT, &outcome, AfterAttempt::Final);
+        let me = ProcessIdentity::current().expect("a mounted /proc");
+        let ended = self.active(id, job, &me).end_attempt(id, FIRST_ATTEMPT, &outcome, AfterAttempt::Final);
         assert_eq!(ended.expect("a writable record"), Ended::Final);
     }
 }

@@ -3,10 +3,11 @@
 use crate::harness::Host;
 use coracle::log::{LogStream, RingWriter};
 use coracle::outcome::End;
-use coracle::record::Cancel;
+use coracle::runtime::state::{LiveState, Stage};
+use coracle::sys::process::ProcessIdentity;
 use jiff::Timestamp;
 use std::io::Read;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 const ID: &str = "0199aaaa-0000-7000-8000-000000000001";
 
@@ -15,9 +16,9 @@ fn time(second: i64) -> Timestamp {
 }
 
 fn ring(host: &Host, size: u64) -> RingWriter {
-    let directory = host.state().execution(ID);
+    let directory = host.state().container(&Host::container(ID));
     std::fs::create_dir_all(directory.path()).expect("a writable root");
-    RingWriter::create(&directory.log(1), size, time(0)).expect("a writable root")
+    RingWriter::create(&directory.log(), size, time(0)).expect("a writable root")
 }
 
 /// An execution that ended, with three lines, binary bytes and an unfinished line.
@@ -109,7 +110,7 @@ fn an_execution_without_a_log_has_no_output() {
 #[test]
 fn a_damaged_log_is_named() {
     let host = host();
-    let path = host.state().execution(ID).log(1);
+    let path = host.state().container(&Host::container(ID)).log();
     std::fs::write(&path, "this is no ring").expect("a writable root");
     host.run(["logs", ID]).exits(125).prints("").complains(&["coracle: error: ", path.to_str().expect("UTF-8")]);
 }
@@ -117,8 +118,18 @@ fn a_damaged_log_is_named() {
 #[test]
 fn following_shows_what_comes_and_ends_with_the_execution() {
     let host = Host::new();
-    let record = host.pending(ID, "job");
+    let mut supervisor = Command::new("sleep").arg("1000").spawn().expect("a child");
+    let identity = ProcessIdentity::of(supervisor.id().cast_signed()).expect("a live process");
+    host.active(ID, "job", &identity);
     let mut ring = ring(&host, 1 << 20);
+    let state = LiveState {
+        supervisor: identity,
+        stage: Stage::Running,
+        since: time(0),
+        init_pid: None,
+        cgroups: Vec::new(),
+    };
+    state.write(&host.state().container(&Host::container(ID)).state()).expect("a writable root");
     ring.append(LogStream::Stdout, Some(0), time(1), b"before\nprompt> ");
     let mut child = host.command(["logs", "-f", ID]).stdout(Stdio::piped()).spawn().expect("a child");
     let mut out = child.stdout.take().expect("a pipe");
@@ -132,9 +143,10 @@ fn following_shows_what_comes_and_ends_with_the_execution() {
     ring.append(LogStream::Stdout, Some(0), time(2), b"answer\n");
     seen("answer\n");
     ring.append(LogStream::Stdout, Some(0), time(3), b"last words");
-    // As after a kill of the supervisor: the log is never closed, the execution ends.
+    // The log is never closed.
     std::mem::forget(ring);
-    assert_eq!(record.cancel(ID, time(4)).expect("a writable record"), Cancel::Cancelled);
+    supervisor.kill().expect("a child of this process");
+    supervisor.wait().expect("a child of this process");
     let mut rest = String::new();
     out.read_to_string(&mut rest).expect("the rest");
     assert_eq!(rest, "last words");

@@ -44,6 +44,14 @@ impl Coracle {
         self.directory.path().join("root")
     }
 
+    /// The directory of an execution's only container.
+    pub fn container(&self, id: &str) -> PathBuf {
+        let containers = std::fs::read_dir(self.root().join("executions").join(id)).expect("an execution");
+        let mut paths: Vec<_> = containers.map(|entry| entry.expect("a readable directory").path()).collect();
+        assert_eq!(paths.len(), 1, "{paths:?}");
+        paths.remove(0)
+    }
+
     /// A place for the test's own files, removed with the root.
     pub fn scratch(&self) -> &Path {
         self.directory.path()

@@ -113,9 +113,12 @@ fn unfinished(root: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> =
         names(&root.join("staging")).into_iter().map(|name| root.join("staging").join(name)).collect();
     for id in names(&root.join("executions")) {
-        let directory = root.join("executions").join(id);
-        let live = ["rootfs", "upper", "work", "runtime", "volumes", "steps"].map(|name| directory.join(name));
-        found.extend(live.into_iter().filter(|path| path.exists()));
+        let execution = root.join("executions").join(id);
+        for container in names(&execution) {
+            let files = names(&execution.join(&container));
+            let left = files.iter().filter(|name| *name != "log.ring");
+            found.extend(left.map(|name| execution.join(&container).join(name)));
+        }
     }
     found
 }

@@ -42,7 +42,7 @@ fn a_lax_umask_does_not_let_others_change_the_plan() {
     let mut running = coracle.start(command);
     running.wait_for_line("ready");
     let id = coracle.executions()[0]["id"].as_str().expect("an id").to_owned();
-    let directory = coracle.root().join("executions").join(&id);
+    let directory = coracle.container(&id);
     for name in ["plan.json", "state", "log.ring"] {
         use std::os::unix::fs::PermissionsExt;
         let mode = directory.join(name).metadata().expect("a live execution has it").permissions().mode();

@@ -33,7 +33,7 @@ fn a_check_is_over_when_the_port_takes_connections() {
         port.1
     ));
     let id = coracle.detach(&[spec.to_str().expect("a plain name")]);
-    let log = coracle.root().join("executions").join(&id).join("log.ring");
+    let log = coracle.container(&id).join("log.ring");
     let said = format!("waiting for 127.0.0.1:{}", port.1);
     // It goes to the log's stderr, of which no test waits for a line.
     while !String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default()).contains(&said) {}

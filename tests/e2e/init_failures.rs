@@ -33,7 +33,7 @@ fn a_failing_step_is_tried_as_often_as_asked_and_its_last_words_are_the_reason()
     assert_eq!(lines(&coracle), ["bad"; 3]);
     let record = coracle.only_execution();
     let reason = record["reason"].as_str().unwrap_or_default();
-    assert_eq!(reason, r#"init step "bad" exited with code 3 at try 3; its last line: bad says so"#, "{record:#}");
+    assert_eq!(reason, r#"init step "bad" exited with code 3 on try 3; its last line: "bad says so""#, "{record:#}");
     assert_eq!(record["status"], "failed");
 }
 
@@ -94,7 +94,7 @@ fn a_step_that_takes_too_long_is_ended_and_tried_again() {
            - { id: slow, uses: init.run, timeout: 200ms, retry: { count: 1, initial: 1ms }, with: { command: [sleep, \"1000\"] } }\n\
          command: [echo, main]",
     );
-    coracle.run(["run".as_ref(), spec.as_os_str()]).expect_error(125, &["slow", "did not end within 200ms at try 2"]);
+    coracle.run(["run".as_ref(), spec.as_os_str()]).expect_error(125, &["slow", "did not end within 200ms on try 2"]);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn waits_between_tries_are_told_in_the_log() {
     let spec = job(&coracle, &counting("bad", "3", "retry: { count: 1, initial: 1ms },"), "");
     coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(3);
     let id = coracle.only_execution()["id"].as_str().expect("an id").to_owned();
-    let path = coracle.root().join("executions").join(&id).join("log.ring");
+    let path = coracle.container(&id).join("log.ring");
     let log = std::fs::read(path).expect("a log");
     let log = String::from_utf8_lossy(&log).into_owned();
     assert!(log.contains("it is tried again in 1ms, time 1 of 1"), "{log}");

@@ -49,7 +49,7 @@ fn wait_tcp(port: u16) -> String {
 
 /// Returns when the step has begun, or its wait.
 pub fn until_step(coracle: &Coracle, id: &str, waiting: bool) {
-    let path = coracle.root().join("executions").join(id).join("state");
+    let path = coracle.container(id).join("state");
     // The live stage has no other event for an outsider than asking again.
     loop {
         let text = std::fs::read(&path).unwrap_or_default();
@@ -87,7 +87,7 @@ fn the_deadline_acts_at_once() {
         assert_ne!(finished.status.code(), Some(0), "{name}: {finished}");
         let record = coracle.only_execution();
         assert_eq!(record["status"], "failed", "{name}: {record:#}");
-        assert!(record["reason"].as_str().unwrap_or_default().contains("deadline of 1s"), "{name}: {record:#}");
+        assert!(record["reason"].as_str().unwrap_or_default().contains("deadline of"), "{name}: {record:#}");
     }
 }
 

@@ -127,7 +127,7 @@ fn the_stop_signal_of_the_spec_is_used() {
 #[test]
 fn a_deadline_stops_a_job() {
     let coracle = Coracle::new();
-    let finished = coracle.toolbox(&["--deadline", "300ms"], &["sleep", "1000"]).expect_code(143);
+    let finished = coracle.toolbox(&["--deadline", "5s"], &["sleep", "1000"]).expect_code(143);
     assert!(finished.stderr().contains("deadline"), "{finished}");
     let record = coracle.only_execution();
     assert_eq!(record["status"], "failed", "{record:#}");

@@ -8,7 +8,7 @@ use crate::image::{
     Digest, DroppedReference, Exclusive, Fate, GcPolicy, GcReport, GcRequest, HeldReference, ImageError, ImageStore,
     LiveUse,
 };
-use crate::state_dir::ExecutionDir;
+use crate::state_dir::ContainerDir;
 use jiff::Timestamp;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,13 +57,24 @@ impl OciRuntime {
     /// # Errors
     /// When the record cannot be read.
     pub(super) fn live_executions(&self) -> Result<Vec<LiveExecution>, RuntimeError> {
-        let live = self.record().non_terminal()?.into_iter().map(|row| LiveExecution {
-            references: if row.image_digest.is_none() { complete_names(&row.image) } else { Vec::new() },
-            manifest_digest: row.image_digest.and_then(|digest| digest.parse().ok()),
-            layers: planned_layers(&self.state_dir().execution(&row.id)),
-            id: row.id,
+        let live = self.record().non_terminal()?.into_iter().map(|row| {
+            Ok(LiveExecution {
+                references: if row.image_digest.is_none() { complete_names(&row.image) } else { Vec::new() },
+                manifest_digest: row.image_digest.and_then(|digest| digest.parse().ok()),
+                layers: self.planned_layers(&row.id)?,
+                id: row.id,
+            })
         });
-        Ok(live.collect())
+        live.collect()
+    }
+
+    /// The layers that plans of an execution name; `None` before there is a plan.
+    fn planned_layers(&self, id: &str) -> Result<Option<Vec<PathBuf>>, RuntimeError> {
+        let execution = self.state_dir().execution(id);
+        let mut containers = self.containers_of(&execution)?;
+        containers.push(ContainerDir::from_path(execution));
+        let planned: Vec<_> = containers.iter().filter_map(planned_layers).collect();
+        Ok((!planned.is_empty()).then(|| planned.into_iter().flatten().collect()))
     }
 
     /// Drops the references that `policy` chooses, then removes what nothing needs any more. With
@@ -212,8 +223,8 @@ impl OciRuntime {
     }
 }
 
-/// The layers in the plan of an execution; `None` before there is one.
-fn planned_layers(directory: &ExecutionDir) -> Option<Vec<PathBuf>> {
+/// The layers in the plan of a container; `None` before there is one.
+fn planned_layers(directory: &ContainerDir) -> Option<Vec<PathBuf>> {
     /// The part of a plan that every version has.
     #[derive(Deserialize)]
     struct Planned {

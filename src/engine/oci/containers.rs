@@ -156,7 +156,7 @@ impl OciRuntime {
             .arg0("coracle")
             .arg(role::SUPERVISE)
             .args([self.state_dir().root(), self.state_dir().runtime()])
-            .arg(container.parts().0)
+            .arg(container.as_str())
             .env_clear()
             .stdin(control)
             .stdout(stream())

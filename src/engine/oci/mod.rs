@@ -15,7 +15,7 @@ use super::RuntimeError;
 use crate::id::ContainerId;
 use crate::image::{GcPolicy, Observer};
 use crate::record::Record;
-use crate::state_dir::{ExecutionDir, StateDir};
+use crate::state_dir::{ContainerDir, StateDir};
 use containers::Container;
 use prepare::own_mappings;
 use std::collections::HashMap;
@@ -163,8 +163,8 @@ impl OciRuntime {
         }
     }
 
-    fn directory(&self, container: &ContainerId) -> ExecutionDir {
-        self.inner.state.execution(container.parts().0)
+    fn directory(&self, container: &ContainerId) -> ContainerDir {
+        self.inner.state.container(container)
     }
 
     fn state_dir(&self) -> &StateDir {

@@ -8,7 +8,7 @@ use crate::plan::{IdMappings, Overlay, PLAN_VERSION, Plan};
 use crate::runtime::cgroup;
 use crate::seccomp;
 use crate::spec::ServiceSpec;
-use crate::state_dir::ExecutionDir;
+use crate::state_dir::ContainerDir;
 use crate::sys::file::write_atomic_volatile;
 use crate::sys::userns::{self, UserNsError};
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ impl OciRuntime {
         others: &BTreeMap<String, StepImage>,
     ) -> Result<Vec<String>, RuntimeError> {
         let (id, job) = (request.execution, request.job);
-        let directory = self.state_dir().execution(id.as_str());
+        let directory = self.state_dir().container(request.container);
         let capabilities = bundle::bounding_capabilities(job, &host.facts)?;
         let place = Place {
             id: id.as_str(),
@@ -90,11 +90,11 @@ fn plan(
     bundle: Bundle,
     rootless: Option<IdMappings>,
     layers: Vec<PathBuf>,
-    directory: &ExecutionDir,
+    directory: &ContainerDir,
 ) -> Plan {
     Plan {
         version: PLAN_VERSION,
-        execution_id: request.execution.0.clone(),
+        container_id: request.container.0.clone(),
         attempt: request.attempt,
         job_name: request.job.name.clone(),
         rootless,
@@ -120,8 +120,8 @@ fn plan(
 }
 
 /// For nobody but the owner: the job reaches its files through mounts, not along these paths.
-fn make_directories(directory: &ExecutionDir) -> Result<(), RuntimeError> {
-    // They are there already when an earlier attempt was prepared.
+fn make_directories(directory: &ContainerDir) -> Result<(), RuntimeError> {
+    // That of the execution is there when this is not its first container.
     let make = |path: PathBuf, mode: u32| {
         DirBuilder::new()
             .recursive(true)

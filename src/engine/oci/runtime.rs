@@ -11,15 +11,16 @@ use crate::engine::{
 use crate::id::ContainerId;
 use crate::image::{self, Platform};
 use crate::outcome::{End, OUTCOME_VERSION, Outcome, Usage};
-use crate::plan::{IdMappings, Plan};
+use crate::plan::IdMappings;
 use crate::remove_tree::remove_tree;
 use crate::runtime::state::{LiveState, Stage};
 use crate::runtime::{cancel, cleanup, control, outcome_file};
 use crate::spec::{ImageSpec, ServiceSpec};
-use crate::state_dir::ExecutionDir;
+use crate::state_dir::ContainerDir;
 use crate::sys::process::ProcessIdentity;
 use crate::sys::{readable, tree};
 use async_trait::async_trait;
+use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -54,10 +55,7 @@ impl Runtime for OciRuntime {
 
     async fn create(&self, request: CreateRequest<'_>) -> Result<Created, RuntimeError> {
         let host = Host::probe(request.job)?;
-        let container = ContainerId::of(request.execution, request.attempt);
-        if self.directory(&container).path().exists() {
-            self.remove(&container, Removal::Outcome).await?;
-        }
+        let container = request.container;
         let content = content(&request.image)?;
         // Kept until the plan keeps their layers.
         let mut pulled = Vec::new();
@@ -72,10 +70,10 @@ impl Runtime for OciRuntime {
         let notes = self.prepare(&request, host, content, &others)?;
         drop(pulled);
         let pulled = request.image.pulled.then(|| request.image.reference.clone());
-        let made = Container::create(self, &container, request.stdio, pulled).await?;
+        let made = Container::create(self, container, request.stdio, pulled).await?;
         let keeper = made.identity.clone();
         self.containers().insert(container.clone(), Arc::new(made));
-        Ok(Created { container, keeper: Some(keeper), notes })
+        Ok(Created { keeper: Some(keeper), notes })
     }
 
     async fn start(&self, container: &ContainerId) -> Result<(), RuntimeError> {
@@ -128,7 +126,7 @@ impl Runtime for OciRuntime {
     }
 
     async fn logs(&self, container: &ContainerId, query: LogQuery) -> Result<LogStream, RuntimeError> {
-        let path = self.directory(container).log(container.parts().1);
+        let path = self.directory(container).log();
         if !path.exists() {
             return Err(RuntimeError::NoLog { container: container.clone() });
         }
@@ -142,10 +140,8 @@ impl Runtime for OciRuntime {
             held.abandon();
             held.wait_for_exit().await.map_err(failed())?;
         }
-        let directory = self.directory(container);
-        let this = self.clone();
-        let place = directory.clone();
-        let worker = tokio::task::spawn_blocking(move || this.remove_files(&place, extent));
+        let (this, name) = (self.clone(), container.clone());
+        let worker = tokio::task::spawn_blocking(move || this.remove_files(&name, extent));
         let removed = worker.await.unwrap_or_else(|_| {
             let message = "removing the files of an execution was interrupted".into();
             Err(RuntimeError::Other { message, source: None })
@@ -181,7 +177,7 @@ impl OciRuntime {
 
     pub(super) fn look(&self, container: &ContainerId) -> Result<ContainerState, RuntimeError> {
         let directory = self.directory(container);
-        let attempt = container.parts().1;
+        let attempt = container.attempt();
         if let Some(outcome) = outcome(&directory, attempt) {
             return Ok(ContainerState::Ended(outcome));
         }
@@ -205,23 +201,72 @@ impl OciRuntime {
         open(&live.supervisor)
     }
 
-    fn remove_files(&self, directory: &ExecutionDir, extent: Removal) -> Result<(), RuntimeError> {
-        let mappings = plan_of(directory).and_then(|plan| plan.rootless);
-        let remove_tree = |path: &Path, mappings: &IdMappings| {
-            remove_tree(self.binary(), path, Some(mappings)).map_err(io::Error::other)
-        };
-        let mut removed = cleanup::remove_leftovers(directory, mappings.as_ref(), &remove_tree)
-            .map_err(RuntimeError::io("remove what is left in", directory.path()));
-        if extent != Removal::Leftovers {
-            for path in [directory.state(), directory.outcome()] {
-                removed = removed.and(tree::remove(&path).map_err(RuntimeError::io("remove", &path)));
+    fn remove_files(&self, container: &ContainerId, extent: Removal) -> Result<(), RuntimeError> {
+        let directory = self.directory(container);
+        let mut removed = self.remove_leftovers(&directory);
+        if extent == Removal::Leftovers {
+            return removed;
+        }
+        removed = removed.and(remove_outcome(&directory));
+        if extent == Removal::Outcome {
+            return removed;
+        }
+        let execution = self.state_dir().execution(container.execution());
+        for other in self.containers_of(&execution)?.iter().filter(|other| **other != directory) {
+            // One that was given up before its start may still be ending; it removes what it has made.
+            let is_alive = live_state(other).is_some_and(|live| is_alive(&live.supervisor).unwrap_or(true));
+            if !is_alive {
+                removed = removed.and(self.remove_leftovers(other)).and(remove_outcome(other));
             }
         }
         if extent == Removal::Everything {
-            removed = removed.and(tree::remove(directory.path()).map_err(RuntimeError::io("remove", directory.path())));
+            removed = removed.and(tree::remove(&execution).map_err(RuntimeError::io("remove", &execution)));
         }
         removed
     }
+
+    fn remove_leftovers(&self, directory: &ContainerDir) -> Result<(), RuntimeError> {
+        let mappings = mappings_of(directory);
+        let remove_tree = |path: &Path, mappings: &IdMappings| {
+            remove_tree(self.binary(), path, Some(mappings)).map_err(io::Error::other)
+        };
+        cleanup::remove_leftovers(directory, mappings.as_ref(), &remove_tree)
+            .map_err(RuntimeError::io("remove what is left in", directory.path()))
+    }
+
+    /// Those of an execution that are on disk.
+    pub(super) fn containers_of(&self, execution: &Path) -> Result<Vec<ContainerDir>, RuntimeError> {
+        let failed = || RuntimeError::io("list the directory", execution);
+        let entries = match std::fs::read_dir(execution) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(failed()(error)),
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(failed())?;
+            // Others are files and trees of the one container that an older version made here.
+            if entry.file_name().to_str().is_some_and(is_own_part) {
+                found.push(ContainerDir::from_path(entry.path()));
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn is_own_part(name: &str) -> bool {
+    ContainerId(format!("-{name}")).own_part() == Some(name)
+}
+
+/// With a directory that holds nothing else, that too.
+fn remove_outcome(directory: &ContainerDir) -> Result<(), RuntimeError> {
+    let mut removed = Ok(());
+    for path in [directory.state(), directory.outcome()] {
+        removed = removed.and(tree::remove(&path).map_err(RuntimeError::io("remove", &path)));
+    }
+    // It stays when there is a log.
+    let _ = std::fs::remove_dir(directory.path());
+    removed
 }
 
 fn content(image: &Image) -> Result<&image::Image, RuntimeError> {
@@ -232,7 +277,7 @@ fn content(image: &Image) -> Result<&image::Image, RuntimeError> {
 }
 
 /// What the supervisor of this attempt left, readable or not; `None` when there is nothing.
-fn outcome(directory: &ExecutionDir, attempt: u32) -> Option<Outcome> {
+fn outcome(directory: &ContainerDir, attempt: u32) -> Option<Outcome> {
     match outcome_file::read(&directory.outcome()) {
         // That of another attempt tells nothing of this one.
         Ok(outcome) => outcome.filter(|outcome| outcome.attempt == attempt),
@@ -241,7 +286,7 @@ fn outcome(directory: &ExecutionDir, attempt: u32) -> Option<Outcome> {
 }
 
 fn lost(container: &ContainerId) -> Outcome {
-    without_outcome(container.parts().1, "it ended without a word; it was killed, or the host went down".into())
+    without_outcome(container.attempt(), "it ended without a word; it was killed, or the host went down".into())
 }
 
 fn without_outcome(attempt: u32, message: String) -> Outcome {
@@ -257,7 +302,7 @@ fn without_outcome(attempt: u32, message: String) -> Outcome {
     }
 }
 
-fn live_state(directory: &ExecutionDir) -> Option<LiveState> {
+fn live_state(directory: &ContainerDir) -> Option<LiveState> {
     LiveState::read(&directory.state()).unwrap_or_else(|error| {
         // The record says who the supervisor is; this file is for those who look.
         tracing::warn!(path = %directory.state().display(), %error, "unreadable live state");
@@ -286,7 +331,13 @@ fn is_alive(process: &ProcessIdentity) -> Result<bool, RuntimeError> {
     Ok(*process != me && open(process)?.is_some())
 }
 
-/// The plan, for the id mappings in it; without one nothing was made that needs them.
-fn plan_of(directory: &ExecutionDir) -> Option<Plan> {
-    serde_json::from_slice(&std::fs::read(directory.plan()).ok()?).ok()
+/// The id mappings of a container; without a plan nothing was made that needs them.
+fn mappings_of(directory: &ContainerDir) -> Option<IdMappings> {
+    /// The part of a plan that every version has.
+    #[derive(Deserialize)]
+    struct Planned {
+        rootless: Option<IdMappings>,
+    }
+    let bytes = std::fs::read(directory.plan()).ok()?;
+    serde_json::from_slice::<Planned>(&bytes).ok()?.rootless
 }

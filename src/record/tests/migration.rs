@@ -2,7 +2,7 @@
 
 use super::{ID, finish, insert, now, outcome, preparer, read, state};
 use crate::outcome::{End, StepCause};
-use crate::record::{AfterAttempt, Ended, ImageReference, Record, Status};
+use crate::record::{AfterAttempt, Cancel, Ended, ImageReference, Record, Status};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
@@ -204,7 +204,7 @@ fn schema_1_keeps_its_executions_and_images() {
         assert_eq!(record.non_terminal().unwrap().len(), 2);
     }
     let record = Record::open(&state(directory.path())).unwrap();
-    assert_eq!(finish(&record, ID, End::Exited { code: 0 }).unwrap(), Ended::Final);
+    assert_eq!(record.cancel(ID, now()).unwrap(), Cancel::Cancelled);
     insert(&record, "0200", "new");
     assert_eq!(record.non_terminal().unwrap().len(), 2);
 }

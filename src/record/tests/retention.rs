@@ -2,7 +2,7 @@
 
 use super::{finish, insert, new_execution, now, outcome, preparer, read, state, supervisor, wait};
 use crate::outcome::{End, Outcome};
-use crate::record::{AfterAttempt, Cancel, Insertion, NewExecution, OnConflict, Record};
+use crate::record::{AfterAttempt, Cancel, Ended, Insertion, NewExecution, OnConflict, Record};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ fn later(seconds: i64) -> Timestamp {
 fn ended_at(record: &Record, new: &NewExecution, at: Timestamp) {
     record.insert(new, Some(&preparer()), now()).unwrap();
     let outcome = Outcome { completed_at: at, ..outcome(End::Exited { code: 0 }) };
-    record.end_attempt(&new.id, 1, &outcome, AfterAttempt::Final).unwrap();
+    let ended = record.end_attempt(&new.id, 1, &outcome, AfterAttempt::Final).unwrap();
+    assert_eq!(ended, Ended::Final);
 }
 
 fn mortal(id: &str, seconds: u64) -> NewExecution {
@@ -50,8 +51,8 @@ fn a_job_keeps_its_newest() {
     }
     ended_at(&record, &kept("8", "other", 0), now());
     insert(&record, "3", "job");
-    wait(&record, &new_execution("5", "job"));
     ended_at(&record, &new_execution("7", "job"), now());
+    wait(&record, &new_execution("5", "job"));
     // 3 and 5 are live and neither counted nor forgotten; 7 has no number of its own, so that of 6 holds.
     assert_eq!(record.beyond_keep_last("job", 9).unwrap(), ["1", "2", "4", "6"]);
     assert_eq!(record.beyond_keep_last("job", 2).unwrap(), ["1", "2"]);

@@ -15,10 +15,11 @@ use super::cgroup::JobCgroup;
 use super::outcome_file::OutcomeFile;
 use super::state::{LiveState, Stage};
 use super::{cleanup, container, control};
+use crate::id::ContainerId;
 use crate::log::RingWriter;
 use crate::outcome::{End, FIRST_ATTEMPT, OUTCOME_VERSION, Outcome, Usage};
 use crate::plan::Plan;
-use crate::state_dir::{ExecutionDir, StateDir};
+use crate::state_dir::{ContainerDir, StateDir};
 use crate::sys::process::{self as sys_process, ProcessIdentity};
 use crate::sys::sink::NonBlockingSink;
 use nix::errno::Errno;
@@ -43,7 +44,7 @@ const FRONT_PATIENCE_MILLIS: u16 = 5_000;
 
 /// Everything that lives as long as the execution.
 struct Supervisor {
-    directory: ExecutionDir,
+    directory: ContainerDir,
     plan: Plan,
     started: Instant,
     signals: SignalFd,
@@ -65,7 +66,7 @@ struct Supervisor {
     main_started_at: Option<jiff::Timestamp>,
 }
 
-/// Entry point of the hidden role; `arguments` are state root, runtime root and execution id.
+/// Entry point of the hidden role; `arguments` are state root, runtime root and container id.
 pub fn main(arguments: &[OsString]) -> i32 {
     let started = Instant::now();
     let [root, runtime, id] = arguments else {
@@ -73,7 +74,7 @@ pub fn main(arguments: &[OsString]) -> i32 {
         return 2;
     };
     let Some(id) = id.to_str() else { return 2 };
-    let directory = StateDir::from_parts(root.into(), runtime.into()).execution(id);
+    let directory = StateDir::from_parts(root.into(), runtime.into()).container(&ContainerId(id.to_owned()));
     match supervise(&directory, started) {
         Ok(Some(front)) if wait_until_settled(&front) => 0,
         Ok(_) => settle(root, runtime, id),
@@ -86,7 +87,7 @@ pub fn main(arguments: &[OsString]) -> i32 {
 }
 
 /// Runs the plan and leaves its outcome on disk. Returns the front if it is still there.
-fn supervise(directory: &ExecutionDir, started: Instant) -> io::Result<Option<OwnedFd>> {
+fn supervise(directory: &ContainerDir, started: Instant) -> io::Result<Option<OwnedFd>> {
     let streams = detach_from_caller()?;
     let signals = watch_signals()?;
     let identity = ProcessIdentity::current()?;
@@ -121,7 +122,7 @@ fn supervise(directory: &ExecutionDir, started: Instant) -> io::Result<Option<Ow
             return Ok(tell_ended(Some(streams.front)));
         }
     };
-    let ring = match RingWriter::create(&directory.log(plan.attempt), plan.max_log_size, now) {
+    let ring = match RingWriter::create(&directory.log(), plan.max_log_size, now) {
         Ok(ring) => Some(ring),
         Err(error) => {
             notes.push(format!("no log is kept: {error}"));
@@ -152,7 +153,7 @@ fn supervise(directory: &ExecutionDir, started: Instant) -> io::Result<Option<Ow
 
 impl Supervisor {
     fn execute(&mut self) -> End {
-        match JobCgroup::create(&self.plan.execution_id, &self.plan.limits) {
+        match JobCgroup::create(&self.plan.container_id, &self.plan.limits) {
             Ok(made) => {
                 self.cgroup = made.cgroup;
                 self.notes.extend(made.notes);
@@ -239,7 +240,7 @@ fn outcome(
 
 /// The outcome when the plan cannot be used. Its attempt may still be told, as the part of a plan that every
 /// version has; where not even that can, the first is the likely one.
-fn without_plan(directory: &ExecutionDir, end: End, started: Instant) -> Outcome {
+fn without_plan(directory: &ContainerDir, end: End, started: Instant) -> Outcome {
     #[derive(serde::Deserialize)]
     struct Planned {
         attempt: u32,

@@ -5,7 +5,7 @@ use crate::log::LogStream;
 use crate::plan::Plan;
 use crate::runtime::launcher::{self, Inherited, Launch};
 use crate::runtime::report::{self, Received, Report, Verdict};
-use crate::state_dir::ExecutionDir;
+use crate::state_dir::ContainerDir;
 use crate::sys::process::{RawStatus, Reaped, pidfd_open, pidfd_send_signal};
 use nix::fcntl::OFlag;
 use nix::unistd::Pid;
@@ -81,7 +81,7 @@ impl Running {
     /// # Errors
     /// No descriptors or processes left.
     pub fn start(
-        directory: &ExecutionDir,
+        directory: &ContainerDir,
         plan: &Plan,
         which: Launch,
         streams: Streams,
