@@ -122,13 +122,8 @@ fn following_shows_what_comes_and_ends_with_the_execution() {
     let identity = ProcessIdentity::of(supervisor.id().cast_signed()).expect("a live process");
     host.active(ID, "job", &identity);
     let mut ring = ring(&host, 1 << 20);
-    let state = LiveState {
-        supervisor: identity,
-        stage: Stage::Running,
-        since: time(0),
-        init_pid: None,
-        cgroups: Vec::new(),
-    };
+    let state =
+        LiveState { supervisor: identity, stage: Stage::Running, since: time(0), init_pid: None, cgroups: Vec::new() };
     state.write(&host.state().container(&Host::container(ID)).state()).expect("a writable root");
     ring.append(LogStream::Stdout, Some(0), time(1), b"before\nprompt> ");
     let mut child = host.command(["logs", "-f", ID]).stdout(Stdio::piped()).spawn().expect("a child");

@@ -5,7 +5,7 @@ use crate::driver::Run;
 use crate::fronts::{How, Seen};
 use crate::jobs::{KINDS, Kind};
 use crate::witness::Witness;
-use coracle::outcome::{End, Stopped};
+use coracle::outcome::End;
 use coracle::record::{Attempt, Execution, Query, Record, Status};
 use coracle::state_dir::StateDir;
 use nix::fcntl::{Flock, FlockArg};
@@ -15,8 +15,20 @@ use std::path::Path;
 
 /// What a state root holds when nothing runs.
 const ROOT: &[&str] = &[
-    "VERSION", "blobs", "cache", "coracle.db", "coracle.db-shm", "coracle.db-wal", "executions", "images.lock",
-    "layers", "run", "staging", "timer.lock", "volumes",
+    "VERSION",
+    "blobs",
+    "busy",
+    "cache",
+    "coracle.db",
+    "coracle.db-shm",
+    "coracle.db-wal",
+    "executions",
+    "images.lock",
+    "layers",
+    "run",
+    "staging",
+    "timer.lock",
+    "volumes",
 ];
 
 pub struct Findings {
@@ -32,9 +44,13 @@ pub fn examine(run: &Run) -> Findings {
     left_on_the_host(run, &mut wrong);
     let state = StateDir::open(Some(&run.coracle.root())).expect("the state root");
     let record = Record::open(&state).expect("the record");
-    wrong.extend(record.integrity_check().expect("the record can be read").into_iter().map(|line| {
-        format!("the database: {line}")
-    }));
+    wrong.extend(
+        record
+            .integrity_check()
+            .expect("the record can be read")
+            .into_iter()
+            .map(|line| format!("the database: {line}")),
+    );
     let rows = record.list(&Query::default()).expect("the record can be read");
     let witness = Witness::read(run.witness());
     let mut intervals: HashMap<&str, Vec<(jiff::Timestamp, i32)>> = HashMap::new();
@@ -88,8 +104,9 @@ fn execution(row: &Execution, attempts: &[Attempt], witness: &Witness, wrong: &m
     }
     let numbers: Vec<u32> = attempts.iter().map(|attempt| attempt.number).collect();
     let expected: Vec<u32> = (1..=row.attempt).collect();
-    let never_began = matches!(&row.end, Some(End::Cancelled { how: Stopped::BeforeStart }));
-    if numbers != expected && !(never_began && numbers == expected[..expected.len() - 1]) {
+    // One that ended in the queue has no attempt to show for it.
+    let ended_waiting = row.status != Status::Completed && witness.runs(&row.id, row.attempt) == 0;
+    if numbers != expected && !(ended_waiting && numbers == expected[..expected.len() - 1]) {
         wrong.push(format!("its attempts are {numbers:?}"));
     }
     if row.attempt > kind.max_attempts {
@@ -157,11 +174,14 @@ fn left_on_the_host(run: &Run, wrong: &mut Vec<String>) {
         }
     }
     for id in names(&root.join("executions")) {
-        let files = names(&root.join("executions").join(&id));
-        if !files.iter().all(|name| name.starts_with("log") && name.ends_with(".ring")) {
-            wrong.push(format!("{id}: left in its directory: {files:?}"));
+        for container in names(&root.join("executions").join(&id)) {
+            let files = names(&root.join("executions").join(&id).join(&container));
+            if files != ["log.ring"] {
+                wrong.push(format!("{id}: left in {container}: {files:?}"));
+            }
         }
     }
+    wrong.extend(names(&root.join("busy")).into_iter().map(|name| format!("{name} is marked as busy")));
     for name in ["timer.lock", "images.lock"] {
         let Ok(file) = File::open(root.join(name)) else { continue };
         if Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err() {
