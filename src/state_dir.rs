@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 /// ROOT/blobs/sha256/HEX            manifests, indexes and image configs
 /// ROOT/layers/KIND/HEX/            one directory per unpacked layer, named by its diff id
 /// ROOT/timer.lock                  flock: held by the settler that waits for what is due
+/// ROOT/waiters.lock                locks on ranges: one for each execution whose end is waited for
 /// ROOT/images.lock                 flock: shared by who resolves images, held alone by a collection
 /// ROOT/staging/                    layers being unpacked; whatever no live process owns is garbage
 /// ROOT/volumes/NAME/               named volumes
@@ -168,6 +169,11 @@ impl StateDir {
         root.join("coracle.db")
     }
 
+    /// The waiters' lock under a root.
+    pub fn waiters_lock_in(root: &Path) -> PathBuf {
+        root.join("waiters.lock")
+    }
+
     pub fn timer_lock(&self) -> PathBuf {
         self.root.join("timer.lock")
     }
@@ -200,8 +206,13 @@ impl StateDir {
         self.root.join("cache")
     }
 
+    /// The directories of executions under a root.
+    pub fn executions_in(root: &Path) -> PathBuf {
+        root.join("executions")
+    }
+
     pub fn executions(&self) -> PathBuf {
-        self.root.join("executions")
+        StateDir::executions_in(&self.root)
     }
 
     /// Directory of the marks of containers that have more on disk than their logs.

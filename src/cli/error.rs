@@ -25,6 +25,8 @@ pub(super) enum CliError {
     Usage { message: String, hint: Option<String> },
     #[error("no image {reference} here")]
     NoImage { reference: String, nearest: Option<String> },
+    #[error("no job {name} is registered")]
+    NoJob { name: String, nearest: Option<String> },
     #[error("failed to {action}")]
     Io { action: &'static str, source: io::Error },
     /// Several were asked for and some failed; each was reported when it did.
@@ -66,6 +68,16 @@ impl CliError {
                 Some(format!("did you mean {nearest}? `coracle images` lists them all"))
             }
             CliError::NoImage { nearest: None, .. } => Some("`coracle images` lists them".into()),
+            CliError::NoJob { nearest: Some(nearest), .. } => {
+                Some(format!("did you mean {nearest}? `coracle jobs ls` lists them all"))
+            }
+            CliError::NoJob { nearest: None, .. } => {
+                Some("`coracle jobs ls` lists them, `coracle jobs add SPEC` registers one".into())
+            }
+            CliError::Exec(ExecError::Conflict { with, .. }) => {
+                let id = with.first()?;
+                Some(format!("`coracle wait {id}` waits for it; `on_conflict: queue` lets this one wait"))
+            }
             CliError::Exec(ExecError::NotFound { .. }) => Some("`coracle ps -a` lists every execution".into()),
             CliError::Exec(ExecError::Ambiguous { .. }) => Some("give more of the id".into()),
             _ => None,

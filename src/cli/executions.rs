@@ -4,24 +4,26 @@ use super::args::{CancelArgs, InspectArgs, RmArgs, WaitArgs};
 use super::error::CliError;
 use super::json::{self, ExecutionDocument};
 use super::tally::Tally;
-use super::{human, output};
-use crate::exec::{JobExecution, JobExecutor};
+use super::{human, output, status};
+use crate::exec::{Attempt, ExecError, JobExecution, JobExecutor, ListQuery, QueuePosition, Undelivered};
 use crate::outcome::{EXIT_ENGINE, End, PeakMemorySource};
+use jiff::Timestamp;
 use std::fmt::Write;
 
 pub(super) async fn inspect(executor: &JobExecutor, args: &InspectArgs) -> Result<u8, CliError> {
     let id = executor.resolve(&args.id).await?;
     let execution = executor.execution(&id).await?;
+    let position = executor.queue_position(&id).await?;
     if args.json {
-        json::print(&ExecutionDocument::with_spec(&execution))?;
+        json::print(&ExecutionDocument::in_full(&execution, position))?;
     } else {
-        output::print(&description(&execution))?;
+        output::print(&description(&execution, position, Timestamp::now()))?;
     }
     Ok(0)
 }
 
 /// One fact a line; what is not known is left out.
-fn description(execution: &JobExecution) -> String {
+fn description(execution: &JobExecution, position: Option<QueuePosition>, now: Timestamp) -> String {
     let usage = &execution.usage;
     let job = match &execution.deployment {
         Some(deployment) => format!("{} (of {deployment})", execution.job_name),
@@ -32,12 +34,23 @@ fn description(execution: &JobExecution) -> String {
         _ => human::bytes(bytes),
     });
     let cpu = usage.cpu_user.zip(usage.cpu_system).map(|(user, system)| format!("{user:?} user, {system:?} system"));
+    let step = execution.step.as_ref().map(|step| {
+        let since = execution.step_since.map(|since| human::duration(human::since(since, now)));
+        format!("{step}{}{}", status::try_of(execution), since.map(|time| format!(", for {time}")).unwrap_or_default())
+    });
+    // Nobody asks for the number of the only one.
+    let has_retries = execution.max_attempts() > 1;
+    let attempts = execution.attempts.iter().filter(|_| has_retries).map(|attempt| ("attempt", ended(attempt)));
     let facts = [
         ("id", Some(execution.id.to_string())),
         ("job", Some(job)),
-        ("status", Some(execution.status.to_string())),
+        ("status", Some(status::status(execution, now))),
         ("reason", json::reason(execution)),
-        ("init step", execution.step.clone()),
+        ("init step", step),
+        ("attempts", has_retries.then(|| format!("{} of {}", execution.attempt, execution.max_attempts()))),
+        ("queue", position.map(status::turn)),
+        ("next attempt", execution.retry_at.map(|time| time.to_string())),
+        ("idempotency", execution.idempotency_key.clone()),
         ("trigger", Some(execution.trigger.to_string())),
         ("image", Some(execution.image.clone())),
         ("image digest", execution.image_digest.clone()),
@@ -51,14 +64,28 @@ fn description(execution: &JobExecution) -> String {
         ("CPU time", cpu),
         ("OOM kills", usage.oom_kills.map(|count| count.to_string())),
     ];
+    let untold = execution.undelivered.iter().map(|told| ("not told yet", undelivered(told)));
     let labels = execution.labels.iter().map(|(name, value)| ("label", format!("{name}={value}")));
     let notes = execution.notes.iter().map(|note| ("note", note.clone()));
     let mut text = String::new();
-    for (name, value) in facts.into_iter().filter_map(|(name, value)| Some((name, value?))).chain(labels).chain(notes) {
+    let facts = facts.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    for (name, value) in facts.chain(attempts).chain(untold).chain(labels).chain(notes) {
         writeln!(text, "{:14}{}", format!("{name}:"), output::printable(&value))
             .expect("writing to a string cannot fail");
     }
     text
+}
+
+/// One attempt that has ended.
+fn ended(attempt: &Attempt) -> String {
+    format!("{}: {} after {}", attempt.number, attempt.end, human::duration(attempt.elapsed))
+}
+
+fn undelivered(told: &Undelivered) -> String {
+    let Undelivered { target, tries, due_at, problem } = told;
+    let next = due_at.map_or_else(|| "given up".to_owned(), |at| format!("next try at {at}"));
+    let problem = problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
+    format!("{target}, {tries} tries failed, {next}{problem}")
 }
 
 pub(super) async fn wait(executor: &JobExecutor, args: &WaitArgs) -> Result<u8, CliError> {
@@ -89,12 +116,30 @@ pub(super) fn exit_code(execution: &JobExecution) -> u8 {
 }
 
 pub(super) async fn cancel(executor: &JobExecutor, args: &CancelArgs) -> Result<u8, CliError> {
+    if args.ids.is_empty() {
+        return cancel_all(executor, args).await;
+    }
     each(&args.ids, async |prefix| {
         let id = executor.resolve(prefix).await?;
         executor.cancel_with(&id, args.grace).await?;
         Ok(())
     })
     .await
+}
+
+/// Newest first, so that what waits is cancelled before that which it waits for.
+async fn cancel_all(executor: &JobExecutor, args: &CancelArgs) -> Result<u8, CliError> {
+    let executions = executor.query(&ListQuery { job: args.job.clone(), ..ListQuery::default() }).await?;
+    let mut tally = Tally::of(executions.len());
+    for JobExecution { id, .. } in executions {
+        tally.add(match executor.cancel_with(&id, args.grace).await {
+            Ok(()) => output::print(&format!("{id}\n")),
+            // It has ended meanwhile, which is as good.
+            Err(ExecError::Ended { .. } | ExecError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        })?;
+    }
+    tally.finish()
 }
 
 pub(super) async fn remove(executor: &JobExecutor, args: &RmArgs) -> Result<u8, CliError> {

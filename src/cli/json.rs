@@ -3,11 +3,11 @@
 //!
 //! Times are RFC 3339 in UTC with up to nine decimals. Durations are numbers of seconds, exact to the
 //! nanosecond. Sizes are bytes. What is not known, or does not apply, is `null`; no field is left out
-//! but `spec`.
+//! but `attempts`, `queue`, `undelivered` and `spec`.
 //!
 //! # An execution
-//! `ps --json` prints an array of these, newest first, without `spec`; `inspect --json` prints one;
-//! `wait --json` prints one per line, without `spec`.
+//! `inspect --json` prints one of these. Without `attempts`, `queue`, `undelivered` and `spec`: `ps --json` prints an array of
+//! them, newest first, `wait --json` one per line, `trigger --json` one.
 //!
 //! | field | value |
 //! |---|---|
@@ -26,8 +26,45 @@
 //! | `labels` | object of strings |
 //! | `notes` | array of strings: what a user should know that is no failure |
 //! | `init_step` | the init step that runs now |
+//! | `init_step_attempt`, `init_step_since` | number of its try, from 1; when that try began |
+//! | `attempt` | number of the attempt that is made, waits or was the last, from 1 |
+//! | `max_attempts` | attempts that it gets at most |
+//! | `waiting` | true while it waits for its turn or its next attempt, and nothing of it runs |
+//! | `retry_at` | when its next attempt is due, while it waits for that |
+//! | `idempotency_key` | as given with the trigger |
 //! | `supervisor_pid` | while there is one |
-//! | `spec` | the validated job; for people, its form follows the version |
+//! | `attempts` | those that have ended, the first one first: `number`, `started_at`, `completed_at`, `duration_seconds`, `exit_code`, `reason`, `end`, `usage`, `notes` |
+//! | `queue` | while it waits for its turn: `{"running": number, "waiting": number}` of those before it |
+//! | `undelivered` | what `on_failure` and `on_success` tell and nobody has taken yet: `target`, `tries` that failed, `due_at` of the next one (null: given up), `problem` |
+//! | `spec` | the validated job without its secrets; for people, its form follows the version |
+//!
+//! # A job
+//! `jobs ls --json` prints an array of these by name, without `spec`; `jobs show --json` prints one.
+//!
+//! | field | value |
+//! |---|---|
+//! | `name`, `deployment`, `image` | as in the spec |
+//! | `registered_at`, `updated_at` | times; `updated_at` is when it was last registered again |
+//! | `running`, `waiting` | numbers of executions that are prepared or run, and that wait |
+//! | `last` | its newest execution, in the form above |
+//! | `spec` | as above |
+//!
+//! # An event
+//! `events --json` prints one per line: `at`, `id`, `job`, `attempt`, `status`, `exit_code`, `reason`,
+//! `duration_seconds`, `init_step`, `trigger`, as in an execution. `status` is `pending` again before each further
+//! attempt; `init_step` is the one that begins.
+//!
+//! # Statistics
+//! `stats --json` prints `{"executions": {"all", "pending", "active", "completed", "failed", "cancelled", "waiting"},
+//! "attempts": number, "oldest_waiting": {"id", "job", "created_at"}, "database_bytes": number, "jobs": [{"job",
+//! "executions", "running", "waiting", "recent": {"completed", "failed", "cancelled", "success_rate",
+//! "median_seconds", "percentile_95_seconds"}}]}`. `active` ones initialise or run; `waiting` ones are pending, and
+//! nothing of them runs. `recent` is of the newest 100 ended executions of the job: `success_rate` is the share of
+//! the completed ones among those that were not cancelled, the times are of those that completed.
+//!
+//! # Pruning
+//! `prune --json` prints `{"dry_run": bool, "removed": [ids], "orphans": [names], "freed_bytes": number, "problems":
+//! [{"id", "message"}]}`; orphans are files of executions that are on no record.
 //!
 //! # An end
 //! `kind` says how it ended; further fields depend on it. `stopped` is `{"kind": "before_start"}`,
@@ -77,13 +114,18 @@
 //! "reason": …}`; reasons to drop one are `{"kind": "asked"}`, `{"kind": "unused", "for_seconds": number}` and
 //! `{"kind": "over_budget"}`, to keep one `{"kind": "in_use", "executions": [ids]}` and `{"kind": "policy"}`.
 
+mod activity;
 mod images;
+mod jobs;
+mod secrets;
 
+pub(super) use activity::{EventDocument, PruneDocument, StatsDocument};
 pub(super) use images::{GcDocument, ImageDetailsDocument, ImageDocument};
+pub(super) use jobs::JobDocument;
 
 use super::error::CliError;
 use super::output;
-use crate::exec::{ContainerId, JobExecution, JobTrigger};
+use crate::exec::{Attempt, ContainerId, JobExecution, JobTrigger, QueuePosition, Undelivered};
 use crate::outcome::{End, PeakMemorySource, StepCause, Stopped, Usage};
 use crate::spec::Place;
 use jiff::Timestamp;
@@ -115,8 +157,51 @@ pub(super) struct ExecutionDocument<'a> {
     notes: &'a [String],
     init_step: Option<&'a str>,
     supervisor_pid: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    spec: Option<&'a Value>,
+    init_step_attempt: Option<u32>,
+    init_step_since: Option<Timestamp>,
+    attempt: u32,
+    max_attempts: u32,
+    waiting: bool,
+    retry_at: Option<Timestamp>,
+    idempotency_key: Option<&'a str>,
+    #[serde(flatten)]
+    details: Option<Details>,
+}
+
+/// What lists do not have.
+#[derive(Debug, Serialize)]
+struct Details {
+    attempts: Vec<AttemptDocument>,
+    queue: Option<QueueDocument>,
+    undelivered: Vec<UndeliveredDocument>,
+    spec: Value,
+}
+
+#[derive(Debug, Serialize)]
+struct AttemptDocument {
+    number: u32,
+    started_at: Option<Timestamp>,
+    completed_at: Timestamp,
+    duration_seconds: f64,
+    exit_code: Option<u8>,
+    reason: Option<String>,
+    end: Value,
+    usage: UsageDocument,
+    notes: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct UndeliveredDocument {
+    target: String,
+    tries: u32,
+    due_at: Option<Timestamp>,
+    problem: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct QueueDocument {
+    running: u64,
+    waiting: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -152,18 +237,55 @@ impl<'a> ExecutionDocument<'a> {
             notes: &execution.notes,
             init_step: execution.step.as_deref(),
             supervisor_pid: execution.supervisor,
-            spec: None,
+            init_step_attempt: execution.step_attempt,
+            init_step_since: execution.step_since,
+            attempt: execution.attempt,
+            max_attempts: execution.max_attempts(),
+            waiting: execution.is_waiting,
+            retry_at: execution.retry_at,
+            idempotency_key: execution.idempotency_key.as_deref(),
+            details: None,
         }
     }
 
-    pub(super) fn with_spec(execution: &'a JobExecution) -> ExecutionDocument<'a> {
-        ExecutionDocument { spec: Some(&execution.spec), ..ExecutionDocument::new(execution) }
+    pub(super) fn in_full(execution: &'a JobExecution, position: Option<QueuePosition>) -> ExecutionDocument<'a> {
+        let details = Details {
+            attempts: execution.attempts.iter().map(attempt).collect(),
+            queue: position.map(|QueuePosition { running, waiting }| QueueDocument { running, waiting }),
+            undelivered: execution.undelivered.iter().cloned().map(undelivered).collect(),
+            spec: secrets::without_secrets(&execution.spec),
+        };
+        ExecutionDocument { details: Some(details), ..ExecutionDocument::new(execution) }
     }
 }
 
 /// Why the execution did not complete, in words.
 pub(super) fn reason(execution: &JobExecution) -> Option<String> {
-    execution.end.as_ref().filter(|end| !matches!(end, End::Exited { code: 0 })).map(End::to_string)
+    execution.end.as_ref().and_then(why)
+}
+
+/// Success needs no reason.
+fn why(end: &End) -> Option<String> {
+    (!matches!(end, End::Exited { code: 0 })).then(|| end.to_string())
+}
+
+fn undelivered(told: Undelivered) -> UndeliveredDocument {
+    let Undelivered { target, tries, due_at, problem } = told;
+    UndeliveredDocument { target, tries, due_at, problem }
+}
+
+fn attempt(attempt: &Attempt) -> AttemptDocument {
+    AttemptDocument {
+        number: attempt.number,
+        started_at: attempt.started_at,
+        completed_at: attempt.completed_at,
+        duration_seconds: seconds(attempt.elapsed),
+        exit_code: attempt.end.job_exit_code(),
+        reason: why(&attempt.end),
+        end: end_document(&attempt.end),
+        usage: usage(&attempt.usage),
+        notes: attempt.notes.clone(),
+    }
 }
 
 fn seconds(duration: Duration) -> f64 {
@@ -301,13 +423,18 @@ mod tests {
             logs: None,
             attempt: 1,
             attempts: Vec::new(),
+            undelivered: Vec::new(),
+            is_waiting: false,
             retry_at: None,
             idempotency_key: None,
+            undelivered: Vec::new(),
             end: Some(End::Deadline { after: Duration::from_millis(1500), how: Stopped::Signalled { signal: 9 } }),
             usage: Usage { peak_memory: Some(1), oom_kills: Some(0), ..Usage::default() },
             notes: vec!["a note".into()],
             labels: [("team".into(), "a".into())].into(),
             step: None,
+            step_attempt: None,
+            step_since: None,
             supervisor: None,
             spec: json!({"name": "hello"}),
         }
@@ -318,7 +445,7 @@ mod tests {
     fn the_form_of_an_execution_is_stable() {
         let execution = execution();
         insta::assert_snapshot!(
-            serde_json::to_string_pretty(&ExecutionDocument::with_spec(&execution)).expect("serializable"),
+            serde_json::to_string_pretty(&ExecutionDocument::in_full(&execution, None)).expect("serializable"),
             @r#"
         {
           "id": "0199aaaa-0000-7000-8000-000000000001",
@@ -361,6 +488,16 @@ mod tests {
           ],
           "init_step": null,
           "supervisor_pid": null,
+          "init_step_attempt": null,
+          "init_step_since": null,
+          "attempt": 1,
+          "max_attempts": 1,
+          "waiting": false,
+          "retry_at": null,
+          "idempotency_key": null,
+          "attempts": [],
+          "queue": null,
+          "undelivered": [],
           "spec": {
             "name": "hello"
           }
@@ -370,11 +507,13 @@ mod tests {
     }
 
     #[test]
-    fn lists_leave_out_the_spec_only() {
+    fn lists_leave_out_details_only() {
         let execution = execution();
-        let mut full = serde_json::to_value(ExecutionDocument::with_spec(&execution)).expect("serializable");
+        let mut full = serde_json::to_value(ExecutionDocument::in_full(&execution, None)).expect("serializable");
         let short = serde_json::to_value(ExecutionDocument::new(&execution)).expect("serializable");
-        full.as_object_mut().expect("an object").remove("spec");
+        for detail in ["attempts", "queue", "undelivered", "spec"] {
+            full.as_object_mut().expect("an object").remove(detail).expect(detail);
+        }
         assert_eq!(full, short);
     }
 

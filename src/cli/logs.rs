@@ -4,14 +4,26 @@ use super::args::{LogsArgs, Stream};
 use super::error::CliError;
 use super::human;
 use super::output::{self, output_error};
-use crate::exec::{ExecError, JobExecutor, JobStatus, LogEntry, LogEvent, LogQuery};
+use crate::exec::{ExecError, JobExecution, JobExecutor, JobStatus, LogEntry, LogEvent, LogQuery};
 use crate::log::{Line, Lines, LogStream, Tail};
 use futures_util::StreamExt;
+use serde_json::Value;
 use std::io::{self, BufWriter, StdoutLock, Write};
 
 pub(super) async fn logs(executor: &JobExecutor, args: &LogsArgs) -> Result<u8, CliError> {
     let id = executor.resolve(&args.id).await?;
-    let mut log = match executor.logs(&id, LogQuery { follow: args.follow }).await {
+    let mut step = None;
+    if args.step.is_some() || args.attempt.is_some() {
+        let execution = executor.execution(&id).await?;
+        args.attempt.map(|number| check_attempt(&execution, number)).transpose()?;
+        step = args.step.as_ref().map(|step| step_index(&execution, step)).transpose()?;
+    }
+    let query = LogQuery { follow: args.follow };
+    let found = match args.attempt {
+        Some(number) => executor.logs_of_attempt(&id, number, query).await,
+        None => executor.logs(&id, query).await,
+    };
+    let mut log = match found {
         Ok(log) => log,
         Err(ExecError::NoLog { .. }) => {
             if let JobStatus::Failed { reason, .. } = executor.execution(&id).await?.status {
@@ -21,7 +33,7 @@ pub(super) async fn logs(executor: &JobExecutor, args: &LogsArgs) -> Result<u8, 
         }
         Err(error) => return Err(error.into()),
     };
-    let mut view = View::new(args);
+    let mut view = View::new(args, step);
     while let Some(event) = log.next().await {
         match event.map_err(ExecError::from)? {
             LogEvent::Entry(entry) => view.show(&entry).map_err(output_error)?,
@@ -31,9 +43,32 @@ pub(super) async fn logs(executor: &JobExecutor, args: &LogsArgs) -> Result<u8, 
     Ok(0)
 }
 
+/// There is a log of it, or will be.
+fn check_attempt(execution: &JobExecution, number: u32) -> Result<(), CliError> {
+    if number <= execution.attempt {
+        return Ok(());
+    }
+    let message = format!("execution {} has no attempt {number}", execution.id);
+    Err(CliError::usage(message, format!("the newest one is {}", execution.attempt)))
+}
+
+/// The index of an init step, from 0, as the log has it.
+fn step_index(execution: &JobExecution, step: &str) -> Result<u16, CliError> {
+    let steps = execution.spec.get("init_steps").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let ids: Vec<&str> = steps.iter().filter_map(|step| step.get("id").and_then(Value::as_str)).collect();
+    let index = ids.iter().position(|id| *id == step).and_then(|index| u16::try_from(index).ok());
+    index.ok_or_else(|| {
+        let known =
+            if ids.is_empty() { "it has none".to_owned() } else { format!("its steps are: {}", ids.join(", ")) };
+        CliError::usage(format!("execution {} has no init step {step:?}", execution.id), known)
+    })
+}
+
 /// What is shown of a log.
 struct View {
     stream: Option<Stream>,
+    /// Only this init step, by its index.
+    step: Option<u16>,
     printer: Printer,
     lines: Lines,
     /// Until the end of the first reading: the lines to start with.
@@ -46,10 +81,11 @@ struct View {
 }
 
 impl View {
-    fn new(args: &LogsArgs) -> View {
+    fn new(args: &LogsArgs, step: Option<u16>) -> View {
         let printer = Printer { out: BufWriter::new(io::stdout().lock()), timestamps: args.timestamps };
         View {
             stream: args.stream,
+            step,
             printer,
             lines: Lines::new(),
             tail: args.tail.map(Tail::new),
@@ -62,7 +98,7 @@ impl View {
     fn show(&mut self, entry: &LogEntry) -> io::Result<()> {
         self.capacity = entry.capacity;
         self.missed(entry.missed_before)?;
-        if !self.shows(entry.stream) {
+        if !self.shows(entry.stream) || self.step.is_some_and(|step| entry.step != Some(step)) {
             return Ok(());
         }
         if self.tail.is_none() && !self.printer.timestamps {

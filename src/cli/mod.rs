@@ -8,28 +8,35 @@
 //!
 //! | code | meaning |
 //! |---|---|
-//! | 0 to 255 | `run`, `wait`: the job's own exit code |
-//! | 128 + n | `run`, `wait`: signal n ended the job; `run`: signal n ended it before the job was started |
+//! | 0 to 255 | `run`, `wait`, `trigger --wait`: the job's own exit code |
+//! | 128 + n | `run`, `wait`, `trigger --wait`: signal n ended the job; `run`: signal n ended it before the job was started; `trigger`: signal n ended the waiting, and the job goes on |
 //! | 125 | coracle itself failed, wrong usage included |
 //! | 126 | the job's command cannot be executed |
 //! | 127 | the job's command was not found |
 //!
 //! `pull` and `load` exit with 128 + n when signal n interrupted them, and with 125 when an image could not be
-//! got; the others are got all the same. Every other command exits with 0 or 125.
+//! got; the others are got all the same. `events` exits with 0 when a signal ends it. Every other command exits with 0 or 125.
 
 mod args;
+mod describe;
 mod error;
+mod events;
 mod executions;
 mod human;
 mod images;
 mod interrupts;
+mod jobs;
 mod json;
 mod logs;
 mod output;
 mod progress;
+mod prune;
 mod ps;
 mod run;
+mod stats;
+mod status;
 mod tally;
+mod trigger;
 mod validate;
 
 use crate::config::Config;
@@ -37,7 +44,7 @@ use crate::engine::{GcPolicy, ImageConfig, OciRuntime, OciRuntimeConfig};
 use crate::exec::{JobExecutor, JobExecutorConfig, QueueCare};
 use crate::outcome::EXIT_ENGINE;
 use crate::state_dir::ROOT_VARIABLE;
-use args::{Cli, Command, FetchArgs, ImageCommand};
+use args::{Cli, Command, FetchArgs, ImageCommand, JobsCommand};
 use clap::{CommandFactory, Parser};
 use error::CliError;
 use progress::Progress;
@@ -93,10 +100,10 @@ fn start_tracing(verbose: bool) -> bool {
 fn dispatch(cli: Cli, has_diagnostics: bool) -> Result<u8, CliError> {
     let root = cli.root.or_else(|| std::env::var_os(ROOT_VARIABLE).filter(|root| !root.is_empty()).map(PathBuf::from));
     // For what gets images or collects them. Nothing in it is worth keeping a job from being cancelled.
-    let configured = || Config::load(cli.config.as_deref(), &environment).map(image_config);
-    let fetching = |args: &FetchArgs| {
-        configured().map(|images| ImageConfig { signature_policy: args.signature_policy.clone(), ..images })
-    };
+    let load = || Config::load(cli.config.as_deref(), &environment);
+    let configured = || load().map(|config| image_config(&config));
+    let signed = |args: &FetchArgs, images| ImageConfig { signature_policy: args.signature_policy.clone(), ..images };
+    let fetching = |args: &FetchArgs| configured().map(|images| signed(args, images));
     let defaults = ImageConfig::default;
     let progress = |args: &FetchArgs| Progress::new(args, has_diagnostics);
     let open = |images: ImageConfig| open_runtime(root.clone(), images);
@@ -108,8 +115,9 @@ fn dispatch(cli: Cli, has_diagnostics: bool) -> Result<u8, CliError> {
             // What is wrong with the job is found before anything is made on disk.
             let jobs = run::jobs(&args)?;
             let progress = progress(&args.fetch);
-            let images = fetching(&args.fetch)?;
-            block_on(async { run::run(&progress.watch(&open(images)?), &args, &jobs, progress).await })
+            let config = load()?;
+            let images = signed(&args.fetch, image_config(&config));
+            block_on(async { run::run(&progress.watch(&open(images)?), &config, &args, &jobs, progress).await })
         }
         Command::Pull(args) | Command::Image(ImageCommand::Pull(args)) => {
             let (progress, images) = (progress(&args.fetch), fetching(&args.fetch)?);
@@ -140,10 +148,31 @@ fn dispatch(cli: Cli, has_diagnostics: bool) -> Result<u8, CliError> {
         Command::Wait(args) => with_executor(&open, async |executor| executions::wait(executor, &args).await),
         Command::Cancel(args) => with_executor(&open, async |executor| executions::cancel(executor, &args).await),
         Command::Rm(args) => with_executor(&open, async |executor| executions::remove(executor, &args).await),
+        Command::Jobs(JobsCommand::Add(args)) => {
+            // What is wrong with a spec is found before anything is made on disk.
+            let found = jobs::specs(&args)?;
+            with_executor(&open, async |executor| jobs::add(executor, found).await)
+        }
+        Command::Jobs(JobsCommand::Ls(args)) => {
+            with_executor(&open, async |executor| jobs::list(executor, &args).await)
+        }
+        Command::Jobs(JobsCommand::Show(args)) => {
+            with_executor(&open, async |executor| jobs::show(executor, &args).await)
+        }
+        Command::Jobs(JobsCommand::Rm(args)) => {
+            with_executor(&open, async |executor| jobs::remove(executor, &args).await)
+        }
+        Command::Trigger(args) => {
+            let config = load()?;
+            block_on(async { trigger::trigger(&open(image_config(&config))?, &config, &args).await })
+        }
+        Command::Events(args) => with_executor(&open, async |executor| events::events(executor, &args).await),
+        Command::Stats(args) => with_executor(&open, async |executor| stats::stats(executor, &args).await),
+        Command::Prune(args) => with_executor(&open, async |executor| prune::prune(executor, &args).await),
     }
 }
 
-fn image_config(config: Config) -> ImageConfig {
+fn image_config(config: &Config) -> ImageConfig {
     ImageConfig {
         gc: GcPolicy { max_unused: config.max_unused, max_bytes: config.max_size },
         max_layer_bytes: config.max_layer_size,
@@ -157,8 +186,9 @@ fn open_runtime(root: Option<PathBuf>, images: ImageConfig) -> Result<OciRuntime
     Ok(OciRuntime::open(OciRuntimeConfig { root, images, ..OciRuntimeConfig::default() })?)
 }
 
-/// An executor for one command: whatever is not this command's own is left to others.
-async fn executor(runtime: &OciRuntime) -> Result<JobExecutor, CliError> {
+/// An executor for one command: whatever is not this command's own is left to others. The configuration counts for
+/// what the command triggers.
+async fn executor(runtime: &OciRuntime, config: &Config) -> Result<JobExecutor, CliError> {
     let settler = runtime.clone();
     let leave = move || {
         if let Err(error) = settler.spawn_settler() {
@@ -167,8 +197,10 @@ async fn executor(runtime: &OciRuntime) -> Result<JobExecutor, CliError> {
         }
     };
     let config = JobExecutorConfig {
-        max_concurrent: 0,
-        retention: Duration::MAX,
+        // Without a limit any number runs at once, and nothing is forgotten.
+        max_concurrent: config.max_concurrent.map_or(0, |limit| usize::try_from(limit).unwrap_or(usize::MAX)),
+        retention: config.retention.ttl.unwrap_or(Duration::MAX),
+        keep_last: config.retention.keep_last,
         queue: QueueCare::Elsewhere(Arc::new(leave)),
         ..JobExecutorConfig::default()
     };
@@ -180,7 +212,7 @@ fn with_executor(
     body: impl AsyncFnOnce(&JobExecutor) -> Result<u8, CliError>,
 ) -> Result<u8, CliError> {
     block_on(async {
-        let executor = executor(&open(ImageConfig::default())?).await?;
+        let executor = executor(&open(ImageConfig::default())?, &Config::default()).await?;
         let result = body(&executor).await;
         executor.leave().await?;
         result

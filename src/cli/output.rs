@@ -1,7 +1,9 @@
 //! Writing to standard output and standard error.
 
 use super::error::CliError;
+use crate::sys::readable;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 
 /// Writes a result to standard output.
 ///
@@ -21,6 +23,17 @@ pub(super) fn output_error(source: io::Error) -> CliError {
     match source.kind() {
         io::ErrorKind::BrokenPipe => CliError::OutputClosed,
         _ => CliError::Output { source },
+    }
+}
+
+/// Returns when nobody reads standard output any more. That is seen on pipes and sockets, without a write.
+pub(super) async fn closed() {
+    let watched = io::stdout().as_fd().try_clone_to_owned().and_then(readable::watch_errors);
+    match watched {
+        // A pipe whose readers have gone is in error (poll(2)).
+        Ok(stdout) => drop(stdout.ready(tokio::io::Interest::ERROR).await),
+        // Files have no readers to go.
+        Err(_) => std::future::pending().await,
     }
 }
 

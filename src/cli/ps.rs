@@ -3,7 +3,7 @@
 use super::args::PsArgs;
 use super::error::CliError;
 use super::json::{self, ExecutionDocument};
-use super::{human, output};
+use super::{human, output, status};
 use crate::exec::{JobExecution, JobExecutor, ListQuery, StatusFilter};
 use jiff::Timestamp;
 
@@ -11,13 +11,20 @@ const HEADER: [&str; 6] = ["ID", "JOB", "STATUS", "AGE", "TIME", "IMAGE"];
 
 pub(super) async fn ps(executor: &JobExecutor, args: &PsArgs) -> Result<u8, CliError> {
     let ended = |status: &StatusFilter| status.recorded().is_terminal();
+    let before = match &args.before {
+        Some(prefix) => Some(executor.resolve(prefix).await?),
+        None => None,
+    };
     let executions = executor
         .query(&ListQuery {
             job: args.job.clone(),
             statuses: args.status.clone(),
+            labels: args.label.clone(),
+            since: args.since,
+            until: args.until,
+            before,
             limit: args.limit,
             all: args.all || args.status.iter().any(ended),
-            ..ListQuery::default()
         })
         .await?;
     if args.json {
@@ -39,14 +46,10 @@ fn row(execution: &JobExecution, now: Timestamp) -> Vec<String> {
         (None, Some(started)) => human::duration(human::since(started, now)),
         (None, None) => "-".to_owned(),
     };
-    let status = match &execution.step {
-        Some(step) => format!("{} {step}", execution.status),
-        None => execution.status.to_string(),
-    };
     let cells = [
         execution.id.to_string(),
         execution.job_name.clone(),
-        status,
+        status::status(execution, now),
         human::age(execution.created_at, now),
         time,
         execution.image.clone(),

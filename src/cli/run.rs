@@ -5,10 +5,12 @@ use super::error::CliError;
 use super::executions::exit_code;
 use super::interrupts::Interrupts;
 use super::progress::Progress;
-use super::{output, validate};
+use super::{output, status, validate};
+use crate::config::Config;
 use crate::engine::OciRuntime;
 use crate::exec::{
     ExecError, JobExecution, JobExecutionId, JobExecutor, JobStatus, JobTrigger, NoticeSink, Stdio, TriggerOptions,
+    Triggered,
 };
 use crate::outcome::{End, Stopped, signal_code};
 use crate::spec::{Overrides, ServiceSpec};
@@ -38,7 +40,7 @@ pub(super) fn jobs(args: &RunArgs) -> Result<Vec<ServiceSpec>, CliError> {
             if spec == validate::STDIN && args.interactive {
                 return Err(CliError::usage("stdin cannot be both the SPEC and the job's", "put the SPEC into a file"));
             }
-            from_spec(spec, &args.services)?
+            from_spec(spec, &args.services, Unnamed::Only)?
         }
     };
     if jobs.len() > 1 && (args.interactive || !args.command.is_empty()) {
@@ -48,13 +50,23 @@ pub(super) fn jobs(args: &RunArgs) -> Result<Vec<ServiceSpec>, CliError> {
     jobs.into_iter().map(|job| Ok(job.with(changes.clone())?)).collect()
 }
 
-fn from_spec(spec: &str, names: &[String]) -> Result<Vec<ServiceSpec>, CliError> {
+/// Which jobs of a spec are meant when none is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unnamed {
+    All,
+    /// The one that there is.
+    Only,
+}
+
+/// Jobs of a spec, by their names. Shows its warnings.
+pub(super) fn from_spec(spec: &str, names: &[String], unnamed: Unnamed) -> Result<Vec<ServiceSpec>, CliError> {
     let mut deployment = validate::read(spec)?;
     validate::warn(&deployment);
     let known: Vec<String> = deployment.services.keys().cloned().collect();
     let wanted = match (names, &*known) {
         ([], []) => return Err(validate::no_job(spec)),
         ([], [only]) => vec![only.clone()],
+        ([], known) if unnamed == Unnamed::All => known.to_vec(),
         ([], known) => {
             let message = format!("{} holds several jobs", validate::source_name(spec));
             return Err(CliError::usage(message, format!("name those to run: {}", known.join(", "))));
@@ -103,13 +115,19 @@ fn changes(run: &RunArgs) -> Overrides {
         stop_signal: args.stop_signal,
         stop_grace_period: args.grace,
         deadline: args.deadline,
-        ..Overrides::default()
+        // The first attempt is no retry.
+        retry_attempts: args.retry.map(|retries| retries.saturating_add(1)),
+        delete_on_exit: args.rm.then_some(true),
+        max_concurrent: args.max_concurrent,
+        on_conflict: args.on_conflict,
+        image: None,
     }
 }
 
 /// Runs the jobs: with `-d` all at once, else one after the other until one does not complete.
 pub(super) async fn run(
     runtime: &OciRuntime,
+    config: &Config,
     args: &RunArgs,
     jobs: &[ServiceSpec],
     progress: Progress,
@@ -118,9 +136,15 @@ pub(super) async fn run(
         runtime.check(job)?;
     }
     let mut interrupts = Interrupts::new()?;
-    let executor = super::executor(runtime).await?;
-    let mut command =
-        Run { runtime, executor: &executor, args, progress: Arc::new(progress), interrupts: &mut interrupts };
+    let executor = super::executor(runtime, config).await?;
+    let mut command = Run {
+        runtime,
+        executor: &executor,
+        args,
+        has_limit: config.max_concurrent.is_some(),
+        progress: Arc::new(progress),
+        interrupts: &mut interrupts,
+    };
     let code = command.each(jobs).await;
     executor.leave().await?;
     // A collection that a pull has set off. Whoever does not want to wait for it interrupts it.
@@ -132,6 +156,8 @@ struct Run<'a> {
     runtime: &'a OciRuntime,
     executor: &'a JobExecutor,
     args: &'a RunArgs,
+    /// There is a limit over all jobs.
+    has_limit: bool,
     progress: Arc<Progress>,
     interrupts: &'a mut Interrupts,
 }
@@ -141,16 +167,28 @@ enum Went {
     Execution(Box<JobExecution>),
     /// It was interrupted by this signal before anything of it ran.
     NotStarted(i32),
+    /// This signal ended the waiting for an execution that is another command's.
+    Left(i32),
 }
 
 impl Run<'_> {
     async fn each(&mut self, jobs: &[ServiceSpec]) -> Result<u8, CliError> {
         for job in jobs {
             let shown: Arc<Mutex<Vec<String>>> = Arc::default();
-            let id = self.trigger(job, &shown).await?;
-            let went = if self.args.detach { self.launch(&id).await? } else { self.attend(&id).await? };
+            let Triggered { id, is_new } = self.trigger(job, &shown).await?;
+            if !is_new {
+                output::message("note", &format!("{}: execution {id} has this idempotency key already", job.name));
+            } else if self.has_limit || job.policy.max_concurrent.is_some() {
+                self.announce_turn(&id).await?;
+            }
+            let went = match (self.args.detach, is_new) {
+                (true, _) => self.launch(&id).await?,
+                (false, true) => self.attend(&id).await?,
+                (false, false) => self.watch(&id).await?,
+            };
             let execution = match went {
                 Went::Execution(execution) => execution,
+                Went::Left(signal) => return Ok(signal_code(signal)),
                 Went::NotStarted(signal) => {
                     let was_pulling = self.progress.close();
                     self.interrupts.unless(self.runtime.finish_pulls()).await;
@@ -174,15 +212,24 @@ impl Run<'_> {
         Ok(0)
     }
 
-    async fn trigger(&self, job: &ServiceSpec, shown: &Arc<Mutex<Vec<String>>>) -> Result<JobExecutionId, CliError> {
+    async fn trigger(&self, job: &ServiceSpec, shown: &Arc<Mutex<Vec<String>>>) -> Result<Triggered, CliError> {
         let (progress, shown) = (self.progress.clone(), shown.clone());
         let notices: NoticeSink = Arc::new(move |note: &str| {
             progress.message("note", note);
             shown.lock().unwrap_or_else(PoisonError::into_inner).push(note.to_owned());
         });
         let stdio = if self.args.detach { Stdio::Detached } else { Stdio::Attached { stdin: self.args.interactive } };
-        let options = TriggerOptions { stdio, notices: Some(notices), ..TriggerOptions::default() };
-        Ok(self.executor.trigger_with(&job.name, job, JobTrigger::Cli, options).await?)
+        let idempotency_key = self.args.idempotency_key.clone();
+        let options = TriggerOptions { stdio, notices: Some(notices), idempotency_key, ..TriggerOptions::default() };
+        Ok(self.executor.trigger_once(&job.name, job, JobTrigger::Cli, options).await?)
+    }
+
+    /// Says so when a job does not start at once.
+    async fn announce_turn(&self, id: &JobExecutionId) -> Result<(), CliError> {
+        if let Some(position) = self.executor.queue_position(id).await? {
+            self.progress.message("note", &status::turn(position));
+        }
+        Ok(())
     }
 
     /// Waits until the execution is with its supervisor, or waits for its turn.
@@ -191,6 +238,15 @@ impl Run<'_> {
             biased;
             launched = self.executor.launched(id) => Ok(Went::Execution(Box::new(launched?))),
             signal = self.interrupts.next() => self.give_up(id, signal).await,
+        }
+    }
+
+    /// Waits for the end of an execution that another command triggered.
+    async fn watch(&mut self, id: &JobExecutionId) -> Result<Went, CliError> {
+        tokio::select! {
+            biased;
+            ended = self.executor.wait(id) => Ok(Went::Execution(Box::new(ended?))),
+            signal = self.interrupts.next() => Ok(Went::Left(signal)),
         }
     }
 
@@ -238,7 +294,7 @@ impl Run<'_> {
 }
 
 /// Says what the job's own output and exit code do not. `shown`: notes that were visible already.
-fn report(execution: &JobExecution, shown: &[String]) {
+pub(super) fn report(execution: &JobExecution, shown: &[String]) {
     for note in execution.notes.iter().filter(|note| !shown.contains(note)) {
         output::message("note", note);
     }

@@ -92,6 +92,9 @@ pub enum Activity {
     Initializing {
         /// Id of the step.
         step: Option<String>,
+        /// Number of the step's try, from 1, where that is known.
+        attempt: Option<u32>,
+        /// When that try, or else the making, began.
         since: Timestamp,
         /// The process that looks after it.
         keeper: Option<i32>,

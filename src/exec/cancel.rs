@@ -43,6 +43,7 @@ impl JobExecutor {
                         self.runtime().remove(&container, Removal::AllButLogs).await?;
                         self.attended().remove(id.as_str());
                     }
+                    self.tidy(Some(&before.job_name));
                     return self.kick();
                 }
                 Cancel::Active => {}

@@ -146,7 +146,9 @@ impl JobExecutor {
         self.inner.changes.notify();
         self.runtime().start(&claimed.container).await.map_err(|error| {
             NotBegun::End(End::NotCreated { stage: "start the container".into(), message: with_causes(&error) })
-        })
+        })?;
+        self.inner.changes.notify();
+        Ok(())
     }
 
     async fn prepare(&self, claimed: &Claimed) -> Result<(String, Created), NotBegun> {

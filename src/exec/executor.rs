@@ -3,18 +3,20 @@
 use super::changes::Changes;
 use super::clock::Clock;
 use super::error::ExecError;
-use super::model::{JobExecutionId, NoticeSink};
+use super::model::{JobExecution, JobExecutionId, NoticeSink};
+use super::notify::SENDERS;
+use super::waiters::Waiters;
 use crate::engine::{OciRuntime, Runtime, Stdio};
 use crate::record::Record;
 use crate::state_dir::StateDir;
 use crate::sys::process::ProcessIdentity;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// How an executor works.
 #[derive(Debug, Clone)]
@@ -89,6 +91,14 @@ pub(super) struct Inner {
     pub is_shutting_down: AtomicBool,
     /// Every attempt that is being prepared holds a receiver.
     pub preparing: watch::Sender<()>,
+    /// One permit for each notification that is being delivered.
+    pub senders: Arc<Semaphore>,
+    /// Those who wait for ends.
+    pub waiters: Arc<Waiters>,
+    /// Ended executions that could not be removed: not tried again by themselves. Held by the one task that forgets.
+    pub stuck: tokio::sync::Mutex<BTreeSet<String>>,
+    /// Those that this executor has forgotten by itself a moment ago, for who begins to wait only now.
+    pub forgotten: Mutex<VecDeque<JobExecution>>,
     /// Executions that this process alone may start, and how.
     attended: Mutex<HashMap<String, Attended>>,
 }
@@ -133,6 +143,7 @@ impl JobExecutor {
             Some(database) => Record::shared(database)?,
             None => Arc::new(Record::open_in_memory()?),
         };
+        let waiters = Waiters::new(root.as_deref().map(StateDir::waiters_lock_in));
         let inner = Inner {
             runtime,
             record,
@@ -141,6 +152,10 @@ impl JobExecutor {
             me: ProcessIdentity::current().map_err(ExecError::io("read", "/proc/self/stat"))?,
             is_shutting_down: AtomicBool::new(false),
             preparing: watch::Sender::new(()),
+            senders: Arc::new(Semaphore::new(SENDERS as usize)),
+            waiters: Arc::new(waiters),
+            stuck: tokio::sync::Mutex::default(),
+            forgotten: Mutex::default(),
             attended: Mutex::default(),
         };
         Ok(JobExecutor { inner: Arc::new(inner) })

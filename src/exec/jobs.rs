@@ -2,7 +2,19 @@
 
 use super::error::ExecError;
 use super::executor::JobExecutor;
+use crate::record::Job;
 use crate::spec::{Overrides, ServiceSpec};
+use jiff::Timestamp;
+
+/// A job on record.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RegisteredJob {
+    pub name: String,
+    pub spec: ServiceSpec,
+    pub registered_at: Timestamp,
+    /// When it was last registered again; at first as `registered_at`.
+    pub updated_at: Timestamp,
+}
 
 impl JobExecutor {
     /// Remembers a job under a name, in place of one that was registered under it before. Executions that exist
@@ -29,10 +41,18 @@ impl JobExecutor {
     /// # Errors
     /// When the record cannot be read, or a newer version wrote it.
     pub async fn get_job_spec(&self, name: &str) -> Result<Option<ServiceSpec>, ExecError> {
-        let Some(job) = self.record().job(name)? else { return Ok(None) };
-        let spec = serde_json::from_value(job.spec)
-            .map_err(|source| ExecError::Spec { what: format!("job {name}"), source })?;
-        Ok(Some(spec))
+        Ok(self.registered_job(name).await?.map(|job| job.spec))
+    }
+
+    /// A registered job with what is known of its registration; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`JobExecutor::get_job_spec`].
+    pub async fn registered_job(&self, name: &str) -> Result<Option<RegisteredJob>, ExecError> {
+        let Some(Job { name, spec, registered_at, updated_at }) = self.record().job(name)? else { return Ok(None) };
+        let spec =
+            serde_json::from_value(spec).map_err(|source| ExecError::Spec { what: format!("job {name}"), source })?;
+        Ok(Some(RegisteredJob { name, spec, registered_at, updated_at }))
     }
 
     /// Names of the registered jobs, in alphabetical order.

@@ -21,24 +21,33 @@ mod changes;
 mod clock;
 mod drive;
 mod error;
+mod events;
 mod executor;
+mod forget;
 mod jobs;
 mod model;
+mod notify;
 mod query;
 mod queue;
 mod reconcile;
+mod retention;
 mod retry;
 mod roles;
 mod settle;
+mod stats;
 mod trigger;
+mod waiters;
 
 pub use clock::Clock;
 pub use error::ExecError;
 pub use executor::{JobExecutor, JobExecutorConfig, QueueCare};
+pub use jobs::RegisteredJob;
 pub use model::{
     Attempt, ContainerId, JobExecution, JobExecutionId, JobStatus, JobTrigger, ListQuery, NoticeSink, StatusChange,
-    StatusFilter, TriggerOptions, UnknownStatus,
+    StatusFilter, TriggerOptions, Triggered, Undelivered, UnknownStatus,
 };
+pub use retention::{PruneProblem, PruneReport, PruneRequest};
 pub use roles::init;
+pub use stats::{JobStats, OldestWaiting, QueuePosition, RECENT, RecentEnds, Stats, Totals};
 // What the functions above speak of.
 pub use crate::engine::{LogEntry, LogEvent, LogQuery, LogStream, Stdio};

@@ -94,6 +94,10 @@ pub struct JobExecution {
     pub attempt: u32,
     /// Those that have ended, the first one first; empty in lists.
     pub attempts: Vec<Attempt>,
+    /// It waits for its turn or its next attempt, and no process has taken it on.
+    pub is_waiting: bool,
+    /// What `on_failure` and `on_success` tell and has not been delivered; empty in lists.
+    pub undelivered: Vec<Undelivered>,
     /// When the next attempt is due; only while it waits for that.
     pub retry_at: Option<Timestamp>,
     pub idempotency_key: Option<String>,
@@ -105,6 +109,10 @@ pub struct JobExecution {
     pub labels: BTreeMap<String, String>,
     /// The init step that runs now.
     pub step: Option<String>,
+    /// Number of its try, from 1; set exactly when `step` is.
+    pub step_attempt: Option<u32>,
+    /// When that try began.
+    pub step_since: Option<Timestamp>,
     /// Pid of the supervisor, while there is one.
     pub supervisor: Option<i32>,
     /// The [`ServiceSpec`](crate::spec::ServiceSpec) as recorded, by the version that recorded it.
@@ -116,6 +124,7 @@ impl JobExecution {
     /// active row only; an active row without it is initialising: nobody has said more.
     pub(super) fn new(row: record::Execution, live: Option<Activity>) -> JobExecution {
         let live = live.filter(|_| row.status == record::Status::Active);
+        let is_waiting = row.is_waiting();
         let status = match row.status {
             record::Status::Pending => JobStatus::Pending,
             record::Status::Active => match &live {
@@ -129,6 +138,10 @@ impl JobExecution {
                 JobStatus::Failed { reason: row.reason.unwrap_or_default(), exit_code: row.exit_code.map(i32::from) }
             }
             record::Status::Cancelled => JobStatus::Cancelled,
+        };
+        let (step_attempt, step_since) = match &live {
+            Some(Activity::Initializing { step: Some(_), attempt, since, .. }) => (*attempt, Some(*since)),
+            _ => (None, None),
         };
         let (step, started_at, supervisor) = match live {
             Some(Activity::Initializing { step, keeper, .. }) => (step, None, keeper),
@@ -151,6 +164,8 @@ impl JobExecution {
             logs: None,
             attempt: row.attempt,
             attempts: Vec::new(),
+            is_waiting,
+            undelivered: Vec::new(),
             retry_at: row.retry_at,
             idempotency_key: row.idempotency_key,
             end: row.end,
@@ -158,9 +173,18 @@ impl JobExecution {
             notes: row.notes,
             labels: row.labels,
             step,
+            step_attempt,
+            step_since,
             supervisor,
             spec: row.spec,
         }
+    }
+
+    /// Attempts that it gets at most, from its spec.
+    pub fn max_attempts(&self) -> u32 {
+        let recorded = self.spec.pointer("/policy/retry/max_attempts").and_then(serde_json::Value::as_u64);
+        // Specs of the first version knew no retries.
+        recorded.and_then(|attempts| u32::try_from(attempts).ok()).unwrap_or(1)
     }
 }
 
@@ -260,6 +284,14 @@ pub struct TriggerOptions {
     pub notices: Option<NoticeSink>,
 }
 
+/// What a trigger led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Triggered {
+    pub id: JobExecutionId,
+    /// False: the idempotency key is that of an execution which was there before.
+    pub is_new: bool,
+}
+
 /// Takes what a user should see; see [`TriggerOptions::notices`].
 pub type NoticeSink = Arc<dyn Fn(&str) + Send + Sync>;
 
@@ -270,6 +302,19 @@ impl fmt::Debug for TriggerOptions {
             .field("stdio", &self.stdio)
             .finish_non_exhaustive()
     }
+}
+
+/// A notification that has not been delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undelivered {
+    /// `job NAME`, or scheme and host of a URL.
+    pub target: String,
+    /// Those that have failed.
+    pub tries: u32,
+    /// Of the next try; `None`: it was given up.
+    pub due_at: Option<Timestamp>,
+    /// Why the last try failed.
+    pub problem: Option<String>,
 }
 
 /// A change of an execution's status.

@@ -53,6 +53,7 @@ impl JobExecutor {
     pub async fn execution(&self, id: &JobExecutionId) -> Result<JobExecution, ExecError> {
         let mut execution = self.with_activity(self.row(id)?).await;
         execution.attempts = self.record().attempts(id.as_str())?;
+        execution.undelivered = self.undelivered(id)?;
         Ok(execution)
     }
 
@@ -170,13 +171,20 @@ impl JobExecutor {
     /// # Errors
     /// As [`JobExecutor::execution`]; when it has to be settled and that fails.
     pub async fn wait(&self, id: &JobExecutionId) -> Result<JobExecution, ExecError> {
+        let waiting = self.inner.waiters.enter(id);
+        let ended = self.wait_for_end(id).await;
+        drop(waiting);
+        self.seen(id, ended).await
+    }
+
+    async fn wait_for_end(&self, id: &JobExecutionId) -> Result<(JobExecution, bool), ExecError> {
         let mut row = self.row(id)?;
         // What this process drives changes by its doing alone, from the start on.
         let mut is_own = row.attempt == 1 && row.owner.as_ref() == Some(&self.inner.me);
         let mut changes = if is_own { self.inner.changes.watch_own() } else { self.inner.changes.watch() };
         loop {
             if row.status.is_terminal() {
-                return self.execution(id).await;
+                return Ok((self.execution(id).await?, row.delete_on_exit));
             }
             if !self.reconcile_one(row.clone()).await? {
                 let due = if row.status == Status::Pending {
@@ -223,13 +231,40 @@ impl JobExecutor {
     /// # Errors
     /// As [`JobExecutor::execution`].
     pub async fn launched(&self, id: &JobExecutionId) -> Result<JobExecution, ExecError> {
+        let waiting = self.inner.waiters.enter(id);
+        let launched = self.wait_for_launch(id).await;
+        drop(waiting);
+        self.seen(id, launched).await
+    }
+
+    async fn wait_for_launch(&self, id: &JobExecutionId) -> Result<(JobExecution, bool), ExecError> {
         let mut changes = self.inner.changes.watch_own();
         loop {
             let row = self.row(id)?;
             if row.status != Status::Pending || row.owner.as_ref() != Some(&self.inner.me) {
-                return self.execution(id).await;
+                let is_leaving = row.status.is_terminal() && row.delete_on_exit;
+                return Ok((self.execution(id).await?, is_leaving));
             }
             changes.changed().await;
+        }
+    }
+
+    /// What somebody has waited for, and who may have been the last: with true, it is to be forgotten.
+    async fn seen(
+        &self,
+        id: &JobExecutionId,
+        waited: Result<(JobExecution, bool), ExecError>,
+    ) -> Result<JobExecution, ExecError> {
+        match waited {
+            Ok((execution, is_leaving)) => {
+                if is_leaving {
+                    self.depart(id).await;
+                }
+                Ok(execution)
+            }
+            // This executor has forgotten it before the call began.
+            Err(ExecError::NotFound { prefix }) => self.remembered(id).ok_or(ExecError::NotFound { prefix }),
+            Err(error) => Err(error),
         }
     }
 

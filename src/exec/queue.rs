@@ -4,6 +4,7 @@ use super::drive::Claimed;
 use super::error::ExecError;
 use super::executor::{Inner, JobExecutor, QueueCare};
 use super::model::JobExecutionId;
+use super::notify::SENDERS;
 use super::settle::outcome;
 use crate::causes::with_causes;
 use crate::outcome::{End, Stopped};
@@ -38,7 +39,8 @@ impl JobExecutor {
                     self.drive_row(self.row(&JobExecutionId(id))?)?;
                 }
             }
-            if self.record().is_claimable(now, &is_alive)? {
+            let is_due = |due| due <= now;
+            if self.record().next_notification()?.is_some_and(is_due) || self.record().is_claimable(now, &is_alive)? {
                 leave();
             }
             return Ok(());
@@ -46,6 +48,7 @@ impl JobExecutor {
         while let Some(row) = self.record().claim_next(&self.inner.me, now, &is_alive)? {
             self.drive_row(row)?;
         }
+        self.send_notifications();
         Ok(())
     }
 
@@ -56,6 +59,7 @@ impl JobExecutor {
             Err(error) => {
                 let end = End::Host { message: with_causes(&error) };
                 let outcome = outcome(end, attempt, self.now(), Duration::ZERO);
+                // What it was to tell is as unreadable as the rest.
                 self.record().end_attempt(&id, attempt, &outcome, AfterAttempt::Final)?;
             }
         }
@@ -65,8 +69,15 @@ impl JobExecutor {
     fn expire(&self, row: &Execution) -> Result<(), ExecError> {
         let after = row.queue_deadline.unwrap_or_default();
         let end = End::Deadline { after, how: Stopped::BeforeStart };
-        let outcome = outcome(end, row.attempt, self.now(), Duration::ZERO);
-        self.record().end_waiting(&row.id, &outcome)?;
+        let mut outcome = outcome(end, row.attempt, self.now(), Duration::ZERO);
+        let notifications = match Claimed::from_row(row.clone()) {
+            Ok(attempt) => self.notifications_of(&attempt, &mut outcome)?,
+            // What it was to tell is as unreadable as the rest.
+            Err(_) => Vec::new(),
+        };
+        if self.record().end_waiting_telling(&row.id, &outcome, &notifications)? {
+            self.tidy(Some(&row.job_name));
+        }
         self.inner.changes.notify();
         Ok(())
     }
@@ -77,7 +88,9 @@ impl JobExecutor {
     /// When the record cannot be used.
     pub(super) fn next_due(&self) -> Result<Option<Duration>, ExecError> {
         let now = self.now();
-        let due = self.record().next_due(now)?;
+        // One that is due already is being sent, or waits for that; the end of each sending is told.
+        let notification = self.record().next_notification_after(now)?;
+        let due = [self.record().next_due(now)?, notification].into_iter().flatten().min();
         Ok(due.map(|due| due.duration_since(now).try_into().unwrap_or(Duration::ZERO)))
     }
 
@@ -100,7 +113,7 @@ impl JobExecutor {
     /// # Errors
     /// When the record cannot be used.
     pub(super) fn has_timers(&self) -> Result<bool, ExecError> {
-        Ok(self.record().next_due(self.now())?.is_some())
+        Ok(self.record().next_due(self.now())?.is_some() || self.record().next_notification()?.is_some())
     }
 
     /// For a settler: starts what may run, and stays until nothing waits for a time, unless another one does.
@@ -118,6 +131,8 @@ impl JobExecutor {
             self.attend_timers().await?;
         }
         self.inner.preparing.closed().await;
+        // What it delivers when another one attends to the timers. The semaphore is never closed.
+        drop(self.inner.senders.acquire_many(SENDERS).await);
         Ok(())
     }
 
@@ -137,7 +152,11 @@ impl JobExecutor {
 /// How long to wait for the next look, `Some(None)`: until something changes. `None`: the executor is gone.
 fn attend_once(executor: &Weak<Inner>) -> Option<Option<Duration>> {
     let executor = JobExecutor { inner: executor.upgrade()? };
-    Some(executor.kick().and_then(|()| executor.next_due()).unwrap_or_else(|error| {
+    let attended = executor.kick().and_then(|()| {
+        let due = [executor.next_due()?, executor.attend_expiry()?];
+        Ok(due.into_iter().flatten().min())
+    });
+    Some(attended.unwrap_or_else(|error| {
         tracing::warn!(error = with_causes(&error), "the queue is looked at again later");
         Some(PAUSE)
     }))

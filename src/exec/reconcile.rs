@@ -19,6 +19,9 @@ impl JobExecutor {
         for row in self.record().attended()? {
             self.reconcile_one(row).await?;
         }
+        if !self.record().departing(1)?.is_empty() {
+            self.tidy(None);
+        }
         Ok(())
     }
 

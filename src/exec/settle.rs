@@ -9,7 +9,7 @@ use super::retry::{self, next_attempt};
 use crate::causes::with_causes;
 use crate::engine::{ContainerState, Removal};
 use crate::outcome::{End, OUTCOME_VERSION, Outcome, Usage};
-use crate::record::{AfterAttempt, Ended, Execution, Status};
+use crate::record::{AfterAttempt, Ended, Status};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -30,7 +30,19 @@ impl JobExecutor {
             outcome.notes.push(format!("not everything could be removed: {}", with_causes(&error)));
         }
         let then = self.after(attempt, &outcome);
-        let ended = self.record().end_attempt(attempt.id.as_str(), attempt.attempt, &outcome, then)?;
+        let notifications = match then {
+            AfterAttempt::Final => self.notifications_of(attempt, &mut outcome)?,
+            AfterAttempt::Retry { .. } => Vec::new(),
+        };
+        // Others leave it here until this is done, and this process waits for it when it ends.
+        let is_leaving = attempt.job.policy.delete_on_exit;
+        let under_way = is_leaving.then(|| self.inner.preparing.subscribe());
+        let attended = is_leaving.then(|| self.inner.waiters.enter(&attempt.id));
+        let (id, number) = (attempt.id.as_str(), attempt.attempt);
+        let ended = self.record().end_attempt_telling(id, number, &outcome, then, &notifications)?;
+        if ended == Ended::Waiting {
+            self.announce_retry(attempt, &outcome.end, then);
+        }
         // The record has it. Left behind by a crash right here, it goes with the execution.
         let extent = if ended == Ended::Final { Removal::AllButLogs } else { Removal::Outcome };
         if let Err(error) = self.runtime().remove(container, extent).await {
@@ -39,12 +51,32 @@ impl JobExecutor {
         if ended != Ended::Waiting {
             self.attended().remove(attempt.id.as_str());
         }
+        drop(attended);
         self.inner.changes.notify();
         if let Err(error) = self.kick() {
             // This one is recorded. Whoever ends or opens next does it.
             tracing::warn!(error = with_causes(&error), "what waits is left waiting");
         }
+        if ended == Ended::Final {
+            if is_leaving {
+                self.depart(&attempt.id).await;
+            }
+            self.tidy(Some(&attempt.job.name));
+        }
+        drop(under_way);
         Ok(())
+    }
+
+    /// Tells whoever triggered it here that there will be a further attempt.
+    fn announce_retry(&self, attempt: &Claimed, end: &End, then: AfterAttempt) {
+        let AfterAttempt::Retry { at, now, .. } = then else { return };
+        let notices = self.attended().get(attempt.id.as_str()).and_then(|attended| attended.notices.clone());
+        if let Some(notices) = notices {
+            let wait: Duration = at.duration_since(now).try_into().unwrap_or_default();
+            let wait = Duration::from_millis(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+            let (failed, most) = (attempt.attempt, attempt.job.policy.retry.max_attempts);
+            notices(&format!("attempt {failed} failed: {end}; next in {wait:?} ({} of {most})", failed + 1));
+        }
     }
 
     fn after(&self, attempt: &Claimed, outcome: &Outcome) -> AfterAttempt {
@@ -68,14 +100,17 @@ impl JobExecutor {
     /// # Errors
     /// As [`JobExecutor::end`].
     pub(super) async fn settle_own(&self, container: &ContainerId) -> Result<(), ExecError> {
-        let row = self.record().get(container.execution())?;
-        let is_current =
-            |row: &Execution| row.status == Status::Active && row.container_id.as_deref() == Some(container.as_str());
-        match row.filter(is_current) {
-            Some(row) => self.settle_lost(&Claimed::from_row(row)?).await,
-            // Its front gave it up before the start; what has become of the execution is not its concern.
-            None => Ok(self.runtime().remove(container, Removal::Outcome).await?),
+        let Some(row) = self.record().get(container.execution())? else { return Ok(()) };
+        if row.status == Status::Active && row.container_id.as_deref() == Some(container.as_str()) {
+            return self.settle_lost(&Claimed::from_row(row)?).await;
         }
+        // Its front has settled it, or gave it up before the start.
+        self.runtime().remove(container, Removal::Outcome).await?;
+        if row.status.is_terminal() {
+            // Whoever has settled it may have gone before this.
+            self.tidy(Some(&row.job_name));
+        }
+        Ok(())
     }
 
     /// Settles an attempt whose container nobody looks after any more.

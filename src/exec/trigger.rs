@@ -3,11 +3,20 @@
 use super::drive::Claimed;
 use super::error::ExecError;
 use super::executor::{Attended, JobExecutor};
-use super::model::{ContainerId, JobExecutionId, JobTrigger, TriggerOptions};
+use super::model::{ContainerId, JobExecutionId, JobTrigger, TriggerOptions, Triggered};
 use crate::engine::Stdio;
 use crate::record::{self, Insertion, NewExecution};
 use crate::spec::{JobPolicy, OnConflict, Overrides, ServiceSpec};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
+
+/// What holds for an execution where its job says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Inherited {
+    pub ttl: Option<Duration>,
+    pub keep_last_total: Option<u32>,
+    pub global_limit: Option<u32>,
+}
 
 impl JobExecutor {
     /// Records an execution of `spec` under the job's name, durably, and returns its id. It starts when its turn
@@ -35,6 +44,42 @@ impl JobExecutor {
         trigger: JobTrigger,
         options: TriggerOptions,
     ) -> Result<JobExecutionId, ExecError> {
+        Ok(self.trigger_once(name, spec, trigger, options).await?.id)
+    }
+
+    /// As [`JobExecutor::trigger_with`], and says whether there is a new execution, which an idempotency key may
+    /// prevent.
+    ///
+    /// # Errors
+    /// As [`JobExecutor::trigger_with`].
+    pub async fn trigger_once(
+        &self,
+        name: &str,
+        spec: &ServiceSpec,
+        trigger: JobTrigger,
+        options: TriggerOptions,
+    ) -> Result<Triggered, ExecError> {
+        let config = &self.inner.config;
+        let inherited = Inherited {
+            ttl: Some(config.retention).filter(|ttl| *ttl != Duration::MAX),
+            keep_last_total: config.keep_last,
+            global_limit: u32::try_from(config.max_concurrent).ok().filter(|limit| *limit > 0),
+        };
+        self.trigger_inheriting(name, spec, trigger, options, inherited).await
+    }
+
+    /// As [`JobExecutor::trigger_with`], with other limits than this executor's own.
+    ///
+    /// # Errors
+    /// As [`JobExecutor::trigger_with`].
+    pub(super) async fn trigger_inheriting(
+        &self,
+        name: &str,
+        spec: &ServiceSpec,
+        trigger: JobTrigger,
+        options: TriggerOptions,
+        inherited: Inherited,
+    ) -> Result<Triggered, ExecError> {
         if self.is_shutting_down() {
             return Err(ExecError::ShuttingDown { job: name.to_owned() });
         }
@@ -46,7 +91,7 @@ impl JobExecutor {
         };
         let job = spec.clone().with(changes)?;
         let id = JobExecutionId::new();
-        let new = self.new_execution(&id, &job, trigger, &options);
+        let new = self.new_execution(&id, &job, trigger, &options, inherited);
         if options.stdio != Stdio::Detached || options.notices.is_some() {
             self.attended().insert(id.0.clone(), Attended { stdio: options.stdio, notices: options.notices });
         }
@@ -57,7 +102,7 @@ impl JobExecutor {
         let claimed = match inserted? {
             Insertion::Claimed => true,
             Insertion::Waiting => false,
-            Insertion::Existing { id } => return Ok(JobExecutionId(id)),
+            Insertion::Existing { id } => return Ok(Triggered { id: JobExecutionId(id), is_new: false }),
             Insertion::Conflict { with } => {
                 let limit = limit(&job.policy).unwrap_or(1);
                 let with = with.into_iter().map(JobExecutionId).collect();
@@ -84,7 +129,7 @@ impl JobExecutor {
             // What it waits for may have ended meanwhile.
             self.kick()?;
         }
-        Ok(id)
+        Ok(Triggered { id, is_new: true })
     }
 
     fn new_execution(
@@ -93,9 +138,9 @@ impl JobExecutor {
         job: &ServiceSpec,
         trigger: JobTrigger,
         options: &TriggerOptions,
+        inherited: Inherited,
     ) -> NewExecution {
         let policy = &job.policy;
-        let config = &self.inner.config;
         let is_attached = options.stdio != Stdio::Detached;
         NewExecution {
             id: id.0.clone(),
@@ -109,7 +154,7 @@ impl JobExecutor {
             notes: Vec::new(),
             idempotency_key: options.idempotency_key.clone(),
             max_concurrent: limit(policy),
-            global_limit: u32::try_from(config.max_concurrent).ok().filter(|limit| *limit > 0),
+            global_limit: inherited.global_limit,
             on_conflict: match policy.on_conflict {
                 OnConflict::Queue => record::OnConflict::Queue,
                 OnConflict::Forbid => record::OnConflict::Forbid,
@@ -118,9 +163,9 @@ impl JobExecutor {
             },
             queue_deadline: policy.queue_deadline,
             reserved_for: is_attached.then(|| self.inner.me.clone()),
-            ttl: policy.retention.ttl.or(Some(config.retention)).filter(|ttl| *ttl != Duration::MAX),
+            ttl: policy.retention.ttl.or(inherited.ttl).filter(|ttl| *ttl != Duration::MAX),
             keep_last: policy.retention.keep_last,
-            keep_last_total: config.keep_last,
+            keep_last_total: inherited.keep_last_total,
             delete_on_exit: policy.delete_on_exit,
             scheduled_for: options.scheduled_for,
         }

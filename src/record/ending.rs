@@ -2,6 +2,7 @@
 
 use super::error::{Failure, RecordError};
 use super::model::{AfterAttempt, Attempt, Cancel, Ended, Status};
+use super::outbox::{self, NewNotification};
 use super::row::{ATTEMPT_COLUMNS, append_notes, counter, duration_nanoseconds, nanoseconds, source_name, to_json};
 use super::store::{Durability, Record, next_revision, not_found, status_of};
 use crate::outcome::{End, OUTCOME_VERSION, Outcome, Stopped, Usage};
@@ -54,6 +55,22 @@ impl Record {
         outcome: &Outcome,
         then: AfterAttempt,
     ) -> Result<Ended, RecordError> {
+        self.end_attempt_telling(id, attempt, outcome, then, &[])
+    }
+
+    /// As [`Record::end_attempt`], and in the same transaction records what is to be told of an end that is
+    /// final and the outcome's own.
+    ///
+    /// # Errors
+    /// As [`Record::end_attempt`].
+    pub fn end_attempt_telling(
+        &self,
+        id: &str,
+        attempt: u32,
+        outcome: &Outcome,
+        then: AfterAttempt,
+        notifications: &[NewNotification],
+    ) -> Result<Ended, RecordError> {
         self.transaction("record the end of the attempt", Durability::Host, |transaction| {
             let live = Live::find(transaction, id)?.ok_or_else(|| not_found(id))?;
             let is_under_way = !live.status.is_terminal() && !live.is_waiting;
@@ -62,7 +79,10 @@ impl Record {
             }
             insert_attempt(transaction, id, &live, outcome)?;
             match then {
-                AfterAttempt::Final => end(transaction, id, &live, outcome)?,
+                AfterAttempt::Final => {
+                    end(transaction, id, &live, outcome)?;
+                    outbox::insert(transaction, id, notifications, outcome.completed_at)?;
+                }
                 AfterAttempt::Retry { .. } if live.cancel_requested => {
                     let cancelled = Outcome { end: End::Cancelled { how: Stopped::BeforeStart }, ..outcome.clone() };
                     end(transaction, id, &live, &cancelled)?;
@@ -95,10 +115,24 @@ impl Record {
     /// # Errors
     /// As [`Record::end_attempt`].
     pub fn end_waiting(&self, id: &str, outcome: &Outcome) -> Result<bool, RecordError> {
+        self.end_waiting_telling(id, outcome, &[])
+    }
+
+    /// As [`Record::end_waiting`], and in the same transaction records what is to be told of it.
+    ///
+    /// # Errors
+    /// As [`Record::end_attempt`].
+    pub fn end_waiting_telling(
+        &self,
+        id: &str,
+        outcome: &Outcome,
+        notifications: &[NewNotification],
+    ) -> Result<bool, RecordError> {
         self.transaction("record the end of the execution", Durability::Host, |transaction| {
             let live = Live::find(transaction, id)?.ok_or_else(|| not_found(id))?;
             if live.is_waiting {
                 end(transaction, id, &live, outcome)?;
+                outbox::insert(transaction, id, notifications, outcome.completed_at)?;
             }
             Ok(live.is_waiting)
         })

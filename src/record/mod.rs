@@ -36,27 +36,35 @@
 //! [`Record`] is `Send + Sync`; its calls are short and block. They wait up to ten seconds for
 //! another process's transaction.
 
+mod ended;
 mod ending;
 mod error;
 mod images;
 mod jobs;
 mod model;
+mod news;
+mod outbox;
 mod query;
 mod queue;
 mod retention;
 mod row;
 mod schema;
+mod stats;
 mod store;
 mod tables;
 #[cfg(test)]
 mod tests;
 
+pub use ended::EndedQuery;
 pub use error::RecordError;
 pub use images::ImageReference;
 pub use model::{
     AfterAttempt, Attempt, Cancel, Ended, Execution, Insertion, Job, JobTrigger, NewExecution, OnConflict, Status,
     TriggerKind,
 };
+pub use news::News;
+pub use outbox::{NewNotification, Notification};
 pub use query::{LabelFilter, Query};
 pub use queue::IsAlive;
+pub use stats::{JobTotals, OldestWaiting, QueuePosition, Totals};
 pub use store::Record;

@@ -80,9 +80,7 @@ impl Record {
         }
         // SQLite syncs only this file at a commit in WAL mode; its own locks are on another one, so
         // closing a descriptor of ours drops none (<https://sqlite.org/wal.html>).
-        let mut path = self.path.clone().into_os_string();
-        path.push("-wal");
-        let path = PathBuf::from(path);
+        let path = self.write_ahead_log();
         let synced = std::fs::File::open(&path).and_then(|file| file.sync_data());
         match synced {
             Ok(()) => Ok(()),
@@ -90,6 +88,17 @@ impl Record {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
             Err(source) => Err(RecordError::Io { action: "sync", path, source }),
         }
+    }
+
+    /// Bytes of the write-ahead log; 0 where there is none.
+    pub(super) fn log_size(&self) -> u64 {
+        std::fs::metadata(self.write_ahead_log()).map_or(0, |file| file.len())
+    }
+
+    fn write_ahead_log(&self) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push("-wal");
+        PathBuf::from(path)
     }
 
     /// Runs `body` in a transaction that may write from its first statement on; an error rolls it back.

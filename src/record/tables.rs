@@ -106,8 +106,13 @@ CREATE INDEX executions_queue_deadline ON executions (created_at + queue_deadlin
 CREATE INDEX executions_expiring ON executions (expires_at) WHERE expires_at IS NOT NULL;
 CREATE INDEX executions_keep_last ON executions (job_name, id, keep_last) WHERE keep_last IS NOT NULL;
 CREATE INDEX executions_keep_last_total ON executions (id, keep_last_total) WHERE keep_last_total IS NOT NULL;
+-- For numbers over all of them; an insertion and a success touch none of these two.
+CREATE INDEX executions_cancelled ON executions (id) WHERE status = 'cancelled';
+CREATE INDEX executions_retried ON executions (attempt) WHERE attempt > 1;
 CREATE UNIQUE INDEX executions_idempotency ON executions (job_name, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
+CREATE INDEX executions_departing ON executions (id)
+    WHERE delete_on_exit = 1 AND status IN ('completed', 'failed', 'cancelled');
 
 CREATE TRIGGER executions_terminal_is_final
 BEFORE UPDATE OF status, exit_code, outcome_end, reason, started_at, completed_at, elapsed, peak_memory,
@@ -161,6 +166,55 @@ CREATE TRIGGER attempts_go_with_their_execution
 AFTER DELETE ON executions
 BEGIN
     DELETE FROM attempts WHERE execution_id = OLD.id;
+END;
+
+-- What has been removed lately, for those who watch: as much as a status tells, for a number of changes.
+CREATE TABLE departed (
+    revision       INTEGER PRIMARY KEY,
+    id             TEXT NOT NULL,
+    job_name       TEXT NOT NULL,
+    trigger_kind   TEXT NOT NULL,
+    trigger_detail TEXT,
+    status         TEXT NOT NULL,
+    attempt        INTEGER NOT NULL,
+    created_at     INTEGER NOT NULL,
+    started_at     INTEGER,
+    completed_at   INTEGER,
+    elapsed        INTEGER,
+    exit_code      INTEGER,
+    reason         TEXT,
+    container_id   TEXT
+) STRICT;
+
+CREATE TRIGGER executions_departed
+AFTER DELETE ON executions
+WHEN OLD.revision > (SELECT max(value - 4096, 0) FROM revision)
+BEGIN
+    DELETE FROM departed WHERE revision <= (SELECT value - 4096 FROM revision);
+    INSERT INTO departed VALUES (OLD.revision, OLD.id, OLD.job_name, OLD.trigger_kind, OLD.trigger_detail, OLD.status,
+        OLD.attempt, OLD.created_at, OLD.started_at, OLD.completed_at, OLD.elapsed, OLD.exit_code, OLD.reason,
+        OLD.container_id);
+END;
+
+-- What is to be told of ends, written with them. `due_at` without a value: given up. `due_since` is when `due_at`
+-- was set. They outlive their execution until they are delivered.
+CREATE TABLE notifications (
+    execution_id TEXT NOT NULL,
+    ordinal      INTEGER NOT NULL CHECK (ordinal >= 1),
+    target       TEXT NOT NULL,
+    document     TEXT NOT NULL,
+    tries        INTEGER NOT NULL DEFAULT 0,
+    due_at       INTEGER,
+    due_since    INTEGER NOT NULL,
+    problem      TEXT,
+    PRIMARY KEY (execution_id, ordinal)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX notifications_due ON notifications (due_at, due_since) WHERE due_at IS NOT NULL;
+
+CREATE TRIGGER notifications_go_with_their_execution
+AFTER DELETE ON executions
+BEGIN
+    DELETE FROM notifications WHERE execution_id = OLD.id AND due_at IS NULL;
 END;
 
 CREATE TABLE jobs (

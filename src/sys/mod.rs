@@ -7,6 +7,7 @@ pub mod mount;
 pub mod network;
 pub mod pipe;
 pub mod process;
+pub mod range_lock;
 pub mod readable;
 pub mod seccomp;
 pub mod sink;

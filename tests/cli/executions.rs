@@ -55,6 +55,38 @@ fn ps_filters() {
 }
 
 #[test]
+fn ps_looks_for_labels_and_times_and_pages() {
+    let host = host();
+    let ids = |arguments: &[&str]| host.run(["ps", "-aq"].iter().chain(arguments)).exits(0).is_quiet().text();
+    let all = format!("{C}\n{B}\n{A}\n");
+    assert_eq!(ids(&["--label", "team"]), all);
+    assert_eq!(ids(&["--label", "team=a"]), all);
+    assert_eq!(ids(&["--label", "team=b"]), "");
+    assert_eq!(ids(&["--label", "team=a", "--label", "other"]), "");
+    assert_eq!(ids(&["--since", "1h"]), all);
+    assert_eq!(ids(&["--until", "1h"]), "");
+    assert_eq!(ids(&["--since", "2000-01-01T00:00:00Z", "--until", "2100-01-01T00:00:00Z"]), all);
+    assert_eq!(ids(&["--limit", "2"]), format!("{C}\n{B}\n"));
+    assert_eq!(ids(&["--limit", "2", "--before", B]), format!("{A}\n"));
+    assert_eq!(ids(&["--before", "0199aaaa-0000-7000-8000-000000000001"]), "");
+    host.run(["ps", "--before", "feed"]).exits(125).complains(&["no execution feed"]);
+    host.run(["ps", "--since", "yesterday"]).exits(125).complains(&["--since", "how long ago"]);
+}
+
+#[test]
+fn cancel_takes_all_or_those_of_a_job() {
+    let host = host();
+    let other = "0199cccc-0000-7000-8000-000000000004";
+    host.pending(other, "other");
+    host.run(["cancel", "--job", "waiting"]).exits(0).prints(&format!("{C}\n")).is_quiet();
+    host.run(["cancel", "--all"]).exits(0).prints(&format!("{other}\n")).is_quiet();
+    host.run(["cancel", "--all"]).exits(0).prints("").is_quiet();
+    host.run(["cancel", "--all", C]).exits(125).complains(&["--all"]);
+    host.run(["cancel"]).exits(125).complains(&["<ID>"]);
+    host.run(["ps", "-q", "--status", "cancelled"]).prints(&format!("{other}\n{C}\n"));
+}
+
+#[test]
 fn json_is_as_documented() {
     let host = host();
     let list = host.run(["ps", "-a", "--json"]).exits(0).is_quiet().json();
@@ -72,7 +104,11 @@ fn json_is_as_documented() {
 
     let mut one = host.run(["inspect", "--json", B]).exits(0).is_quiet().json();
     assert_eq!(one["spec"]["name"], "bad");
-    one.as_object_mut().expect("an object").remove("spec");
+    assert_eq!((&one["attempts"][0]["number"], &one["attempts"][0]["exit_code"]), (&1.into(), &7.into()));
+    assert_eq!((&one["queue"], &one["undelivered"]), (&serde_json::Value::Null, &serde_json::json!([])));
+    for detail in ["attempts", "queue", "undelivered", "spec"] {
+        one.as_object_mut().expect("an object").remove(detail);
+    }
     assert_eq!(&one, bad);
 
     let line = host.run(["wait", "--json", B]);

@@ -7,5 +7,6 @@ mod bad_roots;
 mod executions;
 mod harness;
 mod images;
+mod jobs;
 mod logs;
 mod usage;

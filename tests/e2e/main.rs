@@ -38,12 +38,15 @@ mod init_steps;
 mod init_stops;
 #[cfg(feature = "s3")]
 mod init_transfers;
+mod jobs;
 mod lifecycle;
 mod limits;
 mod load;
 mod logs;
 mod process;
 mod progress;
+mod queue;
+mod retry;
 mod security;
 mod spec;
 mod storage;

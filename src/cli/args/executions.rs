@@ -3,6 +3,7 @@
 use crate::exec::StatusFilter;
 use crate::spec::parse_duration;
 use clap::{Args, ValueEnum};
+use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
 #[derive(Debug, Args)]
@@ -17,6 +18,18 @@ pub(in crate::cli) struct PsArgs {
     /// failed, cancelled
     #[arg(long, value_name = "STATUS")]
     pub status: Vec<StatusFilter>,
+    /// Only those with this label; `K` alone: with any value (may be repeated)
+    #[arg(short, long, value_name = "K[=V]")]
+    pub label: Vec<String>,
+    /// Only those created at this time or later: RFC 3339, or how long ago, as 2h or 7d
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub since: Option<Timestamp>,
+    /// Only those created before this time
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    pub until: Option<Timestamp>,
+    /// Only those older than this execution: with the last id of a page, the next one
+    #[arg(long, value_name = "ID")]
+    pub before: Option<String>,
     /// Only the newest N
     #[arg(short = 'n', long, value_name = "N")]
     pub limit: Option<usize>,
@@ -44,6 +57,12 @@ pub(in crate::cli) struct LogsArgs {
     /// Only this stream
     #[arg(long, value_enum)]
     pub stream: Option<Stream>,
+    /// Of this attempt, from 1 [default: the newest]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub attempt: Option<u32>,
+    /// Only what this init step wrote
+    #[arg(long, value_name = "ID")]
+    pub step: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -74,8 +93,14 @@ pub(in crate::cli) struct WaitArgs {
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CancelArgs {
     /// Execution ids, or the starts of them
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required_unless_present_any = ["all", "job"], conflicts_with_all = ["all", "job"], value_name = "ID")]
     pub ids: Vec<String>,
+    /// All that have not ended
+    #[arg(short, long, conflicts_with = "job")]
+    pub all: bool,
+    /// All of this job that have not ended
+    #[arg(long, value_name = "NAME")]
+    pub job: Option<String>,
     /// Time between the stop signal and SIGKILL, in place of the job's own
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub grace: Option<Duration>,
@@ -89,4 +114,11 @@ pub(in crate::cli) struct RmArgs {
     /// Cancel those that have not ended first
     #[arg(short, long)]
     pub force: bool,
+}
+
+/// A time, or a length of time before now.
+fn moment(text: &str) -> Result<Timestamp, &'static str> {
+    let ago = |ago: Duration| Timestamp::now().checked_sub(SignedDuration::try_from(ago).ok()?).ok();
+    let time = text.parse().ok().or_else(|| parse_duration(text).ok().and_then(ago));
+    time.ok_or("write a time as 2026-01-31T12:00:00Z, or how long ago it was, as 90m or 7d")
 }

@@ -2,12 +2,14 @@
 
 mod executions;
 mod images;
+mod jobs;
 mod run;
 #[cfg(test)]
 mod tests;
 
 pub(super) use executions::*;
 pub(super) use images::*;
+pub(super) use jobs::*;
 pub(super) use run::*;
 
 use clap::{Args, Parser, Subcommand};
@@ -63,9 +65,35 @@ pub(super) enum Command {
     /// Exits with the first of these codes that is not 0.
     Wait(WaitArgs),
     /// Cancel executions: stop signal, grace period, SIGKILL
+    ///
+    ///   coracle cancel ID...
+    ///   coracle cancel --job NAME        # all of this job, those that wait too
+    ///   coracle cancel --all
+    ///
+    /// With --job and --all the ids are printed.
+    #[command(verbatim_doc_comment)]
     Cancel(CancelArgs),
     /// Remove executions that have ended, with their logs
     Rm(RmArgs),
+    /// Work with registered jobs
+    #[command(subcommand)]
+    Jobs(JobsCommand),
+    /// Trigger a registered job and print the execution's id
+    ///
+    ///   coracle trigger backup --env TARGET=/srv -- --full
+    ///
+    /// Returns when the job has been started or waits for its turn.
+    #[command(verbatim_doc_comment)]
+    Trigger(TriggerArgs),
+    /// Print changes of status as they happen, of all processes, until Ctrl-C
+    Events(EventsArgs),
+    /// Show counts, queues, success rates and durations
+    Stats(StatsArgs),
+    /// Forget executions that have ended, with their logs
+    ///
+    /// Without --all, --ttl and --keep-last: those that neither their job nor the configuration keeps. That
+    /// happens by itself when jobs end, too.
+    Prune(PruneArgs),
     /// Get images, or what the registry has newer
     ///
     ///   coracle pull debian:12 docker.io/library/alpine@sha256:DIGEST

@@ -2,7 +2,7 @@
 
 use super::FetchArgs;
 use crate::spec::{
-    NetworkMode, PullPolicy, Storage, ValueError, parse_bytes, parse_cpu_millis, parse_duration, parse_env,
+    NetworkMode, OnConflict, PullPolicy, Storage, ValueError, parse_bytes, parse_cpu_millis, parse_duration, parse_env,
     parse_mount, parse_network, parse_signal,
 };
 use clap::{ArgAction, Args};
@@ -19,6 +19,9 @@ pub(in crate::cli) struct RunArgs {
     /// The command's arguments, in place of those of the spec or the image
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<String>,
+    /// Start nothing if an execution of the job has this key already; wait for that one
+    #[arg(long, value_name = "KEY")]
+    pub idempotency_key: Option<String>,
     /// Start the jobs, print their execution ids, and return
     #[arg(short, long)]
     pub detach: bool,
@@ -77,6 +80,18 @@ pub(in crate::cli) struct JobArgs {
     /// Stop the job when it runs longer, as 30s or 1h30m
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub deadline: Option<Duration>,
+    /// Forget the execution, with its log, when it has ended
+    #[arg(long)]
+    pub rm: bool,
+    /// Run it up to N more times when it fails, after 1s, 2s, 4s, ... or as the spec says
+    #[arg(long, value_name = "N")]
+    pub retry: Option<u32>,
+    /// Executions of this job at once; further ones wait, or do as --on-conflict says
+    #[arg(long, value_name = "N")]
+    pub max_concurrent: Option<u32>,
+    /// When as many run: queue, forbid (refuse this one), replace (cancel the others) or allow (no limit)
+    #[arg(long, value_name = "ACTION", value_parser = on_conflict)]
+    pub on_conflict: Option<OnConflict>,
     /// Signal that asks the job to stop
     #[arg(long, value_name = "SIGNAL", value_parser = parse_signal)]
     pub stop_signal: Option<i32>,
@@ -96,7 +111,7 @@ pub(in crate::cli) struct JobArgs {
     pub label: Vec<(String, String)>,
 }
 
-fn env(text: &str) -> Result<(String, String), ValueError> {
+pub(super) fn env(text: &str) -> Result<(String, String), ValueError> {
     parse_env(text, &crate::cli::environment)
 }
 
@@ -113,6 +128,16 @@ fn pull_policy(text: &str) -> Result<PullPolicy, &'static str> {
         "if_not_present" | "missing" => Ok(PullPolicy::IfNotPresent),
         "never" => Ok(PullPolicy::Never),
         _ => Err("write always, newer, if_not_present or never"),
+    }
+}
+
+fn on_conflict(text: &str) -> Result<OnConflict, &'static str> {
+    match text {
+        "queue" => Ok(OnConflict::Queue),
+        "forbid" => Ok(OnConflict::Forbid),
+        "replace" => Ok(OnConflict::Replace),
+        "allow" => Ok(OnConflict::Allow),
+        _ => Err("write queue, forbid, replace or allow"),
     }
 }
 

@@ -22,8 +22,9 @@ async fn explain(runtime: &OciRuntime, error: RuntimeError) -> CliError {
     CliError::NoImage { nearest: nearest.map(str::to_owned), reference }
 }
 
-/// The known reference that is most like `name`, whose short forms count too, if one is at all.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+/// The known reference that is most like `name`, whose short forms count too, if one is at all. Names of jobs may
+/// be compared as well: they have no prefixes and tags.
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     /// Share of the letters that may differ.
     const TOLERANCE: usize = 3;
     let distance = |reference: &str| {

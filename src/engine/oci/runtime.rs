@@ -316,7 +316,8 @@ fn activity(live: LiveState) -> Activity {
     let keeper = Some(live.supervisor.pid);
     match live.stage {
         Stage::Initializing { step } => {
-            Activity::Initializing { step: step.map(|step| step.id), since: live.since, keeper }
+            let (step, attempt) = step.map(|step| (step.id, step.attempt)).unzip();
+            Activity::Initializing { step, attempt, since: live.since, keeper }
         }
         Stage::Running => Activity::Main { started_at: Some(live.since), keeper },
         Stage::Ending => Activity::Main { started_at: None, keeper },

@@ -1,0 +1,225 @@
+//! `jobs`, `trigger`, `stats`, `prune` and `events`, as far as they need no container.
+
+use crate::harness::Host;
+use coracle::outcome::{End, Stopped};
+use serde_json::{Value, json};
+
+const A: &str = "0199aaaa-0000-7000-8000-000000000001";
+const B: &str = "0199aaaa-0000-7000-8000-000000000002";
+const C: &str = "0199bbbb-0000-7000-8000-000000000003";
+
+const SPEC: &str = r#"
+version: v1
+deployment: demo
+services:
+  backup:
+    rtype: job
+    image: { name: "oci:/images/x:1" }
+    command: [dump, "two words"]
+    env: { TARGET: /srv, AWS_SECRET_ACCESS_KEY: hidden-1 }
+    resources: { memory: 64Mi, cpu: 0.5 }
+    job:
+      deadline: 30s
+      max_concurrent: 2
+      retry: { max_attempts: 3, on_exit_codes: [75] }
+      on_failure: [{ post: "https://hooks.example.org/hidden-2", headers: { Authorization: hidden-3 } }, cleanup]
+  cleanup:
+    rtype: job
+    image: { name: "oci:/images/y:1" }
+"#;
+
+fn host() -> Host {
+    let host = Host::new();
+    host.write("spec.yaml", SPEC);
+    host
+}
+
+#[test]
+fn jobs_are_added_and_replaced() {
+    let host = host();
+    host.run(["jobs", "ls", "-q"]).exits(0).prints("").is_quiet();
+    host.run(["jobs", "add", "spec.yaml"]).exits(0).prints("added: backup\nadded: cleanup\n").is_quiet();
+    host.run(["jobs", "add", "spec.yaml", "backup"]).exits(0).prints("replaced: backup\n").is_quiet();
+    host.run(["jobs", "add", "spec.yaml", "backup", "--name", "nightly"])
+        .exits(0)
+        .prints("added: nightly\n")
+        .is_quiet();
+    let stdin = host.finish(host.command(["jobs", "add", "-", "cleanup", "--name", "piped"]), SPEC.as_bytes());
+    stdin.exits(0).prints("added: piped\n").is_quiet();
+    host.run(["jobs", "ls", "-q"]).exits(0).prints("backup\ncleanup\nnightly\npiped\n");
+    let text = host.run(["jobs", "ls"]).exits(0).is_quiet().text();
+    let rows: Vec<Vec<&str>> =
+        text.lines().map(|line| line.split("  ").map(str::trim).filter(|it| !it.is_empty()).collect()).collect();
+    assert_eq!(rows[0], ["NAME", "IMAGE", "LIMITS", "RUNNING", "WAITING", "LAST"]);
+    assert_eq!(rows[1], ["backup", "oci:/images/x:1", "64.0 MiB, 0.5 CPU, 30.0s, 2 at once", "0", "0", "-"]);
+    assert_eq!(rows[2], ["cleanup", "oci:/images/y:1", "-", "0", "0", "-"]);
+}
+
+#[test]
+fn what_cannot_be_added_is_refused_before_anything_is_made() {
+    let host = host();
+    host.run(["jobs", "add", "spec.yaml", "bakup"]).exits(125).complains(&["no service \"bakup\"", "backup, cleanup"]);
+    host.run(["jobs", "add", "spec.yaml", "--name", "x"]).exits(125).complains(&["--name goes with one job", "backup"]);
+    host.run(["jobs", "add", "spec.yaml", "backup", "--name", "a b"]).exits(125).complains(&["a b"]);
+    host.run(["jobs", "add", "absent.yaml"]).exits(125).complains(&["absent.yaml"]);
+    assert_eq!(host.tree(), ["spec.yaml"]);
+}
+
+#[test]
+fn a_job_is_shown_without_its_secrets() {
+    let host = host();
+    host.run(["jobs", "add", "spec.yaml"]).exits(0);
+    let ran = host.run(["jobs", "show", "backup"]);
+    let text = ran.exits(0).is_quiet().text();
+    for line in [
+        "job:          backup (of demo)",
+        "image:        oci:/images/x:1 (pull: if_not_present)",
+        "arguments:    dump 'two words'",
+        "env:          TARGET=/srv",
+        "env:          AWS_SECRET_ACCESS_KEY=…",
+        "memory:       64.0 MiB",
+        "deadline:     30.0s",
+        "at once:      2; further ones wait",
+        "attempts:     3, after 1.0s to 1m00s, on exit codes 75",
+        "on failure:   POST to https://hooks.example.org",
+        "on failure:   run job cleanup",
+        "executions:   0: 0 running, 0 waiting",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line:?} is missing in\n{text}");
+    }
+    let document = host.run(["jobs", "show", "backup", "--json"]);
+    let shown = document.exits(0).is_quiet().json();
+    assert_eq!(
+        (&shown["name"], &shown["deployment"], &shown["last"]),
+        (&json!("backup"), &json!("demo"), &Value::Null)
+    );
+    assert_eq!(shown["spec"]["policy"]["max_concurrent"], 2);
+    assert!(!text.contains("hidden-") && !document.text().contains("hidden-"), "{text}{}", document.text());
+    let list = host.run(["jobs", "ls", "--json"]).exits(0).json();
+    assert_eq!((list[0]["name"].as_str(), list[1]["name"].as_str()), (Some("backup"), Some("cleanup")));
+    assert_eq!(list[0].get("spec"), None);
+}
+
+#[test]
+fn the_last_execution_of_a_job_is_listed() {
+    let host = host();
+    host.run(["jobs", "add", "spec.yaml"]).exits(0);
+    host.ended(A, "backup", End::Exited { code: 0 });
+    host.ended(B, "backup", End::Exited { code: 7 });
+    host.pending(C, "cleanup");
+    let list = host.run(["jobs", "ls", "--json"]).exits(0).json();
+    assert_eq!((&list[0]["last"]["id"], &list[0]["last"]["exit_code"]), (&json!(B), &json!(7)));
+    assert_eq!(
+        (&list[1]["running"], &list[1]["waiting"], &list[1]["last"]["status"]),
+        (&json!(1), &json!(0), &json!("pending"))
+    );
+    assert!(host.run(["jobs", "ls"]).exits(0).text().contains("failed(7) "));
+}
+
+#[test]
+fn removing_a_job_leaves_its_executions() {
+    let host = host();
+    host.run(["jobs", "add", "spec.yaml"]).exits(0);
+    host.ended(A, "backup", End::Exited { code: 0 });
+    let ran = host.run(["jobs", "rm", "backup", "clean", "cleanup"]);
+    ran.exits(125).prints("removed: backup\nremoved: cleanup\n");
+    ran.complains(&[
+        "backup: its executions stay (1)",
+        "no job clean is registered",
+        "did you mean cleanup?",
+        "1 of 3 failed",
+    ]);
+    host.run(["jobs", "ls", "-q"]).exits(0).prints("");
+    host.run(["ps", "-aq", "--job", "backup"]).exits(0).prints(&format!("{A}\n"));
+}
+
+#[test]
+fn unknown_jobs_are_named_with_what_was_meant() {
+    let host = host();
+    host.run(["jobs", "add", "spec.yaml"]).exits(0);
+    for arguments in [&["trigger", "bakup"][..], &["jobs", "show", "bakup"], &["jobs", "rm", "bakup"]] {
+        let ran = host.run(arguments);
+        ran.exits(125).prints("").complains(&["no job bakup is registered", "did you mean backup?", "coracle jobs ls"]);
+    }
+    host.run(["trigger", "xyz"]).exits(125).complains(&["no job xyz", "coracle jobs add SPEC"]);
+    host.run(["trigger"]).exits(125).complains(&["<NAME>"]);
+    host.run(["trigger", "backup", "--env", "=1"]).exits(125).complains(&["--env"]);
+    host.run(["ps", "-aq"]).exits(0).prints("");
+}
+
+#[test]
+fn an_image_that_is_not_there_fails_the_trigger() {
+    let host = host();
+    host.run(["jobs", "add", "spec.yaml", "cleanup"]).exits(0);
+    let ran = host.run(["trigger", "cleanup"]);
+    ran.exits(125).complains(&["coracle: error: cleanup: ", "/images/y"]);
+    let id = ran.text();
+    host.run(["wait", id.trim()]).exits(125);
+    let ran = host.run(["trigger", "cleanup", "--json", "--idempotency-key", "k"]);
+    let document = ran.exits(125).json();
+    assert_eq!((&document["status"], &document["idempotency_key"]), (&json!("failed"), &json!("k")));
+    let again = host.run(["trigger", "cleanup", "--idempotency-key", "k"]);
+    again.exits(0).prints(&format!("{}\n", document["id"].as_str().expect("an id")));
+    again.complains(&["has this idempotency key already"]);
+    host.run(["trigger", "cleanup", "--idempotency-key", "k", "--wait"]).exits(125).complains(&["/images/y"]);
+}
+
+#[test]
+fn numbers_are_of_what_is_on_record() {
+    let host = host();
+    let empty = host.run(["stats", "--json"]).exits(0).is_quiet().json();
+    assert_eq!(
+        (&empty["executions"]["all"], &empty["jobs"], &empty["oldest_waiting"]),
+        (&json!(0), &json!([]), &Value::Null)
+    );
+    host.ended(A, "good", End::Exited { code: 0 });
+    host.ended(B, "good", End::Exited { code: 7 });
+    let cancelled = "0199aaaa-0000-7000-8000-000000000004";
+    host.ended(cancelled, "good", End::Cancelled { how: Stopped::BeforeStart });
+    host.pending(C, "other");
+    let stats = host.run(["stats", "--json"]).exits(0).is_quiet().json();
+    let expected = json!({
+        "all": 4, "pending": 1, "active": 0, "completed": 1, "failed": 1, "cancelled": 1, "waiting": 0,
+    });
+    assert_eq!((&stats["executions"], &stats["attempts"]), (&expected, &json!(4)));
+    assert!(stats["database_bytes"].as_u64().is_some_and(|bytes| bytes > 4096), "{stats:#}");
+    let recent = json!({
+        "completed": 1, "failed": 1, "cancelled": 1, "success_rate": 0.5, "median_seconds": 1.5,
+        "percentile_95_seconds": 1.5,
+    });
+    let job = json!({"job": "good", "executions": 3, "running": 0, "waiting": 0, "recent": recent});
+    assert_eq!((&stats["jobs"][0]["job"], &stats["jobs"][0]["running"]), (&json!("other"), &json!(1)));
+    assert_eq!(stats["jobs"][1], job);
+    assert_eq!(host.run(["stats", "--json", "--job", "good"]).exits(0).json()["jobs"], json!([job]));
+    let text = host.run(["stats"]).exits(0).is_quiet().text();
+    assert!(text.contains("50% of 2") && text.contains("1 completed, 1 failed, 1 cancelled"), "{text}");
+}
+
+#[test]
+fn prune_forgets_what_has_ended() {
+    let host = host();
+    host.ended(A, "good", End::Exited { code: 0 });
+    host.ended(B, "good", End::Exited { code: 7 });
+    host.pending(C, "good");
+    host.run(["prune"]).exits(0).prints("freed: 0 bytes of 0 executions\n").is_quiet();
+    let dry = host.run(["prune", "--dry-run", "--ttl", "1h", "--json"]).exits(0).is_quiet().json();
+    assert_eq!((&dry["dry_run"], &dry["problems"], &dry["orphans"]), (&json!(true), &json!([]), &json!([])));
+    assert_eq!(dry["removed"].as_array().map(Vec::len), Some(2), "{dry:#}");
+    host.run(["prune", "--keep-last", "1", "--job", "other"]).exits(0);
+    host.run(["ps", "-aq"]).exits(0).prints(&format!("{C}\n{B}\n{A}\n"));
+    host.run(["prune", "--keep-last", "1"]).exits(0).prints(&format!("removed: {A}\nfreed: 0 bytes of 1 executions\n"));
+    host.run(["prune", "--all"]).exits(0).prints(&format!("removed: {B}\nfreed: 0 bytes of 1 executions\n"));
+    host.run(["ps", "-aq"]).exits(0).prints(&format!("{C}\n"));
+    host.run(["prune", "--all", "--ttl", "1h"]).exits(125).complains(&["--all", "--ttl"]);
+}
+
+#[test]
+fn events_end_when_nobody_reads_them() {
+    let host = host();
+    let mut events = host.command(["events"]);
+    let (reader, writer) = nix::unistd::pipe().expect("a pipe");
+    drop(reader);
+    let status = events.stdout(writer).status().expect("a child");
+    assert_eq!(status.code(), Some(0));
+    host.run(["events", "--id", "feed"]).exits(125).complains(&["no execution feed"]);
+}

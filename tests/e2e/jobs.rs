@@ -1,0 +1,177 @@
+//! Registered jobs from their registration to what they leave, and watching them.
+
+use super::lifecycle::{until_line, until_running};
+use super::queue::{register, trigger};
+use crate::common::cli::Coracle;
+use crate::common::fixture;
+use crate::common::host::Process;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
+use std::sync::mpsc::{self, Receiver};
+
+#[test]
+fn a_registered_job_is_triggered_with_what_differs() {
+    let coracle = Coracle::new();
+    register(&coracle, "", "command: [env]\nenv: { ONE: a, TWO: b }");
+    let finished = coracle.run(["trigger", "job", "--env", "TWO=c", "-e", "THREE=d", "--wait"]).expect_code(0);
+    let id = finished.stdout().trim().to_owned();
+    let lines = coracle.run(["logs", &id]).expect_code(0).lines();
+    for expected in ["ONE=a", "TWO=c", "THREE=d", "CORACLE_JOB_NAME=job", "CORACLE_ATTEMPT=1"] {
+        assert!(lines.iter().any(|line| line == expected), "no {expected} in {lines:?}");
+    }
+    let coded = coracle.run(["trigger", "job", "--wait", "--", "exit", "7"]).expect_code(7);
+    let record = coracle.inspect(coded.stdout().trim());
+    assert_eq!((&record["job"], &record["trigger"]["kind"]), (&"job".into(), &"cli".into()), "{record:#}");
+    let json = coracle.run(["trigger", "job", "--wait", "--json", "--", "exit", "9"]).expect_code(9);
+    let document: serde_json::Value = serde_json::from_slice(&json.stdout).expect("one document");
+    assert_eq!((&document["status"], &document["exit_code"]), (&"failed".into(), &9.into()));
+    let job = coracle.run(["jobs", "ls"]).expect_code(0).stdout();
+    assert!(job.contains("failed(9) "), "{job}");
+}
+
+#[test]
+fn executions_outlive_their_job() {
+    let coracle = Coracle::new();
+    register(&coracle, "", "command: [trap, TERM, --exit, \"4\"]");
+    let id = trigger(&coracle, &[]);
+    until_line(&coracle, &id, "ready");
+    let removed = coracle.run(["jobs", "rm", "job"]).expect_code(0).expect_stdout("removed: job\n");
+    assert!(removed.stderr().contains("its executions stay (1)"), "{removed}");
+    coracle.run(["cancel", &id]).expect_code(0);
+    coracle.run(["wait", &id]).expect_code(4);
+}
+
+#[test]
+fn ctrl_c_ends_the_waiting_and_not_the_job() {
+    let coracle = Coracle::new();
+    register(&coracle, "", "command: [sleep, \"1000\"]");
+    let mut waiting = coracle.start(coracle.command(["trigger", "job", "--wait"]));
+    let id = waiting.line().expect("an id");
+    until_running(&coracle, &id);
+    waiting.process.signal(Signal::SIGINT);
+    let finished = waiting.finish().expect_code(130);
+    assert!(finished.stderr().contains("the job goes on") && finished.stderr().contains(&id), "{finished}");
+    assert_eq!(coracle.inspect(&id)["status"], "running");
+    coracle.run(["cancel", &id]).expect_code(0);
+    coracle.run(["wait", &id]).expect_code(143);
+}
+
+/// A running `events --json`.
+struct Events {
+    child: Child,
+    lines: Receiver<Value>,
+}
+
+impl Events {
+    /// Returns when it is heard.
+    fn start(coracle: &Coracle, arguments: &[&str]) -> Events {
+        let mut command = coracle.command([&["events", "--json"], arguments].concat());
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary");
+        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines() {
+                let line = line.expect("lines of text");
+                let event = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+                // The test may have seen enough.
+                let _ = sender.send(event);
+            }
+        });
+        let events = Events { child, lines };
+        // It says nothing before something changes.
+        while events.lines.try_recv().is_err() {
+            coracle.toolbox(&["--name", "probe"], &["true"]).expect_code(0);
+        }
+        events
+    }
+
+    /// Everything that is told of an execution, up to its end.
+    fn of(&self, id: &str) -> Vec<Value> {
+        let mut told = Vec::new();
+        for event in self.lines.iter().filter(|event| event["id"] == id) {
+            let is_last = matches!(event["status"].as_str(), Some("completed" | "failed" | "cancelled"));
+            told.push(event);
+            if is_last {
+                break;
+            }
+        }
+        told
+    }
+
+    fn interrupt(mut self) {
+        Process::open(self.child.id() as i32).expect("a child that was not waited for").signal(Signal::SIGINT);
+        assert_eq!(self.child.wait().expect("a child").code(), Some(0));
+    }
+}
+
+fn statuses(told: &[Value]) -> Vec<(u64, &str)> {
+    // Steps that are too short to be seen are not told.
+    let stages = told.iter().filter(|event| event["init_step"].is_null());
+    stages
+        .map(|event| (event["attempt"].as_u64().expect("a number"), event["status"].as_str().expect("text")))
+        .collect()
+}
+
+#[test]
+fn a_whole_life_is_told_as_it_happens() {
+    let coracle = Coracle::new();
+    let events = Events::start(&coracle, &[]);
+    let image = fixture::busybox();
+    let body = format!(
+        "image: {{ name: {image:?} }}\ninit: {{ steps: [{{ uses: init.run, with: {{ command: [\"true\"] }} }}] }}\n\
+         command: [sh, -c, \"exit $((CORACLE_ATTEMPT + 4))\"]"
+    );
+    register(&coracle, "retry: { max_attempts: 2, backoff: { initial: 1ms } }", &body);
+    let id = trigger(&coracle, &[]);
+    let told = events.of(&id);
+    let attempt = |number| [(number, "pending"), (number, "initializing"), (number, "running")];
+    let expected = [&attempt(1)[..], &attempt(2), &[(2, "failed")]].concat();
+    assert_eq!(statuses(&told), expected, "{told:#?}");
+    let last = told.last().expect("an end");
+    assert_eq!(
+        (&last["exit_code"], &last["job"], &last["reason"]),
+        (&6.into(), &"job".into(), &"exited with code 6".into())
+    );
+    assert_eq!(last["trigger"]["kind"], "cli");
+    events.interrupt();
+}
+
+#[test]
+fn events_of_other_processes_are_told_of_one_job_alone() {
+    let coracle = Coracle::new();
+    let events = Events::start(&coracle, &["--job", "probe"]);
+    coracle.toolbox(&["--name", "other"], &["true"]).expect_code(0);
+    let id = coracle.detach_toolbox(&["--name", "probe"], &["trap", "TERM", "--exit", "4"]);
+    until_line(&coracle, &id, "ready");
+    coracle.run(["cancel", &id]).expect_code(0);
+    coracle.run(["wait", &id]).expect_code(4);
+    let told = events.of(&id);
+    assert_eq!(statuses(&told), [(1, "pending"), (1, "initializing"), (1, "running"), (1, "cancelled")]);
+    assert!(told.iter().all(|event| event["job"] == "probe"), "{told:#?}");
+    events.interrupt();
+}
+
+#[test]
+fn what_is_to_be_forgotten_at_its_end_is() {
+    let coracle = Coracle::new();
+    coracle.toolbox(&["--rm"], &["echo", "seen"]).expect_code(0).expect_stdout("seen\n");
+    coracle.toolbox(&["--rm"], &["exit", "3"]).expect_code(3);
+    assert!(coracle.executions().is_empty());
+    let left = std::fs::read_dir(coracle.root().join("executions")).expect("a directory").count();
+    assert_eq!(left, 0);
+}
+
+#[test]
+fn logs_of_one_step_are_told_apart() {
+    let coracle = Coracle::new();
+    let spec = coracle.job(
+        "init: { steps: [{ id: one, uses: init.run, with: { command: [echo, first] } }, \
+         { id: two, uses: init.run, with: { command: [echo, second] } }] }\ncommand: [echo, main]",
+    );
+    let id = coracle.detach(&[spec.to_str().expect("a plain name")]);
+    coracle.run(["wait", &id]).expect_code(0);
+    coracle.run(["logs", &id, "--step", "two"]).expect_code(0).expect_stdout("second\n");
+    coracle.run(["logs", &id, "--step", "three"]).expect_error(125, &["no init step \"three\"", "one, two"]);
+}
