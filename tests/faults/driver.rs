@@ -39,8 +39,11 @@ impl Run {
         let witness = coracle.scratch().join("witness");
         std::fs::create_dir(&witness).expect("a place for what the jobs tell");
         coracle.file("faults.yaml", jobs::deployment(&witness));
+        let disk = Disk::mount(&coracle.root());
+        let spec = coracle.scratch().join("faults.yaml");
+        coracle.run(["jobs", "add", &spec.display().to_string()]).expect_code(0);
         Run {
-            disk: Disk::mount(&coracle.root()),
+            disk,
             coracle,
             gate: RwLock::default(),
             witness,

@@ -54,7 +54,8 @@ pub fn one(run: &Run, rng: &mut Rng, number: usize) -> usize {
     let kind = KINDS[rng.usize(..KINDS.len())].name;
     match rng.u8(..100) {
         0..35 => attached(run, rng, kind),
-        35..55 => drop(detached(run, rng, kind)),
+        35..48 => drop(detached(run, rng, kind)),
+        48..55 => triggered_and_waited_for(run, rng, kind),
         55..68 => {
             if let Some(id) = detached(run, rng, kind) {
                 wait(run, rng, &id);
@@ -84,10 +85,21 @@ fn attached(run: &Run, rng: &mut Rng, kind: &str) {
 
 fn detached(run: &Run, rng: &mut Rng, kind: &str) -> Option<String> {
     let fate = Fate::draw(rng, 20, Signal::SIGKILL, 60);
-    let finished = meet(run, run.command(&["run", "-d", &run.spec(), kind]), fate);
+    let spec = run.spec();
+    let arguments: &[&str] = if rng.bool() { &["trigger", kind] } else { &["run", "-d", &spec, kind] };
+    let finished = meet(run, run.command(arguments), fate);
     let id = finished.stdout().lines().find_map(id)?;
     run.printed(&id);
     Some(id)
+}
+
+fn triggered_and_waited_for(run: &Run, rng: &mut Rng, kind: &str) {
+    let fate = Fate::draw(rng, 30, Signal::SIGKILL, 500);
+    let finished = meet(run, run.command(&["trigger", "--wait", kind]), fate);
+    if let Some(id) = finished.stdout().lines().find_map(id) {
+        run.printed(&id);
+        run.saw(id, finished.status.code().map(How::Code), &finished);
+    }
 }
 
 fn wait(run: &Run, rng: &mut Rng, id: &str) {
