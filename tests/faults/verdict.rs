@@ -29,6 +29,7 @@ const ROOT: &[&str] = &[
     "staging",
     "timer.lock",
     "volumes",
+    "waiters.lock",
 ];
 
 pub struct Findings {
@@ -182,7 +183,7 @@ fn left_on_the_host(run: &Run, wrong: &mut Vec<String>) {
         }
     }
     wrong.extend(names(&root.join("busy")).into_iter().map(|name| format!("{name} is marked as busy")));
-    for name in ["timer.lock", "images.lock"] {
+    for name in ["timer.lock", "images.lock", "waiters.lock"] {
         let Ok(file) = File::open(root.join(name)) else { continue };
         if Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err() {
             wrong.push(format!("{name} is held"));
