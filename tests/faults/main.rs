@@ -43,7 +43,7 @@ fn main() -> ExitCode {
         [many::MODE, root, count] => return many::main(root, count),
         // Named as a test by cargo or its user.
         ["--list", ..] => println!("{}: test", driver::NAME),
-        [ref rest @ ..] if !is_wanted(rest) => println!("test result: ok. 0 passed; 0 failed; 1 filtered out"),
+        ref rest if !is_wanted(rest) => println!("test result: ok. 0 passed; 0 failed; 1 filtered out"),
         _ => return run(),
     }
     ExitCode::SUCCESS
