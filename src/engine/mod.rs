@@ -1,9 +1,12 @@
 //! Containers for attempts of executions: the trait [`Runtime`], and what implements it.
 //!
 //! [`OciRuntime`] runs them on this host through libcontainer. The trait is the seam for other places; it
-//! speaks of jobs, images by name and outcomes, and of nothing of libcontainer's.
+//! speaks of jobs, images by name and outcomes, and of nothing of libcontainer's. With the feature `testing`,
+//! [`mock`] is one of those places: memory.
 
 mod error;
+#[cfg(feature = "testing")]
+pub mod mock;
 mod model;
 mod oci;
 

@@ -28,14 +28,18 @@ impl JobExecutor {
     /// # Errors
     /// As [`JobExecutor::cancel`].
     pub async fn cancel_with(&self, id: &JobExecutionId, grace: Option<Duration>) -> Result<(), ExecError> {
+        let mut is_asked = false;
         for _ in 0..STATE_POLLS {
             let before = self.row(id)?;
             match self.record().cancel(id.as_str(), self.now())? {
+                // It has ended because of this very call.
+                Cancel::Over(Status::Cancelled) if is_asked => return Ok(()),
                 Cancel::Over(_) => {
                     let status = self.execution(id).await?.status.to_string();
                     return Err(ExecError::Ended { id: id.clone(), status });
                 }
                 Cancel::Cancelled => {
+                    self.attended().remove(id.as_str());
                     self.inner.changes.notify();
                     // Whoever prepares it sees to what is half made, if he lives.
                     if !before.owner.as_ref().is_some_and(is_alive) {
@@ -46,7 +50,7 @@ impl JobExecutor {
                     self.tidy(Some(&before.job_name));
                     return self.kick();
                 }
-                Cancel::Active => {}
+                Cancel::Active => is_asked = true,
             }
             let row = self.row(id)?;
             let container = row.container_id.clone().filter(|_| row.status == Status::Active).map(ContainerId);

@@ -6,15 +6,19 @@ use super::model::{ContainerId, JobExecutionId};
 use super::settle::outcome;
 use crate::causes::with_causes;
 use crate::engine::{CreateRequest, Created, Removal};
-use crate::outcome::{End, Stopped};
-use crate::record::{Execution, Status};
+use crate::outcome::{End, Outcome, Stopped};
+use crate::record::{Execution, RecordError, Status};
 use crate::spec::ServiceSpec;
 use jiff::Timestamp;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 /// How long an attempt is prepared before others may interrupt it: a cached image takes less.
 const UNDISTURBED: Duration = Duration::from_millis(20);
+
+/// How long after a failure of the record or the runtime they are tried again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// An attempt that this process has claimed.
 #[derive(Debug, Clone)]
@@ -25,6 +29,8 @@ pub(super) struct Claimed {
     pub job: ServiceSpec,
     /// By earlier attempts and the waits after them.
     pub spent: Duration,
+    /// When this process took it on.
+    pub claimed_at: Instant,
     pub scheduled_for: Option<Timestamp>,
     /// That of the attempt, made or to be made.
     pub container: ContainerId,
@@ -39,7 +45,15 @@ impl Claimed {
         let id = JobExecutionId(row.id);
         let container = row.container_id.filter(|_| row.status == Status::Active);
         let container = container.map_or_else(|| ContainerId::new(&id, row.attempt), ContainerId);
-        Ok(Claimed { container, id, attempt: row.attempt, job, spent: row.spent, scheduled_for: row.scheduled_for })
+        Ok(Claimed {
+            container,
+            id,
+            attempt: row.attempt,
+            job,
+            spent: row.spent,
+            claimed_at: Instant::now(),
+            scheduled_for: row.scheduled_for,
+        })
     }
 
     /// What is left of the execution's deadline.
@@ -69,9 +83,50 @@ enum NotBegun {
     Failed(ExecError),
 }
 
+/// What is to be done with an attempt that does not run.
+enum Left {
+    GivenUp,
+    Ended(Box<Outcome>),
+    /// The record could not be used.
+    Unrecorded,
+}
+
 impl From<ExecError> for NotBegun {
     fn from(error: ExecError) -> NotBegun {
         NotBegun::Failed(error)
+    }
+}
+
+/// An attempt whose task lives. One that is dropped half-way, because the program's tokio runtime ends or the
+/// runtime of containers panics, goes back to the queue if it is not active yet.
+struct Driving {
+    executor: JobExecutor,
+    id: JobExecutionId,
+    attempt: u32,
+    is_over: bool,
+}
+
+impl Driving {
+    fn new(executor: &JobExecutor, claimed: &Claimed) -> Driving {
+        let (id, attempt) = (claimed.id.clone(), claimed.attempt);
+        executor.driven().insert((id.clone(), attempt));
+        Driving { executor: executor.clone(), id, attempt, is_over: false }
+    }
+
+    /// Its end is recorded, or somebody else's to record.
+    fn finish(mut self) {
+        self.is_over = true;
+    }
+}
+
+impl Drop for Driving {
+    fn drop(&mut self) {
+        let Driving { executor, id, attempt, is_over } = self;
+        executor.driven().remove(&(id.clone(), *attempt));
+        if !*is_over && let Err(error) = executor.record().release(id.as_str(), &executor.inner.me) {
+            tracing::warn!(error = with_causes(&error), %id, "an attempt is left until this process ends");
+        }
+        executor.inner.changes.notify();
     }
 }
 
@@ -91,26 +146,31 @@ impl JobExecutor {
     /// Drives an attempt in a task of its own: to its end, if this process lives that long.
     pub(super) fn drive(&self, claimed: Claimed, durable: Option<oneshot::Sender<Result<(), ExecError>>>) {
         let preparing = self.inner.preparing.subscribe();
-        let this = self.clone();
+        let driving = Driving::new(self, &claimed);
         tokio::spawn(async move {
-            let began = Instant::now();
+            let this = &driving.executor;
             let begun = this.begin(&claimed, durable).await;
             drop(preparing);
-            let ended = match begun {
-                Ok(()) => this.see_to_end(&claimed).await,
-                Err(NotBegun::Lost) => this.give_up(&claimed).await,
-                Err(NotBegun::End(end)) => {
-                    let outcome = outcome(end, claimed.attempt, this.now(), began.elapsed());
-                    this.end(&claimed, outcome).await
+            let begun = begun.map_err(|why| match why {
+                NotBegun::Lost => Left::GivenUp,
+                NotBegun::End(end) => {
+                    let elapsed = claimed.claimed_at.elapsed();
+                    Left::Ended(Box::new(outcome(end, claimed.attempt, this.now(), elapsed)))
                 }
-                Err(NotBegun::Failed(error)) => Err(error),
-            };
-            if let Err(error) = ended {
-                // The row says what it said before: whoever waits or opens the store next finds that its
-                // owner is gone, and goes on.
-                tracing::warn!(error = with_causes(&error), id = %claimed.id, "an attempt is left to others");
+                NotBegun::Failed(error) => {
+                    tracing::warn!(error = with_causes(&error), id = %claimed.id, "an attempt goes back to the queue");
+                    Left::Unrecorded
+                }
+            });
+            // Nobody else does it while this process lives; if that ends, whoever next opens the store finds it so.
+            while let Err(error) = this.conclude(&claimed, begun.as_ref().err()).await {
+                tracing::warn!(error = with_causes(&error), id = %claimed.id, "tried again later");
+                if matches!(error, ExecError::Record(RecordError::NotFound { .. })) {
+                    break;
+                }
+                tokio::time::sleep(PAUSE).await;
             }
-            this.inner.changes.notify();
+            driving.finish();
         });
     }
 
@@ -152,7 +212,6 @@ impl JobExecutor {
     }
 
     async fn prepare(&self, claimed: &Claimed) -> Result<(String, Created), NotBegun> {
-        let began = Instant::now();
         let limit = claimed.remaining();
         let attended = self.attended().get(claimed.id.as_str()).cloned().unwrap_or_default();
         let tell = |notes: &[String]| {
@@ -174,7 +233,7 @@ impl JobExecutor {
                 job,
                 env: claimed.env(),
                 image,
-                deadline: limit.map(|limit| limit.saturating_sub(began.elapsed())),
+                deadline: limit.map(|limit| limit.saturating_sub(claimed.claimed_at.elapsed())),
                 max_log_size: job.logs.max_size,
                 stdio: attended.stdio,
             };
@@ -207,9 +266,30 @@ impl JobExecutor {
         }
     }
 
-    async fn see_to_end(&self, claimed: &Claimed) -> Result<(), ExecError> {
-        let outcome = self.runtime().wait(&claimed.container).await?;
-        self.end(claimed, outcome).await
+    /// Sees an attempt that runs to its end, or does what is left to do for one that does not. May be tried again.
+    async fn conclude(&self, claimed: &Claimed, left: Option<&Left>) -> Result<(), ExecError> {
+        let container = &claimed.container;
+        match left {
+            None => {
+                let outcome = self.runtime().wait(container).await?;
+                self.end(claimed, outcome).await
+            }
+            Some(Left::GivenUp) => {
+                // The record has its end already; what is left goes with the execution.
+                if let Err(error) = self.give_up(claimed).await {
+                    tracing::warn!(error = with_causes(&error), id = %claimed.id, "something is left behind");
+                }
+                Ok(())
+            }
+            Some(Left::Ended(outcome)) => self.end(claimed, Outcome::clone(outcome)).await,
+            Some(Left::Unrecorded) => {
+                // Whoever makes the container anew removes what is left of this one.
+                if let Err(error) = self.runtime().remove(container, Removal::Outcome).await {
+                    tracing::debug!(%error, "left behind");
+                }
+                Ok(self.record().release(claimed.id.as_str(), &self.inner.me).map(drop)?)
+            }
+        }
     }
 
     /// Removes what was prepared for an attempt that is not to run.

@@ -10,7 +10,7 @@ use crate::engine::{OciRuntime, Runtime, Stdio};
 use crate::record::Record;
 use crate::state_dir::StateDir;
 use crate::sys::process::ProcessIdentity;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -101,6 +101,8 @@ pub(super) struct Inner {
     pub forgotten: Mutex<VecDeque<JobExecution>>,
     /// Executions that this process alone may start, and how.
     attended: Mutex<HashMap<String, Attended>>,
+    /// Attempts that tasks of this executor see to.
+    driven: Mutex<HashSet<(JobExecutionId, u32)>>,
 }
 
 /// What a trigger of this process said that is not recorded.
@@ -121,7 +123,7 @@ impl JobExecutor {
 
     /// Opens the record, takes over what dead processes have left, and starts what may run. Must be called in a
     /// tokio runtime with time and I/O; of its tasks none is left when the last clone is dropped, but for those
-    /// that see running executions to their ends.
+    /// that see running executions to their ends and start what waits for these.
     ///
     /// # Errors
     /// When the root or its record cannot be used.
@@ -138,7 +140,7 @@ impl JobExecutor {
     /// An executor that has looked at nothing yet.
     pub(super) fn open(runtime: Arc<dyn Runtime>, config: JobExecutorConfig) -> Result<JobExecutor, ExecError> {
         let root = root(&*runtime, &config)?;
-        let database = root.as_deref().map(|root| StateDir::database_in(root));
+        let database = root.as_deref().map(StateDir::database_in);
         let record = match &database {
             Some(database) => Record::shared(database)?,
             None => Arc::new(Record::open_in_memory()?),
@@ -157,12 +159,13 @@ impl JobExecutor {
             stuck: tokio::sync::Mutex::default(),
             forgotten: Mutex::default(),
             attended: Mutex::default(),
+            driven: Mutex::default(),
         };
         Ok(JobExecutor { inner: Arc::new(inner) })
     }
 
     /// An executor for what a supervisor leaves to do: on a root that is open, with no limits of its own.
-    pub(super) fn for_settler(runtime: OciRuntime) -> Result<JobExecutor, ExecError> {
+    pub(crate) fn for_settler(runtime: OciRuntime) -> Result<JobExecutor, ExecError> {
         let config = JobExecutorConfig { max_concurrent: 0, retention: Duration::MAX, ..JobExecutorConfig::default() };
         JobExecutor::open(Arc::new(runtime), config)
     }
@@ -232,6 +235,11 @@ impl JobExecutor {
     pub(super) fn attended(&self) -> MutexGuard<'_, HashMap<String, Attended>> {
         // A panic elsewhere leaves a whole map: each use of it is one call.
         self.inner.attended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn driven(&self) -> MutexGuard<'_, HashSet<(JobExecutionId, u32)>> {
+        // As above.
+        self.inner.driven.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

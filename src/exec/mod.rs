@@ -32,7 +32,6 @@ mod queue;
 mod reconcile;
 mod retention;
 mod retry;
-mod roles;
 mod settle;
 mod stats;
 mod trigger;
@@ -47,7 +46,6 @@ pub use model::{
     StatusFilter, TriggerOptions, Triggered, Undelivered, UnknownStatus,
 };
 pub use retention::{PruneProblem, PruneReport, PruneRequest};
-pub use roles::init;
 pub use stats::{JobStats, OldestWaiting, QueuePosition, RECENT, RecentEnds, Stats, Totals};
 // What the functions above speak of.
 pub use crate::engine::{LogEntry, LogEvent, LogQuery, LogStream, Stdio};

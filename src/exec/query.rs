@@ -1,7 +1,8 @@
 //! Finding, watching, reading and forgetting executions.
 
+use super::changes::Watcher;
 use super::error::ExecError;
-use super::executor::JobExecutor;
+use super::executor::{JobExecutor, QueueCare};
 use super::model::{ContainerId, JobExecution, JobExecutionId, ListQuery};
 use crate::engine::{Activity, ContainerState, LogEvent, LogQuery, LogStream, Removal, RuntimeError};
 use crate::log::LogStream as Stream;
@@ -32,15 +33,29 @@ impl JobExecutor {
         self.record().get(id.as_str())?.ok_or_else(|| ExecError::NotFound { prefix: id.to_string() })
     }
 
-    async fn with_activity(&self, row: Execution) -> JobExecution {
-        let live = if row.status == Status::Active { self.activity(&row).await } else { None };
-        JobExecution::new(row, live)
+    async fn with_activity(&self, mut row: Execution) -> JobExecution {
+        while row.status == Status::Active {
+            let live = self.activity(&row).await;
+            if live.is_some() {
+                return JobExecution::new(row, live);
+            }
+            // Its end may have been recorded since: nothing goes back to what it was before.
+            match self.record().get(&row.id) {
+                Ok(Some(newer)) if newer.revision != row.revision => row = newer,
+                _ => break,
+            }
+        }
+        JobExecution::new(row, None)
     }
 
     async fn activity(&self, row: &Execution) -> Option<Activity> {
         let container = ContainerId(row.container_id.clone()?);
         match self.runtime().state(&container).await {
             Ok(ContainerState::Running(activity)) => Some(activity),
+            // Its end is about to be recorded.
+            Ok(ContainerState::Ended(outcome)) => {
+                outcome.started_at.map(|at| Activity::Main { started_at: Some(at), keeper: None })
+            }
             // Between two looks or after a crash there is nothing to show.
             _ => None,
         }
@@ -79,22 +94,26 @@ impl JobExecutor {
             Err(RuntimeError::NoLog { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let mut tail: VecDeque<u8> = VecDeque::new();
+        let (mut tail, mut is_cut) = (VecDeque::new(), false);
         while let Some(event) = log.next().await {
             let LogEvent::Entry(entry) = event? else { continue };
             if entry.stream == Stream::System {
                 continue;
             }
             tail.extend(&entry.bytes);
+            is_cut |= tail.len() > limit;
             tail.drain(..tail.len().saturating_sub(limit));
         }
         let mut tail = Vec::from(tail);
-        if tail.len() == limit {
+        if is_cut {
             // The cut may be inside of a character, of which at most three bytes are left.
             let inside = tail.iter().take(3).take_while(|byte| **byte & 0xc0 == 0x80).count();
             tail.drain(..inside);
         }
-        Ok(Some(String::from_utf8_lossy(&tail).into_owned()))
+        let mut text = String::from_utf8_lossy(&tail).into_owned();
+        // What stands for a byte that is no UTF-8 is longer than that.
+        text.drain(..text.ceil_char_boundary(text.len().saturating_sub(limit)));
+        Ok(Some(text))
     }
 
     /// Executions of a job, newest first, ended ones too.
@@ -178,51 +197,55 @@ impl JobExecutor {
     }
 
     async fn wait_for_end(&self, id: &JobExecutionId) -> Result<(JobExecution, bool), ExecError> {
-        let mut row = self.row(id)?;
-        // What this process drives changes by its doing alone, from the start on.
-        let mut is_own = row.attempt == 1 && row.owner.as_ref() == Some(&self.inner.me);
-        let mut changes = if is_own { self.inner.changes.watch_own() } else { self.inner.changes.watch() };
+        // What this executor drives changes by its doing alone.
+        let mut changes = self.inner.changes.watch_own();
+        let mut hears_others = false;
         loop {
+            // Read after the watch was made: no change is missed between them.
+            let row = self.row(id)?;
             if row.status.is_terminal() {
                 return Ok((self.execution(id).await?, row.delete_on_exit));
             }
-            if !self.reconcile_one(row.clone()).await? {
-                let due = if row.status == Status::Pending {
-                    self.kick()?;
-                    self.next_due()?
-                } else {
-                    None
-                };
-                let owner_ends = async {
-                    // Its own end is not to be waited for.
-                    let owner = row.owner.as_ref().filter(|owner| **owner != self.inner.me);
-                    match owner.map(|owner| owner.open().and_then(|pidfd| pidfd.map(readable::watch).transpose())) {
-                        // A pidfd becomes readable when its process ends (pidfd_open(2)).
-                        Some(Ok(Some(pidfd))) => drop(pidfd.readable().await),
-                        Some(Ok(None)) => {}
-                        _ => std::future::pending().await,
-                    }
-                };
-                let due = async {
-                    match due {
-                        Some(due) => tokio::time::sleep(due).await,
-                        None => std::future::pending().await,
-                    }
-                };
-                tokio::select! {
-                    () = changes.changed() => {}
-                    () = owner_ends => {}
-                    () = due => {}
-                }
-            }
-            row = self.row(id)?;
-            if is_own && row.is_waiting() {
-                // Another process may cancel it, or free its place.
-                is_own = false;
+            if self.driven().contains(&(id.clone(), row.attempt)) {
+                changes.changed().await;
+            } else if !hears_others {
                 changes = self.inner.changes.watch();
-                row = self.row(id)?;
+                hears_others = true;
+            } else if !self.reconcile_one(row.clone()).await? {
+                self.wait_for_others(&row, &mut changes).await?;
             }
         }
+    }
+
+    /// Waits until there may be something new of an execution that this executor does not drive now.
+    async fn wait_for_others(&self, row: &Execution, changes: &mut Watcher) -> Result<(), ExecError> {
+        let mut due = None;
+        if let (Status::Pending, QueueCare::Elsewhere(_)) = (row.status, &self.inner.config.queue) {
+            self.kick()?;
+            due = self.next_due()?;
+        }
+        let owner_ends = async {
+            // Its own end is not to be waited for.
+            let owner = row.owner.as_ref().filter(|owner| **owner != self.inner.me);
+            match owner.map(|owner| owner.open().and_then(|pidfd| pidfd.map(readable::watch).transpose())) {
+                // A pidfd becomes readable when its process ends (pidfd_open(2)).
+                Some(Ok(Some(pidfd))) => drop(pidfd.readable().await),
+                Some(Ok(None)) => {}
+                _ => std::future::pending().await,
+            }
+        };
+        let due = async {
+            match due {
+                Some(due) => tokio::time::sleep(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = changes.changed() => {}
+            () = owner_ends => {}
+            () = due => {}
+        }
+        Ok(())
     }
 
     /// Waits until an execution that this process triggered needs it no more: it runs, waits for its turn, or has

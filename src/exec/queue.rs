@@ -78,6 +78,7 @@ impl JobExecutor {
         if self.record().end_waiting_telling(&row.id, &outcome, &notifications)? {
             self.tidy(Some(&row.job_name));
         }
+        self.attended().remove(&row.id);
         self.inner.changes.notify();
         Ok(())
     }
@@ -120,7 +121,7 @@ impl JobExecutor {
     ///
     /// # Errors
     /// When the record cannot be used.
-    pub(super) async fn attend_alone(&self, state: &StateDir) -> Result<(), ExecError> {
+    pub(crate) async fn attend_alone(&self, state: &StateDir) -> Result<(), ExecError> {
         self.kick()?;
         while self.has_timers()? {
             let path = state.timer_lock();

@@ -5,6 +5,7 @@ use super::error::ExecError;
 use super::executor::JobExecutor;
 use super::queue::is_alive;
 use super::settle::outcome;
+use crate::causes::with_causes;
 use crate::outcome::End;
 use crate::record::{Execution, Status};
 use std::time::Duration;
@@ -17,7 +18,13 @@ impl JobExecutor {
     /// When the record cannot be read or written.
     pub(super) async fn reconcile(&self) -> Result<(), ExecError> {
         for row in self.record().attended()? {
-            self.reconcile_one(row).await?;
+            let id = row.id.clone();
+            match self.reconcile_one(row).await {
+                Ok(_) => {}
+                Err(error @ ExecError::Record(_)) => return Err(error),
+                // What is wrong with one says nothing about others.
+                Err(error) => tracing::warn!(error = with_causes(&error), id, "an execution is left as it is"),
+            }
         }
         if !self.record().departing(1)?.is_empty() {
             self.tidy(None);
@@ -31,7 +38,7 @@ impl JobExecutor {
     /// As [`JobExecutor::reconcile`].
     pub(super) async fn reconcile_one(&self, row: Execution) -> Result<bool, ExecError> {
         // One whose owner is not recorded is as good as lost: every claim and start records it.
-        let is_owned = row.owner.as_ref().is_some_and(is_alive);
+        let is_owned = row.owner.as_ref().is_some_and(|owner| *owner == self.inner.me || is_alive(owner));
         match row.status {
             Status::Active if !is_owned => self.settle_lost(&Claimed::from_row(row)?).await?,
             Status::Pending if row.owner.is_some() && !is_owned => self.take_back(row).await?,

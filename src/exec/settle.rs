@@ -80,7 +80,8 @@ impl JobExecutor {
     }
 
     fn after(&self, attempt: &Claimed, outcome: &Outcome) -> AfterAttempt {
-        let spent = attempt.spent.saturating_add(outcome.elapsed);
+        // Preparing counts, where it was seen from here.
+        let spent = attempt.spent.saturating_add(outcome.elapsed.max(attempt.claimed_at.elapsed()));
         let delay = next_attempt(retry::Ended {
             policy: &attempt.job.policy,
             end: &outcome.end,
@@ -99,7 +100,7 @@ impl JobExecutor {
     ///
     /// # Errors
     /// As [`JobExecutor::end`].
-    pub(super) async fn settle_own(&self, container: &ContainerId) -> Result<(), ExecError> {
+    pub(crate) async fn settle_own(&self, container: &ContainerId) -> Result<(), ExecError> {
         let Some(row) = self.record().get(container.execution())? else { return Ok(()) };
         if row.status == Status::Active && row.container_id.as_deref() == Some(container.as_str()) {
             return self.settle_lost(&Claimed::from_row(row)?).await;

@@ -2,13 +2,14 @@
 
 use super::drive::Claimed;
 use super::error::ExecError;
-use super::executor::{Attended, JobExecutor};
+use super::executor::{Attended, JobExecutor, QueueCare};
 use super::model::{ContainerId, JobExecutionId, JobTrigger, TriggerOptions, Triggered};
 use crate::engine::Stdio;
 use crate::record::{self, Insertion, NewExecution};
 use crate::spec::{JobPolicy, OnConflict, Overrides, ServiceSpec};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// What holds for an execution where its job says nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,7 +93,8 @@ impl JobExecutor {
         let job = spec.clone().with(changes)?;
         let id = JobExecutionId::new();
         let new = self.new_execution(&id, &job, trigger, &options, inherited);
-        if options.stdio != Stdio::Detached || options.notices.is_some() {
+        let is_left_to_others = matches!(self.inner.config.queue, QueueCare::Elsewhere(_));
+        if is_left_to_others || options.stdio != Stdio::Detached || options.notices.is_some() {
             self.attended().insert(id.0.clone(), Attended { stdio: options.stdio, notices: options.notices });
         }
         let inserted = self.record().insert(&new, Some(&self.inner.me), new.created_at);
@@ -102,7 +104,11 @@ impl JobExecutor {
         let claimed = match inserted? {
             Insertion::Claimed => true,
             Insertion::Waiting => false,
-            Insertion::Existing { id } => return Ok(Triggered { id: JobExecutionId(id), is_new: false }),
+            Insertion::Existing { id } => {
+                // Whoever recorded it may still be waiting for that himself.
+                self.make_durable().await?;
+                return Ok(Triggered { id: JobExecutionId(id), is_new: false });
+            }
             Insertion::Conflict { with } => {
                 let limit = limit(&job.policy).unwrap_or(1);
                 let with = with.into_iter().map(JobExecutionId).collect();
@@ -121,6 +127,7 @@ impl JobExecutor {
                 attempt: 1,
                 job,
                 spent: Duration::ZERO,
+                claimed_at: Instant::now(),
                 scheduled_for: options.scheduled_for,
             };
             self.drive_new(claimed).await?;

@@ -93,7 +93,7 @@ mod tests;
 pub use error::LogError;
 pub use format::{LogStream, MAX_PAYLOAD, MAX_SIZE, MIN_SIZE};
 pub use lines::{Line, Lines, OwnedLine, Tail};
-pub use reader::{Progress, Reader, Record};
+pub use reader::{Pass, Progress, Reader, Record};
 pub use watch::{LogWatch, Wake};
 pub use writer::RingWriter;
 

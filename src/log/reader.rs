@@ -63,6 +63,21 @@ pub struct Reader {
     buffer: Vec<u8>,
 }
 
+/// A walk through what is in a log at its start, in steps; see [`Reader::begin`].
+#[derive(Debug)]
+pub struct Pass {
+    first: Slot,
+    before: Slot,
+    progress: Progress,
+}
+
+impl Pass {
+    /// What it has come to. Without its last step, that is a part.
+    pub fn progress(&self) -> Progress {
+        self.progress
+    }
+}
+
 /// How a batch ended.
 enum Batch {
     /// There may be more behind the cursor.
@@ -128,33 +143,51 @@ impl Reader {
     /// [`LogError::Io`], [`LogError::Damaged`] when no state slot is whole. Damaged records are no error
     /// but missed bytes.
     pub fn read_new(&mut self, each: &mut impl FnMut(Record<'_>)) -> Result<Progress, LogError> {
+        let mut pass = self.begin()?;
+        while !self.read_batch(&mut pass, each)? {}
+        Ok(pass.progress)
+    }
+
+    /// Begins what [`Reader::read_new`] does, for a caller who cannot hold a whole log: [`Reader::read_batch`] goes
+    /// on with it. Begin the next one when this one is done.
+    ///
+    /// # Errors
+    /// As [`Reader::read_new`].
+    pub fn begin(&self) -> Result<Pass, LogError> {
         let first = self.slot()?;
-        let mut before = first;
-        let mut progress = Progress::default();
+        Ok(Pass { first, before: first, progress: Progress::default() })
+    }
+
+    /// Gives the next records of a pass, a few hundred KiB at most. True when that was the last of it.
+    ///
+    /// # Errors
+    /// As [`Reader::read_new`].
+    pub fn read_batch(&mut self, pass: &mut Pass, each: &mut impl FnMut(Record<'_>)) -> Result<bool, LogError> {
+        let before = pass.before;
         let mut buffer = std::mem::take(&mut self.buffer);
-        let last = loop {
-            self.cursor = self.cursor.max(before.tail);
-            let filled = self.copy(&mut buffer, &before)?;
-            let after = self.slot()?;
-            let batch = if filled == 0 {
-                self.pass_missing_end(&before, &after)
-            } else {
-                self.take(&buffer[..filled], &before, &after, &mut progress, each)
-            };
-            let moved_on = after.generation != first.generation;
-            if matches!(batch, Batch::CaughtUp) || (moved_on && self.cursor >= first.end) {
-                break after;
-            }
-            before = after;
+        self.cursor = self.cursor.max(before.tail);
+        let filled = self.copy(&mut buffer, &before)?;
+        let last = self.slot()?;
+        let batch = if filled == 0 {
+            self.pass_missing_end(&before, &last)
+        } else {
+            self.take(&buffer[..filled], &before, &last, &mut pass.progress, each)
         };
         self.buffer = buffer;
+        let moved_on = last.generation != pass.first.generation;
+        let is_done = matches!(batch, Batch::CaughtUp) || (moved_on && self.cursor >= pass.first.end);
+        if !is_done {
+            pass.before = last;
+            return Ok(false);
+        }
+        let progress = &mut pass.progress;
         if self.cursor == last.head {
             progress.missed_bytes += last.counts.total_bytes.saturating_sub(self.accounted);
             self.accounted = self.accounted.max(last.counts.total_bytes);
         }
         progress.ended = last.closed.is_some() && self.cursor >= last.head;
         progress.counts = last.counts;
-        Ok(progress)
+        Ok(true)
     }
 
     /// Gives the records at the start of `bytes`, which was copied from the cursor on, between reading

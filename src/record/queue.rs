@@ -290,9 +290,18 @@ impl Texts {
     }
 }
 
+/// From one name to the next in the index: DISTINCT would go through every row that waits
+/// (<https://www.sqlite.org/lang_with.html>).
 fn waiting_jobs(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<String>> {
     transaction
-        .prepare_cached("SELECT DISTINCT job_name FROM executions WHERE place = 'waiting'")?
+        .prepare_cached(
+            "WITH RECURSIVE job (name) AS (\
+             SELECT min(job_name) FROM executions WHERE place = 'waiting' \
+             UNION ALL \
+             SELECT (SELECT min(job_name) FROM executions WHERE place = 'waiting' AND job_name > job.name) \
+             FROM job WHERE job.name IS NOT NULL) \
+             SELECT name FROM job WHERE name IS NOT NULL",
+        )?
         .query_map([], |row| row.get(0))?
         .collect()
 }

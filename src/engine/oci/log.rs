@@ -3,7 +3,7 @@
 use super::OciRuntime;
 use crate::engine::{ContainerState, LogEntry, LogEvent, LogQuery, LogStream, RuntimeError};
 use crate::id::ContainerId;
-use crate::log::{LogWatch, Reader};
+use crate::log::{LogWatch, Pass, Reader};
 use crate::sys::readable;
 use futures_util::stream::{self, StreamExt};
 use std::collections::VecDeque;
@@ -25,6 +25,8 @@ struct Following {
     reader: Reader,
     query: LogQuery,
     watch: Option<Watch>,
+    /// What is being read, a batch at a time, with the missed bytes that its entries have told of.
+    pass: Option<(Pass, u64)>,
     /// Read and not given yet.
     events: VecDeque<LogEvent>,
     ended: bool,
@@ -41,8 +43,7 @@ pub(super) fn open(
     query: LogQuery,
 ) -> Result<LogStream, RuntimeError> {
     let reader = Reader::open(path)?;
-    let following = Following { runtime, container, reader, query, watch: None, events: VecDeque::new(), ended: false };
-    let stream = stream::try_unfold(following, async |mut following| {
+    let stream = stream::try_unfold(Following::new(runtime, container, reader, query), async |mut following| {
         let event = following.next().await?;
         Ok(event.map(|event| (event, following)))
     });
@@ -50,16 +51,23 @@ pub(super) fn open(
 }
 
 impl Following {
+    fn new(runtime: OciRuntime, container: ContainerId, reader: Reader, query: LogQuery) -> Following {
+        let events = VecDeque::new();
+        Following { runtime, container, reader, query, watch: None, pass: None, events, ended: false }
+    }
+
     async fn next(&mut self) -> Result<Option<LogEvent>, RuntimeError> {
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Ok(Some(event));
             }
-            if self.ended {
-                return Ok(None);
-            }
-            if self.query.follow {
-                self.wait().await?;
+            if self.pass.is_none() {
+                if self.ended {
+                    return Ok(None);
+                }
+                if self.query.follow {
+                    self.wait().await?;
+                }
             }
             self.read()?;
         }
@@ -103,13 +111,25 @@ impl Following {
 
     fn read(&mut self) -> Result<(), RuntimeError> {
         let capacity = self.reader.capacity();
-        let (events, mut told) = (&mut self.events, 0);
-        let progress = self.reader.read_new(&mut |record| {
+        let (mut pass, mut told) = match self.pass.take() {
+            Some(begun) => begun,
+            None => (self.reader.begin()?, 0),
+        };
+        let events = &mut self.events;
+        let is_done = self.reader.read_batch(&mut pass, &mut |record| {
             told += record.missed_before;
             events.push_back(LogEvent::Entry(LogEntry::new(&record, capacity)));
         })?;
+        if !is_done {
+            self.pass = Some((pass, told));
+            return Ok(());
+        }
+        let progress = pass.progress();
         self.events.push_back(LogEvent::CaughtUp { missed: progress.missed_bytes - told });
         self.ended |= progress.ended || !self.query.follow;
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

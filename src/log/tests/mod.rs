@@ -1,5 +1,6 @@
 //! Tests of the log ring against real files.
 
+mod batches;
 mod concurrent;
 mod damage;
 mod disk;

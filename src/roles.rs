@@ -1,10 +1,9 @@
 //! The hidden roles of the binary, and telling them apart before anything else happens.
 
-use super::error::ExecError;
-use super::executor::JobExecutor;
-use super::model::ContainerId;
 use crate::causes::with_causes;
 use crate::engine::{self, ImageConfig, OciRuntime};
+use crate::exec::{ExecError, JobExecutor};
+use crate::id::ContainerId;
 use crate::image::unpack;
 use crate::remove_tree;
 use crate::runtime::{launcher, role, supervisor};

@@ -1,0 +1,211 @@
+//! Several processes on one root. The others are this program again, each in a test that does not run by itself.
+
+use crate::harness::{JOB, job, soon};
+use coracle::outcome::End;
+use coracle::testing::{MockCall, MockRuntime, Script};
+use coracle::{JobExecutionId, JobExecutor, JobExecutorConfig, JobTrigger};
+use jiff::Timestamp;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+const ROOT: &str = "CORACLE_TEST_EXECUTOR_ROOT";
+
+/// Before each line for the parent; the test harness prints, too.
+const MARK: &str = "CHILD ";
+
+async fn executor(root: &Path, runtime: &MockRuntime) -> JobExecutor {
+    let mut config = JobExecutorConfig::default();
+    config.root = Some(root.to_owned());
+    JobExecutor::with_config(Arc::new(runtime.clone()), config).await.expect("an executor")
+}
+
+/// Another process, and what it says; killed at the end.
+struct Other {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Other {
+    fn start(test: &str, root: &Path) -> Other {
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command.args(["--ignored", "--exact", "--nocapture", test]).env(ROOT, root);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("a child");
+        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        Other { child, stdout }
+    }
+
+    /// The next thing it says.
+    fn hear(&mut self) -> String {
+        loop {
+            let mut line = String::new();
+            let read = self.stdout.read_line(&mut line).expect("a pipe");
+            assert!(read > 0, "the other process has ended");
+            if let Some((_, said)) = line.trim_end().split_once(MARK) {
+                return said.to_owned();
+            }
+        }
+    }
+
+    fn hear_id(&mut self) -> JobExecutionId {
+        JobExecutionId(self.hear())
+    }
+
+    fn kill(&mut self) {
+        self.child.kill().expect("a child that runs");
+        self.child.wait().expect("a child");
+    }
+
+    /// Lets it end by itself.
+    fn finish(mut self) {
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().expect("a child").success());
+    }
+}
+
+impl Drop for Other {
+    fn drop(&mut self) {
+        // It may have ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn say(what: &str) {
+    // Not swallowed by the test harness, and a line of its own.
+    println!("\n{MARK}{what}");
+}
+
+fn root_of_parent() -> std::path::PathBuf {
+    std::env::var_os(ROOT).expect("the parent names it").into()
+}
+
+fn wait_for_parent() {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).expect("a pipe");
+}
+
+/// Triggers four executions, of which one runs and one waits for its next attempt, and says their ids.
+#[tokio::test]
+#[ignore = "run by a_killed_process_leaves_its_queue_to_others"]
+async fn child_with_a_queue() {
+    let runtime = MockRuntime::new();
+    runtime.on(JOB, Script::runs());
+    let executor = executor(&root_of_parent(), &runtime).await;
+    let spec = job("max_concurrent: 1");
+    for number in 0..4 {
+        let id = executor.trigger(JOB, &spec, JobTrigger::Cli).await.expect("a trigger");
+        if number == 0 {
+            soon(runtime.called(|call| matches!(call, MockCall::Start { .. }))).await;
+        }
+        say(id.as_str());
+    }
+    tokio::task::spawn_blocking(wait_for_parent).await.expect("no panic");
+}
+
+#[tokio::test]
+async fn a_killed_process_leaves_its_queue_to_others() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let root = directory.path().join("root");
+    let mut other = Other::start("processes::child_with_a_queue", &root);
+    let ids: Vec<JobExecutionId> = (0..4).map(|_| other.hear_id()).collect();
+    other.kill();
+
+    let runtime = MockRuntime::new();
+    let executor = executor(&root, &runtime).await;
+    let lost = executor.execution(&ids[0]).await.expect("an execution");
+    assert!(matches!(lost.end, Some(End::SupervisorLost { .. })), "{lost:?}");
+    for id in &ids[1..] {
+        assert_eq!(soon(executor.wait(id)).await.expect("an end").status.to_string(), "completed(0)");
+    }
+    let creations = runtime.calls().into_iter().filter_map(|call| match call {
+        MockCall::Create { container, .. } => Some(container.parts().0.to_owned()),
+        _ => None,
+    });
+    let expected: Vec<String> = ids[1..].iter().map(|id| id.0.clone()).collect();
+    assert_eq!(creations.collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+#[ignore = "run by a_killed_process_had_prepared_nothing"]
+async fn child_that_pulls() {
+    let runtime = MockRuntime::new();
+    runtime.on(crate::harness::IMAGE, Script::default().pull_hangs());
+    let executor = executor(&root_of_parent(), &runtime).await;
+    let id = executor.trigger(JOB, &job(""), JobTrigger::Cli).await.expect("a trigger");
+    say(id.as_str());
+    tokio::task::spawn_blocking(wait_for_parent).await.expect("no panic");
+}
+
+#[tokio::test]
+async fn a_killed_process_had_prepared_nothing() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let root = directory.path().join("root");
+    let mut other = Other::start("processes::child_that_pulls", &root);
+    let id = other.hear_id();
+    let executor = executor(&root, &MockRuntime::new()).await;
+    assert_eq!(executor.execution(&id).await.expect("an execution").status.to_string(), "pending");
+    // Whoever waits hears of the death itself.
+    let waiting = tokio::spawn({
+        let (executor, id) = (executor.clone(), id.clone());
+        async move { executor.wait(&id).await.expect("an end") }
+    });
+    tokio::task::yield_now().await;
+    other.kill();
+    let execution = soon(waiting).await.expect("no panic");
+    assert_eq!((execution.status.to_string().as_str(), execution.attempt), ("completed(0)", 1));
+}
+
+const EACH: usize = 25;
+const AT_ONCE: usize = 2;
+
+async fn run_many(executor: &JobExecutor, runtime: &MockRuntime) {
+    runtime.on(JOB, Script::default().takes(Duration::from_millis(2)));
+    let spec = job(&format!("max_concurrent: {AT_ONCE}"));
+    for _ in 0..EACH {
+        executor.trigger(JOB, &spec, JobTrigger::Cli).await.expect("a trigger");
+    }
+    soon(executor.drain(Duration::from_secs(600))).await.expect("all end");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "run by limits_hold_across_processes"]
+async fn child_with_many() {
+    let runtime = MockRuntime::new();
+    run_many(&executor(&root_of_parent(), &runtime).await, &runtime).await;
+    say("done");
+    tokio::task::spawn_blocking(wait_for_parent).await.expect("no panic");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn limits_hold_across_processes() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let root = directory.path().join("root");
+    let mut others: Vec<Other> = (0..2).map(|_| Other::start("processes::child_with_many", &root)).collect();
+    let runtime = MockRuntime::new();
+    let executor = executor(&root, &runtime).await;
+    run_many(&executor, &runtime).await;
+    for other in &mut others {
+        assert_eq!(other.hear(), "done");
+    }
+    others.into_iter().for_each(Other::finish);
+
+    let executions = executor.list_executions(JOB).await.expect("a list");
+    assert_eq!(executions.len(), 3 * EACH);
+    let mut moments: Vec<(Timestamp, i32)> = Vec::new();
+    for execution in &executions {
+        assert_eq!(execution.status.to_string(), "completed(0)");
+        moments.push((execution.started_at.expect("it ran"), 1));
+        moments.push((execution.completed_at.expect("it ended"), -1));
+    }
+    // At the same moment, an end comes first.
+    moments.sort_unstable();
+    let (mut running, mut most) = (0, 0);
+    for (_, change) in moments {
+        running += change;
+        most = most.max(running);
+    }
+    assert!(most <= AT_ONCE as i32, "{most} at once");
+}
