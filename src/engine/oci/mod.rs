@@ -8,6 +8,7 @@ mod log;
 mod prepare;
 mod references;
 mod runtime;
+mod sweep;
 
 pub use images::{ImageDetails, ImageSummary, LayerDetails, LoadInput, PullOptions, PulledImage};
 
@@ -105,6 +106,7 @@ impl OciRuntime {
         let state = StateDir::open(config.root.as_deref())?;
         let runtime = OciRuntime::on(state, binary, config.images)?;
         runtime.sweep_staging();
+        runtime.sweep_containers();
         Ok(runtime)
     }
 
