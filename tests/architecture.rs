@@ -38,14 +38,14 @@ const IMPORTS: &[(&str, &[&str])] = &[
     // Values of the configuration file are written as in specs.
     ("config", &["spec"]),
     ("bundle", &["plan", "spec", "step"]),
-    ("runtime", &["log", "outcome", "plan", "remove_tree", "state_dir", "step", "sys", "user"]),
+    ("runtime", &["id", "log", "outcome", "plan", "remove_tree", "state_dir", "step", "sys", "user"]),
     // The unpacker runs under a filter of its own.
     ("image", &["causes", "plan", "remove_tree", "seccomp", "state_dir", "sys"]),
     ("record", &["outcome", "state_dir", "sys"]),
     ("remove_tree", &["plan", "sys"]),
     ("log", &["state_dir", "sys"]),
     ("seccomp", &["sys"]),
-    ("state_dir", &["sys"]),
+    ("state_dir", &["id", "sys"]),
     ("step", &["sys"]),
     ("user", &["plan"]),
     // User namespaces map the ids that a plan names.
@@ -72,7 +72,7 @@ const FENCES: &[(&str, &[&str])] = &[
     ("engine/", &["libcontainer", "rusqlite"]),
     // Everything that a mock needs is in memory.
     ("engine/mock/", &["nix", "state_dir", "sys", "fs"]),
-    ("exec/", &["libcontainer", "rusqlite", "oci_distribution", "reqwest"]),
+    ("exec/", &["libcontainer", "rusqlite", "oci_distribution"]),
     ("roles.rs", &["libcontainer", "rusqlite", "oci_distribution", "reqwest"]),
     ("cli/", &["libcontainer", "rusqlite"]),
     ("outcome.rs", &["tokio", "rusqlite", "reqwest", "libcontainer"]),

@@ -3,7 +3,7 @@
 use coracle::exec::Clock;
 use coracle::spec::{DeploymentSpec, ServiceSpec};
 use coracle::testing::{MockContainer, MockRuntime};
-use coracle::{ContainerId, JobExecution, JobExecutionId, JobExecutor, JobExecutorConfig, JobTrigger, TriggerOptions};
+use coracle::{JobExecution, JobExecutionId, JobExecutor, JobExecutorConfig, JobTrigger, TriggerOptions};
 use jiff::{SignedDuration, Timestamp};
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -86,7 +86,7 @@ impl World {
     }
 
     pub async fn running_attempt(&self, id: &JobExecutionId, attempt: u32) -> MockContainer {
-        let container = soon(self.runtime.started(&ContainerId::of(id, attempt))).await;
+        let container = soon(self.runtime.started(id, attempt)).await;
         soon(container.main_runs()).await;
         container
     }

@@ -8,10 +8,11 @@ use coracle::testing::{MockMethod, MockRuntime, Script};
 use coracle::{ContainerId, JobExecutionId, Runtime};
 use futures_util::StreamExt;
 
-async fn create(runtime: &MockRuntime, id: &JobExecutionId, max_log_size: u64) -> ContainerId {
+async fn create(runtime: &MockRuntime, container: &ContainerId, max_log_size: u64) {
     let job = job("");
     let request = CreateRequest {
-        execution: id,
+        execution: &JobExecutionId(container.execution().to_owned()),
+        container,
         attempt: 1,
         job: &job,
         env: Vec::new(),
@@ -20,24 +21,27 @@ async fn create(runtime: &MockRuntime, id: &JobExecutionId, max_log_size: u64) -
         max_log_size,
         stdio: Stdio::Detached,
     };
-    runtime.create(request).await.expect("a container").container
+    runtime.create(request).await.expect("a container");
+}
+
+fn container() -> ContainerId {
+    ContainerId::new(&JobExecutionId::new(), 1)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_container_goes_through_its_states() {
     let runtime = MockRuntime::new();
     runtime.on(IMAGE, Script::runs().prints("hello"));
-    let id = JobExecutionId::new();
-    let container = ContainerId::of(&id, 1);
+    let container = container();
     assert_eq!(runtime.state(&container).await.expect("a state"), ContainerState::Absent);
     assert!(runtime.logs(&container, LogQuery::default()).await.is_err());
     assert!(runtime.start(&container).await.is_err());
     assert!(!runtime.stop(&container, None).await.expect("an answer"));
 
-    assert_eq!(create(&runtime, &id, 100).await, container);
+    create(&runtime, &container, 100).await;
     assert_eq!(runtime.state(&container).await.expect("a state"), ContainerState::Created);
     runtime.start(&container).await.expect("a start");
-    let running = soon(runtime.started(&container)).await;
+    let running = runtime.container(&container).expect("a container");
     soon(running.main_runs()).await;
     assert!(matches!(runtime.state(&container).await.expect("a state"), ContainerState::Running(_)));
     assert!(runtime.remove(&container, Removal::Everything).await.is_err(), "it runs");
@@ -67,7 +71,8 @@ async fn a_container_goes_through_its_states() {
 async fn one_that_is_stopped_before_its_start_never_runs() {
     let runtime = MockRuntime::new();
     runtime.on(IMAGE, Script::runs().prints("hello").ignores_stop());
-    let container = create(&runtime, &JobExecutionId::new(), 100).await;
+    let container = container();
+    create(&runtime, &container, 100).await;
     assert!(runtime.stop(&container, Some(3600 * SECOND)).await.expect("an answer"));
     runtime.start(&container).await.expect("a start");
     let outcome = soon(runtime.wait(&container)).await.expect("an outcome");
@@ -78,10 +83,9 @@ async fn one_that_is_stopped_before_its_start_never_runs() {
 async fn what_is_dropped_half_way_can_be_removed() {
     let runtime = MockRuntime::new();
     runtime.on(IMAGE, Script::default().create_hangs());
-    let id = JobExecutionId::new();
-    let never = tokio::time::timeout(SECOND, create(&runtime, &id, 100)).await;
+    let container = container();
+    let never = tokio::time::timeout(SECOND, create(&runtime, &container, 100)).await;
     assert!(never.is_err());
-    let container = ContainerId::of(&id, 1);
     assert_eq!(runtime.leftovers(), std::slice::from_ref(&container));
     runtime.remove(&container, Removal::Leftovers).await.expect("a removal");
     assert_eq!(runtime.leftovers(), []);
@@ -93,10 +97,11 @@ async fn what_is_dropped_half_way_can_be_removed() {
 async fn a_log_is_bounded_and_says_what_it_dropped() {
     let runtime = MockRuntime::new();
     runtime.on(IMAGE, Script::runs());
-    let container = create(&runtime, &JobExecutionId::new(), 10).await;
+    let container = container();
+    create(&runtime, &container, 10).await;
     let mut log = runtime.logs(&container, LogQuery { follow: true }).await.expect("a log");
     runtime.start(&container).await.expect("a start");
-    let running = soon(runtime.started(&container)).await;
+    let running = runtime.container(&container).expect("a container");
     assert_eq!(soon(log.next()).await.expect("more").expect("sound"), LogEvent::CaughtUp { missed: 0 });
     for text in ["12345", "67890", "abcde", "f"] {
         running.print(LogStream::Stderr, text.as_bytes());

@@ -1,8 +1,8 @@
 //! Random triggers, ends and cancels, against a model of the queue.
 
-use crate::harness::{World, job_named, settled};
+use crate::harness::{World, job_named, settled, soon};
+use coracle::JobExecutionId;
 use coracle::testing::Script;
-use coracle::{ContainerId, JobExecutionId};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -71,7 +71,7 @@ async fn play(steps: Vec<Step>) {
                     continue;
                 }
                 let one = &mut all[*which.get(&running)];
-                world.runtime.container(&ContainerId::of(&one.id, 1)).expect("it runs").exit(code);
+                soon(world.runtime.started(&one.id, 1)).await.exit(code);
                 one.status = if code == 0 { "completed(0)".into() } else { format!("failed({code})") };
             }
             Step::Cancel(which) if !all.is_empty() => {

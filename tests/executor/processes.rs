@@ -121,7 +121,7 @@ async fn a_killed_process_leaves_its_queue_to_others() {
         assert_eq!(soon(executor.wait(id)).await.expect("an end").status.to_string(), "completed(0)");
     }
     let creations = runtime.calls().into_iter().filter_map(|call| match call {
-        MockCall::Create { container, .. } => Some(container.parts().0.to_owned()),
+        MockCall::Create { container, .. } => Some(container.execution().to_owned()),
         _ => None,
     });
     let expected: Vec<String> = ids[1..].iter().map(|id| id.0.clone()).collect();

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// The executions in the order of their starts.
 fn starts(world: &World) -> Vec<JobExecutionId> {
     let start = |call: MockCall| match call {
-        MockCall::Start { container } => Some(JobExecutionId(container.parts().0.to_owned())),
+        MockCall::Start { container } => Some(JobExecutionId(container.execution().to_owned())),
         _ => None,
     };
     world.runtime.calls().into_iter().filter_map(start).collect()

@@ -1,9 +1,9 @@
 //! Attempts, and the waits between them.
 
 use crate::harness::{JOB, SECOND, World, job, passes, settled, soon};
+use coracle::JobExecutionId;
 use coracle::exec::{LogEvent, LogQuery};
 use coracle::testing::{MockCall, Script};
-use coracle::{ContainerId, JobExecutionId};
 use futures_util::StreamExt;
 use std::time::Duration;
 
@@ -11,7 +11,9 @@ const POLICY: &str = "retry: {max_attempts: 3, backoff: {initial: 10s, multiplie
 
 fn env_of(world: &World, id: &JobExecutionId, attempt: u32) -> Vec<(String, String)> {
     let of = |call: MockCall| match call {
-        MockCall::Create { container, env, .. } if container == ContainerId::of(id, attempt) => Some(env),
+        MockCall::Create { container, env, .. } => {
+            (container.execution() == id.as_str() && container.attempt() == attempt).then_some(env)
+        }
         _ => None,
     };
     world.runtime.calls().into_iter().find_map(of).expect("a creation")

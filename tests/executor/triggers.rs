@@ -2,7 +2,7 @@
 
 use crate::harness::{JOB, SECOND, World, job, settled, soon};
 use coracle::testing::{MockCall, Script};
-use coracle::{ContainerId, ExecError, JobExecutor, JobExecutorConfig, JobTrigger, TriggerOptions};
+use coracle::{ExecError, JobExecutor, JobExecutorConfig, JobTrigger, TriggerOptions};
 use futures_util::future::join_all;
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,7 +105,7 @@ async fn what_runs_when_an_executor_is_dropped_has_its_end_recorded() {
     let other = another(&world.runtime, &root).await;
     container.exit(3);
     assert_eq!(soon(other.wait(&first)).await.expect("an end").status.to_string(), "failed(3)");
-    soon(world.runtime.started(&ContainerId::of(&second, 1))).await.exit(4);
+    soon(world.runtime.started(&second, 1)).await.exit(4);
     assert_eq!(soon(other.wait(&second)).await.expect("an end").status.to_string(), "failed(4)");
 }
 

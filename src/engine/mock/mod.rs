@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use coracle::testing::{MockRuntime, Script};
-//! use coracle::{ContainerId, JobExecutor, JobTrigger};
+//! use coracle::{JobExecutor, JobTrigger};
 //! use coracle::spec::{Overrides, ServiceSpec};
 //! use std::sync::Arc;
 //!
@@ -17,7 +17,7 @@
 //! let executor = JobExecutor::new(Arc::new(runtime.clone())).await?;
 //! let job = ServiceSpec::from_image("example.org/report:v1", Overrides::default())?;
 //! let id = executor.trigger("report", &job, JobTrigger::Cli).await?;
-//! runtime.started(&ContainerId::of(&id, 1)).await.exit(3);
+//! runtime.started(&id, 1).await.exit(3);
 //! assert_eq!(executor.wait(&id).await?.status.to_string(), "failed(3)");
 //! # Ok(())
 //! # }

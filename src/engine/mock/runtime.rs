@@ -7,7 +7,7 @@ use super::script::{Call, Lasts, Script};
 use crate::engine::{
     ContainerState, CreateRequest, Created, Image, LogQuery, LogStream, Removal, Runtime, RuntimeError,
 };
-use crate::id::ContainerId;
+use crate::id::{ContainerId, JobExecutionId};
 use crate::outcome::{End, OUTCOME_VERSION, Outcome, Usage};
 use crate::spec::ImageSpec;
 use async_trait::async_trait;
@@ -93,12 +93,14 @@ impl MockRuntime {
         self.state().containers.get(id).cloned()
     }
 
-    /// The container, as soon as it has been started.
-    pub async fn started(&self, id: &ContainerId) -> MockContainer {
-        let is_start = |call: &MockCall| matches!(call, MockCall::Start { container } if container == id);
+    /// The container of an attempt, counted from 1, as soon as it has been started. One that has ended and been
+    /// removed before is not seen.
+    pub async fn started(&self, execution: &JobExecutionId, attempt: u32) -> MockContainer {
+        let is_it = |id: &ContainerId| id.execution() == execution.as_str() && id.attempt() == attempt;
         self.see(|state| {
-            let container = state.containers.get(id)?;
-            state.calls.iter().any(is_start).then(|| container.clone())
+            let starts = state.calls.iter().filter(|call| call.method() == MockMethod::Start);
+            let started = starts.filter_map(MockCall::container).filter(|id| is_it(id)).next_back()?;
+            state.containers.get(started).cloned()
         })
         .await
     }
@@ -160,9 +162,10 @@ impl MockRuntime {
         Err(RuntimeError::Other { message: fault.message.clone(), source: None })
     }
 
-    /// As [`MockRuntime::may_fail`], by the name of the container's job or image.
+    /// As [`MockRuntime::may_fail`], by the name of the job or image of the container's execution.
     fn may_fail_of(&self, container: &ContainerId, method: MockMethod) -> Result<(), RuntimeError> {
-        let job = self.state().jobs.get(container).cloned();
+        let is_its = |other: &ContainerId| other.execution() == container.execution();
+        let job = self.state().jobs.iter().find(|(other, _)| is_its(other)).map(|(_, job)| job.clone());
         job.map_or(Ok(()), |job| self.may_fail(&job, method))
     }
 
@@ -227,9 +230,6 @@ impl Runtime for MockRuntime {
             let state = &mut *self.state();
             let found = names.into_iter().find_map(|name| Some((name.clone(), state.scripts.get(name)?.clone())));
             let (name, script) = found.unwrap_or_else(|| (job.name.clone(), Script::default()));
-            // What earlier attempts have left goes, but for their logs.
-            let execution = id.execution();
-            state.containers.retain(|other, _| other.execution() != execution);
             state.begun.insert(id.clone());
             state.jobs.insert(id.clone(), name.clone());
             (name, script)
@@ -312,10 +312,14 @@ impl Runtime for MockRuntime {
             state.containers.remove(container);
             state.logs.get(container).inspect(|log| log.close());
         }
+        let is_its = |other: &ContainerId| other.execution() == container.execution();
+        if matches!(extent, Removal::AllButLogs | Removal::Everything) {
+            state.containers.retain(|other, it| !is_its(other) || it.is_running());
+            state.begun.retain(|other| !is_its(other));
+        }
         if extent == Removal::Everything {
-            let execution = container.execution();
-            state.logs.retain(|other, _| other.execution() != execution);
-            state.jobs.retain(|other, _| other.execution() != execution);
+            state.logs.retain(|other, _| !is_its(other));
+            state.jobs.retain(|other, _| !is_its(other));
         }
         Ok(())
     }

@@ -48,7 +48,9 @@ fn a_writer_that_goes_on_holds_no_pass_up() {
         at += bytes as u64;
         at
     };
-    (0..8).for_each(|_| drop(write(60_000)));
+    for _ in 0..8 {
+        write(60_000);
+    }
     let mut reader = Reader::open(&path).expect("the log opens");
     let (mut given, mut missed, mut passes) = (Vec::new(), 0, 0);
     let mut pass = reader.begin().expect("the log is readable");
@@ -63,7 +65,9 @@ fn a_writer_that_goes_on_holds_no_pass_up() {
             pass = reader.begin().expect("the log is readable");
         }
         // As much as a batch holds, each time.
-        (0..5).for_each(|_| drop(write(50_000)));
+        for _ in 0..5 {
+            write(50_000);
+        }
     };
     let mut last = reader.begin().expect("the log is readable");
     while !reader.read_batch(&mut last, &mut |record| given.push(Given::from(record))).expect("the log is readable") {}

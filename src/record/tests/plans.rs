@@ -27,6 +27,8 @@ const BOUNDED: &[&str] = &[
     "SCAN label VIRTUAL TABLE",
     "SCAN jobs",
     "SCAN live",
+    // One row for each job name that waits, found by a search each.
+    "SCAN job",
 ];
 
 #[test]

@@ -18,8 +18,8 @@ fn held(following: &Following) -> usize {
 async fn a_large_log_is_never_in_memory_as_a_whole() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let state = StateDir::open(Some(&directory.path().join("root"))).expect("a root");
-    let container = ContainerId::of(&JobExecutionId::new(), 1);
-    let path = state.execution(container.parts().0).log(1);
+    let container = ContainerId::new(&JobExecutionId::new(), 1);
+    let path = state.container(&container).log();
     std::fs::create_dir_all(path.parent().expect("a directory")).expect("a writable root");
     let mut writer = RingWriter::create(&path, 16 << 20, Timestamp::UNIX_EPOCH).expect("a log");
     let piece = [b'x'; 50_000];
