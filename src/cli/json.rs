@@ -426,6 +426,7 @@ mod tests {
             is_waiting: false,
             retry_at: None,
             idempotency_key: None,
+            undelivered: Vec::new(),
             end: Some(End::Deadline { after: Duration::from_millis(1500), how: Stopped::Signalled { signal: 9 } }),
             usage: Usage { peak_memory: Some(1), oom_kills: Some(0), ..Usage::default() },
             notes: vec!["a note".into()],

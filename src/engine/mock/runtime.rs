@@ -99,7 +99,7 @@ impl MockRuntime {
         let is_it = |id: &ContainerId| id.execution() == execution.as_str() && id.attempt() == attempt;
         self.see(|state| {
             let starts = state.calls.iter().filter(|call| call.method() == MockMethod::Start);
-            let started = starts.filter_map(MockCall::container).filter(|id| is_it(id)).next_back()?;
+            let started = starts.filter_map(MockCall::container).rfind(|id| is_it(id))?;
             state.containers.get(started).cloned()
         })
         .await

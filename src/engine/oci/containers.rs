@@ -131,6 +131,7 @@ impl OciRuntime {
     ///
     /// # Errors
     /// No process can be had.
+    #[expect(clippy::disallowed_methods, reason = "the settler is a role of ours, and nobody waits for it")]
     pub fn spawn_settler(&self) -> Result<(), RuntimeError> {
         use std::os::unix::process::CommandExt;
         let mut command = std::process::Command::new(self.binary());
