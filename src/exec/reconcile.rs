@@ -8,6 +8,7 @@ use super::settle::outcome;
 use crate::causes::with_causes;
 use crate::outcome::End;
 use crate::record::{Execution, Status};
+use crate::spec::Retry;
 use std::time::Duration;
 
 impl JobExecutor {
@@ -67,7 +68,9 @@ impl JobExecutor {
         if row.owner.is_none() {
             return self.end_waiting(&row, end);
         }
-        let attempt = Claimed::from_row(row)?;
+        let mut attempt = Claimed::from_row(row)?;
+        // Nobody is there for whom to try again.
+        attempt.job.policy.retry = Retry::default();
         let outcome = outcome(end, attempt.attempt, self.now(), Duration::ZERO);
         self.end(&attempt, outcome).await
     }

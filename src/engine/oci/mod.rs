@@ -80,6 +80,8 @@ struct Inner {
     images: ImageConfig,
     /// The automatic collection that is under way.
     collection: Mutex<Option<JoinHandle<()>>>,
+    /// Settlers that this process has left behind and not seen to end.
+    settlers: Mutex<Vec<std::process::Child>>,
     /// Those that this process has created and that are not removed.
     containers: Mutex<HashMap<ContainerId, Arc<Container>>>,
 }
@@ -123,6 +125,7 @@ impl OciRuntime {
             pulls: watch::Sender::new(()),
             images,
             collection: Mutex::default(),
+            settlers: Mutex::default(),
             containers: Mutex::default(),
         };
         Ok(OciRuntime { inner: Arc::new(inner), observer: None })
