@@ -7,7 +7,7 @@
 //! ```
 //! use coracle::testing::{MockRuntime, Script};
 //! use coracle::{JobExecutor, JobTrigger};
-//! use coracle::spec::{Overrides, ServiceSpec};
+//! use coracle::spec::ServiceSpec;
 //! use std::sync::Arc;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -15,7 +15,7 @@
 //! let runtime = MockRuntime::new();
 //! runtime.on("report", Script::runs().prints("working\n"));
 //! let executor = JobExecutor::new(Arc::new(runtime.clone())).await?;
-//! let job = ServiceSpec::from_image("example.org/report:v1", Overrides::default())?;
+//! let job = ServiceSpec::from_image("example.org/report:v1")?;
 //! let id = executor.trigger("report", &job, JobTrigger::Cli).await?;
 //! runtime.started(&id, 1).await.exit(3);
 //! assert_eq!(executor.wait(&id).await?.status.to_string(), "failed(3)");
