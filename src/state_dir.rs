@@ -1,6 +1,7 @@
 //! Where everything lives on disk: the one place that knows file names under the state root.
 
 use crate::id::ContainerId;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// The state root and the runtime root, with the names of everything below them.
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 /// ROOT/VERSION                     store format, one decimal number
 /// ROOT/coracle.db                  SQLite: the record
 /// ROOT/executions/ID/ATTEMPT-NONCE/ see [`ContainerDir`]
+/// ROOT/busy/CONTAINER              empty: that container has more on disk than its log
 /// ROOT/blobs/sha256/HEX            manifests, indexes and image configs
 /// ROOT/layers/KIND/HEX/            one directory per unpacked layer, named by its diff id
 /// ROOT/timer.lock                  flock: held by the settler that waits for what is due
@@ -213,6 +215,11 @@ impl StateDir {
         StateDir::executions_in(&self.root)
     }
 
+    /// Directory of the marks of containers that have more on disk than their logs.
+    pub fn busy(&self) -> PathBuf {
+        self.root.join("busy")
+    }
+
     /// Everything of one execution: a directory for each of its containers.
     pub fn execution(&self, id: &str) -> PathBuf {
         self.executions().join(id)
@@ -250,6 +257,15 @@ impl ContainerDir {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The container's name: that of the execution and its own part.
+    pub fn name(&self) -> OsString {
+        let part = |path: Option<&Path>| path.and_then(Path::file_name).unwrap_or_default().to_owned();
+        let mut name = part(self.path.parent());
+        name.push("-");
+        name.push(part(Some(&self.path)));
+        name
     }
 
     pub fn plan(&self) -> PathBuf {

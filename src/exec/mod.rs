@@ -34,6 +34,8 @@ mod retention;
 mod retry;
 mod settle;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod trigger;
 mod waiters;
 

@@ -72,7 +72,14 @@ impl JobExecutor {
 
     fn expire(&self, row: &Execution) -> Result<(), ExecError> {
         let after = row.queue_deadline.unwrap_or_default();
-        let end = End::Deadline { after, how: Stopped::BeforeStart };
+        self.end_waiting(row, End::Deadline { after, how: Stopped::BeforeStart })
+    }
+
+    /// Ends an execution that waits, if it still does.
+    ///
+    /// # Errors
+    /// When the record cannot be used.
+    pub(super) fn end_waiting(&self, row: &Execution, end: End) -> Result<(), ExecError> {
         let mut outcome = outcome(end, row.attempt, self.now(), Duration::ZERO);
         let notifications = match Claimed::from_row(row.clone()) {
             Ok(attempt) => self.notifications_of(&attempt, &mut outcome)?,

@@ -8,6 +8,7 @@ use super::settle::outcome;
 use crate::causes::with_causes;
 use crate::outcome::End;
 use crate::record::{Execution, Status};
+use crate::spec::Retry;
 use std::time::Duration;
 
 impl JobExecutor {
@@ -65,11 +66,11 @@ impl JobExecutor {
         let message = "the command that it was for ended before the job could begin".to_owned();
         let end = End::NotCreated { stage: "start the job".into(), message };
         if row.owner.is_none() {
-            self.record().end_waiting(&row.id, &outcome(end, row.attempt, self.now(), Duration::ZERO))?;
-            self.inner.changes.notify();
-            return Ok(());
+            return self.end_waiting(&row, end);
         }
-        let attempt = Claimed::from_row(row)?;
+        let mut attempt = Claimed::from_row(row)?;
+        // Nobody is there for whom to try again.
+        attempt.job.policy.retry = Retry::default();
         let outcome = outcome(end, attempt.attempt, self.now(), Duration::ZERO);
         self.end(&attempt, outcome).await
     }

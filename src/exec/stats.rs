@@ -12,7 +12,7 @@ pub use crate::record::{OldestWaiting, QueuePosition, Totals};
 pub const RECENT: u32 = 100;
 
 /// Jobs with the newest executions that are looked at one by one.
-const MOST_JOBS: u32 = 1000;
+const MOST_JOBS: usize = 1000;
 
 /// What is on record, in numbers.
 #[derive(Debug, Clone, PartialEq)]

@@ -2,6 +2,7 @@
 
 use super::error::RecordError;
 use super::tables::{MIGRATIONS, SCHEMA, SCHEMA_VERSION};
+use nix::fcntl::{Flock, FlockArg};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::fs::{self, File};
@@ -27,6 +28,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, RecordError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(path)?,
         Err(source) => return Err(RecordError::Io { action: "look at", path: path.to_owned(), source }),
     }
+    sweep(path);
     let failed = |source| RecordError::sql("open the record", path, source);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
@@ -89,21 +91,44 @@ pub(super) const FULL: &str = "PRAGMA synchronous = FULL;";
 /// half of one and any number of processes may do so at once: the first link wins.
 fn create(path: &Path) -> Result<(), RecordError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", uuid::Uuid::now_v7().simple()));
+    name.push(format!(".{}{TEMPORARY}", uuid::Uuid::now_v7().simple()));
     let temporary = path.with_file_name(name);
-    let result = build(path, &temporary).and_then(|()| match fs::hard_link(&temporary, path) {
+    let result = build(path, &temporary).and_then(|_file| match fs::hard_link(&temporary, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other.map_err(|source| io_error("create the database", path, source)),
     });
     // A failed build may have left none of them; the first error is the one to report.
-    for suffix in ["", "-wal", "-shm", "-journal"] {
-        let mut leftover = temporary.clone().into_os_string();
-        leftover.push(suffix);
-        let _ = fs::remove_file(leftover);
-    }
+    remove_temporary(&temporary);
     result?;
     let directory = path.parent().unwrap_or(Path::new("."));
     File::open(directory).and_then(|dir| dir.sync_all()).map_err(|source| io_error("flush", directory, source))
+}
+
+/// How the name of a database ends that is being made.
+const TEMPORARY: &str = ".tmp";
+
+fn remove_temporary(temporary: &Path) {
+    for suffix in ["-wal", "-shm", "-journal", ""] {
+        let mut leftover = temporary.to_owned().into_os_string();
+        leftover.push(suffix);
+        let _ = fs::remove_file(leftover);
+    }
+}
+
+/// Removes databases that processes were making when they died: those that nobody has locked. Nothing depends
+/// on it, so a failure is left to the next one who opens the record.
+fn sweep(path: &Path) {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let (name, ours) = (entry.file_name(), path.file_name().unwrap_or_default());
+        let (name, ours) = (name.as_encoded_bytes(), ours.as_encoded_bytes());
+        if name.strip_prefix(ours).is_some_and(|rest| rest.starts_with(b".") && rest.ends_with(TEMPORARY.as_bytes()))
+            && let Ok(file) = File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(entry.path())
+            && let Ok(_locked) = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+        {
+            remove_temporary(&entry.path());
+        }
+    }
 }
 
 /// The statements that make an empty database ours. With incremental vacuum, which has to be chosen before
@@ -124,13 +149,18 @@ pub(super) fn open_in_memory(path: &Path) -> Result<Connection, RecordError> {
     Ok(connection)
 }
 
-fn build(path: &Path, temporary: &Path) -> Result<(), RecordError> {
-    let file = File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(temporary)
-        .map_err(|source| io_error("create the database", path, source))?;
+/// The file, locked as long as it is to stay.
+fn build(path: &Path, temporary: &Path) -> Result<Flock<File>, RecordError> {
+    let create = || File::options().write(true).create_new(true).mode(0o600).open(temporary);
+    let file = loop {
+        let file = create().map_err(|source| io_error("create the database", path, source))?;
+        let file = Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| io_error("lock the new database", path, errno.into()))?;
+        // Until it was locked, it looked like one that nobody makes any more.
+        if fs::symlink_metadata(temporary).is_ok() {
+            break file;
+        }
+    };
     let failed = |source| RecordError::sql("create the tables", path, source);
     let connection = Connection::open(temporary).map_err(failed)?;
     // Nobody else knows this file yet: it is flushed once, when it is whole.
@@ -141,7 +171,8 @@ fn build(path: &Path, temporary: &Path) -> Result<(), RecordError> {
         ))
         .map_err(failed)?;
     connection.close().map_err(|(_, source)| failed(source))?;
-    file.sync_all().map_err(|source| io_error("flush the database", path, source))
+    file.sync_all().map_err(|source| io_error("flush the database", path, source))?;
+    Ok(file)
 }
 
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> RecordError {

@@ -1,7 +1,7 @@
 //! The record in numbers. No call reads the rows of more executions than are live or asked for; the others are
 //! counted in indexes.
 
-use super::error::{Failure, RecordError};
+use super::error::RecordError;
 use super::model::Status;
 use super::row::timestamp;
 use super::store::Record;
@@ -95,7 +95,7 @@ impl Record {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn job_totals(&self, limit: u32) -> Result<Vec<JobTotals>, RecordError> {
+    pub fn job_totals(&self, limit: usize) -> Result<Vec<JobTotals>, RecordError> {
         self.read("count the executions", |connection| {
             let snapshot = connection.unchecked_transaction()?;
             let mut live: BTreeMap<(String, String), u64> = snapshot
@@ -106,18 +106,17 @@ impl Record {
                 .query_map([], |row| Ok(((row.get(0)?, row.get(1)?), unsigned(row.get(2)?))))?
                 .collect::<rusqlite::Result<_>>()?;
             let mut take = |job: &str, place: &str| live.remove(&(job.to_owned(), place.to_owned())).unwrap_or(0);
-            snapshot
-                .prepare_cached(
-                    "SELECT job_name, count(*), max(id) AS newest FROM executions \
-                     GROUP BY job_name ORDER BY newest DESC LIMIT ?1",
-                )?
-                .query_map([limit], |row| Ok((row.get::<_, String>(0)?, unsigned(row.get(1)?))))?
-                .map(|row| {
-                    let (job, executions) = row?;
-                    let (waiting, occupied) = (take(&job, "waiting"), take(&job, "occupied"));
-                    Ok(JobTotals { job, executions, waiting, occupied })
-                })
-                .collect::<Result<_, Failure>>()
+            let mut jobs: Vec<(String, u64, String)> = snapshot
+                .prepare_cached("SELECT job_name, count(*), max(id) FROM executions GROUP BY job_name")?
+                .query_map([], |row| Ok((row.get(0)?, unsigned(row.get(1)?), row.get(2)?)))?
+                .collect::<rusqlite::Result<_>>()?;
+            jobs.sort_unstable_by(|(.., one), (.., other)| other.cmp(one));
+            jobs.truncate(limit);
+            let totals = jobs.into_iter().map(|(job, executions, _)| {
+                let (waiting, occupied) = (take(&job, "waiting"), take(&job, "occupied"));
+                JobTotals { job, executions, waiting, occupied }
+            });
+            Ok(totals.collect())
         })
     }
 

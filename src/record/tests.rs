@@ -5,6 +5,8 @@ mod plans;
 mod queries;
 mod queue;
 mod retention;
+mod stats;
+mod told;
 
 use super::*;
 use crate::outcome::{End, FIRST_ATTEMPT, OUTCOME_VERSION, Outcome, PeakMemorySource, Stopped, Usage};

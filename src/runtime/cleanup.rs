@@ -54,11 +54,9 @@ pub fn remove_leftovers(
     remove_tree: &dyn Fn(&std::path::Path, &IdMappings) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut first = Ok(());
-    if let Ok(Some(state)) = LiveState::read(&directory.state()) {
-        let left = cgroup::remove_directories(state.cgroups);
-        if let Some(path) = left.first() {
-            first = Err(io::Error::other(format!("the cgroup {} is still in use", path.display())));
-        }
+    let left = cgroup::remove_directories(cgroups(directory));
+    if let Some(path) = left.first() {
+        first = Err(io::Error::other(format!("the cgroup {} is still in use", path.display())));
     }
     for path in job_trees(directory) {
         let removed = match (tree::remove(&path), mappings) {
@@ -68,6 +66,15 @@ pub fn remove_leftovers(
         first = first.and(removed);
     }
     first.and(remove_all(&own_files(directory)))
+}
+
+fn cgroups(directory: &ContainerDir) -> Vec<PathBuf> {
+    match LiveState::read(&directory.state()) {
+        Ok(Some(state)) if !state.cgroups.is_empty() => state.cgroups,
+        // Its supervisor may have made them and not have come to say so.
+        Ok(Some(_)) => cgroup::directories_of(&directory.name()),
+        _ => Vec::new(),
+    }
 }
 
 /// Everything of ours that is of no use after the end, temporary files included. The logs stay, and

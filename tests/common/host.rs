@@ -96,6 +96,11 @@ impl Process {
     }
 
     pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        assert!(self.try_signal(signal), "signal {signal} to {}: {}", self.pid, std::io::Error::last_os_error());
+    }
+
+    /// False when it has ended.
+    pub fn try_signal(&self, signal: nix::sys::signal::Signal) -> bool {
         // SAFETY: integers and a null pointer, which pidfd_send_signal(2) allows.
         let result = unsafe {
             libc::syscall(
@@ -106,7 +111,7 @@ impl Process {
                 0,
             )
         };
-        assert_eq!(result, 0, "signal {signal} to {}: {}", self.pid, std::io::Error::last_os_error());
+        result == 0
     }
 }
 

@@ -23,6 +23,7 @@ mod server;
 #[allow(dead_code, reason = "the tests of images use the rest")]
 mod tarball;
 
+mod afterwards;
 mod archives;
 mod bad_input;
 mod caller;

@@ -66,9 +66,9 @@ services:
     init:
       steps:
         - uses: init.wait_http
-          with: { url: "https://user:hidden-2@example.org/hidden-3", headers: { Authorization: hidden-4 } }
+          with: { url: "https://example.org/hidden-2?key=hidden-3", headers: { Authorization: hidden-4 } }
         - uses: init.s3_pull
-          with: { bucket: b, key: k, destination: /x, env: { AWS_ACCESS_KEY_ID: hidden-5 } }
+          with: { bucket: backups, key: k, destination: /x, env: { AWS_ACCESS_KEY_ID: hidden-5 } }
     job: { on_failure: [{ post: "https://example.org/hidden-6", headers: { X: hidden-7 } }] }
 "#;
         let deployment: DeploymentSpec = text.parse().expect("a valid spec");

@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -131,15 +132,20 @@ impl OciRuntime {
     ///
     /// # Errors
     /// No process can be had.
-    #[expect(clippy::disallowed_methods, reason = "the settler is a role of ours")]
+    #[expect(clippy::disallowed_methods, reason = "the settler is a role of ours, and nobody waits for it")]
     pub fn spawn_settler(&self) -> Result<(), RuntimeError> {
         use std::os::unix::process::CommandExt;
         let mut command = std::process::Command::new(self.binary());
         command.arg0("coracle").arg(role::SETTLE).args([self.state_dir().root(), self.state_dir().runtime()]);
         command.env_clear().stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
         command.stderr(std::process::Stdio::null()).process_group(0);
-        // Not waited for: it is to outlive this process, which is about to end.
-        command.spawn().map(drop).map_err(|source| RuntimeError::Spawn { binary: self.binary().to_owned(), source })
+        let spawned =
+            command.spawn().map_err(|source| RuntimeError::Spawn { binary: self.binary().to_owned(), source });
+        // It may outlive this process. Should this one live longer, those that have ended are not to stay zombies.
+        let mut settlers = self.inner.settlers.lock().unwrap_or_else(PoisonError::into_inner);
+        settlers.retain_mut(|settler| matches!(settler.try_wait(), Ok(None)));
+        settlers.push(spawned?);
+        Ok(())
     }
 
     fn spawn(&self, container: &ContainerId, stdio: Stdio, control: OwnedFd) -> Result<Child, RuntimeError> {

@@ -8,6 +8,7 @@ mod log;
 mod prepare;
 mod references;
 mod runtime;
+mod sweep;
 
 pub use images::{ImageDetails, ImageSummary, LayerDetails, LoadInput, PullOptions, PulledImage};
 
@@ -79,6 +80,8 @@ struct Inner {
     images: ImageConfig,
     /// The automatic collection that is under way.
     collection: Mutex<Option<JoinHandle<()>>>,
+    /// Settlers that this process has left behind and not seen to end.
+    settlers: Mutex<Vec<std::process::Child>>,
     /// Those that this process has created and that are not removed.
     containers: Mutex<HashMap<ContainerId, Arc<Container>>>,
 }
@@ -105,6 +108,7 @@ impl OciRuntime {
         let state = StateDir::open(config.root.as_deref())?;
         let runtime = OciRuntime::on(state, binary, config.images)?;
         runtime.sweep_staging();
+        runtime.sweep_containers();
         Ok(runtime)
     }
 
@@ -121,6 +125,7 @@ impl OciRuntime {
             pulls: watch::Sender::new(()),
             images,
             collection: Mutex::default(),
+            settlers: Mutex::default(),
             containers: Mutex::default(),
         };
         Ok(OciRuntime { inner: Arc::new(inner), observer: None })

@@ -67,6 +67,7 @@ impl Runtime for OciRuntime {
             others.insert(name.to_owned(), StepImage { config: config.clone(), layers: layers.clone() });
             pulled.push(image);
         }
+        self.mark(container)?;
         let notes = self.prepare(&request, host, content, &others)?;
         drop(pulled);
         let pulled = request.image.pulled.then(|| request.image.reference.clone());
@@ -201,13 +202,13 @@ impl OciRuntime {
         open(&live.supervisor)
     }
 
-    fn remove_files(&self, container: &ContainerId, extent: Removal) -> Result<(), RuntimeError> {
+    pub(super) fn remove_files(&self, container: &ContainerId, extent: Removal) -> Result<(), RuntimeError> {
         let directory = self.directory(container);
         let mut removed = self.remove_leftovers(&directory);
         if extent == Removal::Leftovers {
             return removed;
         }
-        removed = removed.and(remove_outcome(&directory));
+        removed = removed.and_then(|()| self.remove_outcome(&directory));
         if extent == Removal::Outcome {
             return removed;
         }
@@ -216,7 +217,8 @@ impl OciRuntime {
             // One that was given up before its start may still be ending; it removes what it has made.
             let is_alive = live_state(other).is_some_and(|live| is_alive(&live.supervisor).unwrap_or(true));
             if !is_alive {
-                removed = removed.and(self.remove_leftovers(other)).and(remove_outcome(other));
+                let gone = self.remove_leftovers(other).and_then(|()| self.remove_outcome(other));
+                removed = removed.and(gone);
             }
         }
         if extent == Removal::Everything {
@@ -232,6 +234,17 @@ impl OciRuntime {
         };
         cleanup::remove_leftovers(directory, mappings.as_ref(), &remove_tree)
             .map_err(RuntimeError::io("remove what is left in", directory.path()))
+    }
+
+    /// With a directory that holds nothing else, that too.
+    fn remove_outcome(&self, directory: &ContainerDir) -> Result<(), RuntimeError> {
+        let mut removed = Ok(());
+        for path in [directory.state(), directory.outcome()] {
+            removed = removed.and(tree::remove(&path).map_err(RuntimeError::io("remove", &path)));
+        }
+        // It stays when there is a log.
+        let _ = std::fs::remove_dir(directory.path());
+        removed.and_then(|()| self.unmark(directory))
     }
 
     /// Those of an execution that are on disk.
@@ -256,17 +269,6 @@ impl OciRuntime {
 
 fn is_own_part(name: &str) -> bool {
     ContainerId(format!("-{name}")).own_part() == Some(name)
-}
-
-/// With a directory that holds nothing else, that too.
-fn remove_outcome(directory: &ContainerDir) -> Result<(), RuntimeError> {
-    let mut removed = Ok(());
-    for path in [directory.state(), directory.outcome()] {
-        removed = removed.and(tree::remove(&path).map_err(RuntimeError::io("remove", &path)));
-    }
-    // It stays when there is a log.
-    let _ = std::fs::remove_dir(directory.path());
-    removed
 }
 
 fn content(image: &Image) -> Result<&image::Image, RuntimeError> {

@@ -33,10 +33,10 @@ impl JobExecutor {
     /// The stream holds the executor like a clone of it, and ends after an error. Must be called and polled in a
     /// tokio runtime with time and I/O.
     pub fn subscribe(&self) -> impl Stream<Item = Result<StatusChange, ExecError>> + Send + 'static + use<> {
-        let subscription = Subscription::begin(self.clone());
+        let subscription = Subscription::begin(self.clone()).map(Box::new);
         stream::try_unfold(Begun::Now(subscription), async |begun| {
             let mut subscription = match begun {
-                Begun::Now(subscription) => Box::new(subscription?),
+                Begun::Now(subscription) => subscription?,
                 Begun::Earlier(subscription) => subscription,
             };
             let change = subscription.next().await?;
@@ -46,7 +46,7 @@ impl JobExecutor {
 }
 
 enum Begun {
-    Now(Result<Subscription, ExecError>),
+    Now(Result<Box<Subscription>, ExecError>),
     Earlier(Box<Subscription>),
 }
 

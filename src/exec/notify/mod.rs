@@ -50,7 +50,7 @@ struct Target {
 
 /// What a delivery led to.
 #[derive(Debug, PartialEq, Eq)]
-enum Delivery {
+pub(super) enum Delivery {
     Done,
     /// It may go well another time, at the earliest after this long.
     Again {
@@ -157,11 +157,7 @@ impl JobExecutor {
     }
 
     async fn send(&self, due: Notification) -> Result<(), ExecError> {
-        let delivery = match serde_json::from_value::<Target>(due.target.clone()) {
-            Ok(target) => self.deliver(&due, target).await,
-            Err(error) => Delivery::Never { problem: format!("it is not one of this version: {error}") },
-        };
-        match delivery {
+        match self.deliver(&due).await {
             Delivery::Done => self.record().deliver_notification(&due)?,
             Delivery::Left => {}
             Delivery::Again { problem, after } => {
@@ -174,7 +170,12 @@ impl JobExecutor {
         Ok(())
     }
 
-    async fn deliver(&self, due: &Notification, target: Target) -> Delivery {
+    /// One try.
+    pub(super) async fn deliver(&self, due: &Notification) -> Delivery {
+        let target: Target = match serde_json::from_value(due.target.clone()) {
+            Ok(target) => target,
+            Err(error) => return Delivery::Never { problem: format!("it is not one of this version: {error}") },
+        };
         let key = format!("{}-{}", due.execution_id, due.ordinal);
         match target.notification {
             spec::Notification::Post { url, headers } => {

@@ -17,6 +17,10 @@ const BOUNDED: &[&str] = &[
     "executions_not_terminal",
     "executions_unsuccessful",
     "executions_keep_last_total",
+    // Counts read no rows.
+    "SCAN executions USING COVERING INDEX",
+    "executions_cancelled",
+    "executions_retried",
     "SCAN CONSTANT ROW",
     "SCAN (subquery",
     "SCAN revision",
@@ -123,6 +127,11 @@ fn ask_everything(record: &Record) {
     ] {
         record.list(&query).unwrap();
     }
+    record.totals().unwrap();
+    record.totals_of("job").unwrap();
+    record.job_totals(9).unwrap();
+    record.recent_ends("job", 9).unwrap();
+    record.queue_position("2").unwrap();
     record.register_job("job", &serde_json::json!({}), now()).unwrap();
     record.jobs().unwrap();
     record.job("job").unwrap();

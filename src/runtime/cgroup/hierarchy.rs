@@ -46,6 +46,18 @@ pub struct Hierarchy {
     pub own: PathBuf,
 }
 
+impl Hierarchy {
+    /// Where an unprivileged user's groups go, if he may make any.
+    pub fn unprivileged_parent(&self) -> PathBuf {
+        let own = self.mountpoint.join(self.own.strip_prefix("/").unwrap_or(&self.own));
+        match self.version {
+            Version::V1 => own,
+            // A cgroup with processes cannot give its controllers to children (no internal processes).
+            Version::V2 => own.parent().unwrap_or(&own).to_owned(),
+        }
+    }
+}
+
 /// All controllers that can be used here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hierarchies {

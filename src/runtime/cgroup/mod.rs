@@ -13,7 +13,8 @@ use crate::outcome::{PeakMemorySource, Usage};
 use crate::plan::Limits;
 use hierarchy::{Controller, Hierarchies, Hierarchy, Version};
 use settings::Setting;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -138,12 +139,7 @@ fn privileged_parent(hierarchy: &Hierarchy) -> Result<PathBuf, CgroupError> {
 }
 
 fn delegated_parent(hierarchy: &Hierarchy, limit: &'static str) -> Result<PathBuf, CgroupError> {
-    let own = hierarchy.mountpoint.join(hierarchy.own.strip_prefix("/").unwrap_or(&hierarchy.own));
-    let parent = match hierarchy.version {
-        Version::V1 => own,
-        // A cgroup with processes cannot give its controllers to children (no internal processes).
-        Version::V2 => own.parent().unwrap_or(&own).to_owned(),
-    };
+    let parent = hierarchy.unprivileged_parent();
     let writable = nix::unistd::access(&parent, nix::unistd::AccessFlags::W_OK).is_ok();
     if writable { Ok(parent) } else { Err(CgroupError::NotDelegated { limit, parent }) }
 }
@@ -292,6 +288,18 @@ impl JobCgroup {
     pub fn remove(self) -> Vec<PathBuf> {
         remove_directories(self.directories.into_keys().collect())
     }
+}
+
+/// Directories of the container that are there: a supervisor that died early has not said which it had made.
+pub fn directories_of(container: &OsStr) -> Vec<PathBuf> {
+    // A host whose cgroups cannot be read had none to make.
+    let hierarchies = Hierarchies::probe().unwrap_or_default();
+    let is_root = nix::unistd::geteuid().is_root();
+    let parent = |hierarchy: &Hierarchy| {
+        if is_root { hierarchy.mountpoint.join(BASE) } else { hierarchy.unprivileged_parent() }
+    };
+    let found = hierarchies.by_controller.values().map(|hierarchy| parent(hierarchy).join(container));
+    found.filter(|path| path.is_dir()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// Kills whatever is left in these cgroups and removes them. Returns those that would not go; a

@@ -1,0 +1,148 @@
+//! One run: workers that trigger jobs, a killer beside them, and a look at what is left.
+
+use crate::common::cli::{Coracle, Finished};
+use crate::disk::Disk;
+use crate::fronts::{self, How, Seen};
+use crate::{jobs, killer, verdict};
+use fastrand::Rng;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::sync::{Condvar, Mutex, RwLock};
+use std::time::{Duration, Instant};
+
+/// As a test is named.
+pub const NAME: &str = "faults_lose_nothing_and_leave_nothing";
+
+/// Fronts at once.
+const WORKERS: usize = 5;
+
+/// What all threads of a run share.
+pub struct Run {
+    /// Unmounted before the root is removed.
+    pub disk: Option<Disk>,
+    pub coracle: Coracle,
+    /// Held to read while a front is at work.
+    pub gate: RwLock<()>,
+    witness: PathBuf,
+    next: AtomicUsize,
+    printed: Mutex<BTreeSet<String>>,
+    seen: Mutex<Vec<Seen>>,
+    never: (Mutex<()>, Condvar),
+}
+
+impl Run {
+    fn new() -> Run {
+        let coracle = Coracle::new();
+        let witness = coracle.scratch().join("witness");
+        std::fs::create_dir(&witness).expect("a place for what the jobs tell");
+        coracle.file("faults.yaml", jobs::deployment(&witness));
+        let disk = Disk::mount(&coracle.root());
+        let spec = coracle.scratch().join("faults.yaml");
+        coracle.run(["jobs", "add", &spec.display().to_string()]).expect_code(0);
+        Run {
+            disk,
+            coracle,
+            gate: RwLock::default(),
+            witness,
+            next: AtomicUsize::new(0),
+            printed: Mutex::default(),
+            seen: Mutex::default(),
+            never: Default::default(),
+        }
+    }
+
+    /// Path of the deployment.
+    pub fn spec(&self) -> String {
+        self.coracle.scratch().join("faults.yaml").display().to_string()
+    }
+
+    /// Where the jobs tell of their runs.
+    pub fn witness(&self) -> &PathBuf {
+        &self.witness
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        self.coracle.command(arguments)
+    }
+
+    /// A front has promised that this execution is recorded.
+    pub fn printed(&self, id: &str) {
+        self.printed.lock().expect("no thread panics with it").insert(id.to_owned());
+    }
+
+    /// A front has ended, by itself if it says `how`, and knew how the execution ended.
+    pub fn saw(&self, id: String, how: Option<How>, front: &Finished) {
+        let Some(how) = how else { return };
+        let seen = Seen { id, how, front: format!("$ {}\n{}", front.argv, front.stderr()) };
+        self.seen.lock().expect("no thread panics with it").push(seen);
+    }
+
+    /// Lets the others run.
+    pub fn pause(&self, milliseconds: u64) {
+        let (lock, never) = &self.never;
+        let lock = lock.lock().expect("no thread panics with it");
+        drop(never.wait_timeout(lock, Duration::from_millis(milliseconds)));
+    }
+
+    pub fn all_printed(&self) -> BTreeSet<String> {
+        self.printed.lock().expect("no thread panics with it").clone()
+    }
+
+    pub fn all_seen(&self) -> Vec<Seen> {
+        std::mem::take(&mut *self.seen.lock().expect("no thread panics with it"))
+    }
+
+    fn work(&self, seed: u64, jobs: usize) {
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            if number >= jobs {
+                return;
+            }
+            let mut rng = Rng::with_seed(seed ^ (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let open = self.gate.read().expect("the killer does not panic with the gate");
+            let done = fronts::one(self, &mut rng, number);
+            drop(open);
+            self.next.fetch_add(done - 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Lets every execution come to its end. `ps` takes over what dead processes have left.
+    fn settle(&self) {
+        self.coracle.run(["ps"]).expect_code(0);
+        for execution in self.coracle.executions() {
+            if execution["completed_at"].is_null() {
+                self.coracle.run(["wait", execution["id"].as_str().expect("an id")]);
+            }
+        }
+        self.coracle.run(["ps"]).expect_code(0);
+    }
+}
+
+/// Makes a run and returns what was found wrong.
+pub fn run(seed: u64, jobs: usize) -> Vec<String> {
+    let run = Run::new();
+    let began = Instant::now();
+    let tally = std::thread::scope(|scope| {
+        let (sender, done) = mpsc::channel();
+        let run = &run;
+        let killer = scope.spawn(move || killer::run(run, Rng::with_seed(seed), &done));
+        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(|| run.work(seed, jobs))).collect();
+        let ended: Vec<_> = workers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
+        drop(sender);
+        let tally = killer.join().expect("the killer does not panic");
+        ended.into_iter().for_each(|worker| worker.expect("no front hangs"));
+        tally
+    });
+    run.settle();
+    let took = began.elapsed();
+    let findings = verdict::examine(&run);
+    let executions = findings.executions;
+    let rate = executions as f64 / took.as_secs_f64();
+    println!("{executions} executions in {:.1} s, {rate:.1} a second; {}", took.as_secs_f64(), findings.ends);
+    let faults: Vec<String> = tally.iter().map(|(fault, count)| format!("{fault} {count}×")).collect();
+    println!("faults: {}", faults.join(", "));
+    findings.wrong
+}

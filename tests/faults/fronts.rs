@@ -1,0 +1,170 @@
+//! What the workers start: commands and embedding programs, some of which are killed or interrupted.
+
+use crate::common::cli::Coracle;
+use crate::common::cli::Finished;
+use crate::driver::Run;
+use crate::embed;
+use crate::jobs::KINDS;
+use crate::layout::{Compression, Layer, LayoutBuilder, Tar};
+use fastrand::Rng;
+use nix::sys::signal::Signal;
+use std::process::Command;
+use std::time::Duration;
+
+/// Length of an execution's id.
+const ID: usize = 36;
+
+/// Files of an image that is new to the store.
+const FILES: usize = 300;
+
+/// How a front that was not killed says that an execution ended.
+#[derive(Debug)]
+pub struct Seen {
+    pub id: String,
+    pub how: How,
+    /// The command and its output, for messages.
+    pub front: String,
+}
+
+#[derive(Debug)]
+pub enum How {
+    /// What it exited with.
+    Code(i32),
+    /// The status that it displayed.
+    Status(String),
+}
+
+/// What is done with a front that has been started.
+#[derive(Debug, Clone, Copy)]
+struct Fate {
+    signal: Option<Signal>,
+    /// Milliseconds after its start.
+    after: u64,
+}
+
+impl Fate {
+    /// It gets `signal` in so many of a hundred cases, within this time.
+    fn draw(rng: &mut Rng, percent: u8, signal: Signal, within: u64) -> Fate {
+        Fate { signal: (rng.u8(..100) < percent).then_some(signal), after: rng.u64(..within) }
+    }
+}
+
+/// Does one thing; returns how many jobs that were.
+pub fn one(run: &Run, rng: &mut Rng, number: usize) -> usize {
+    let kind = KINDS[rng.usize(..KINDS.len())].name;
+    match rng.u8(..100) {
+        0..35 => attached(run, rng, kind),
+        35..48 => drop(detached(run, rng, kind)),
+        48..55 => triggered_and_waited_for(run, rng, kind),
+        55..68 => {
+            if let Some(id) = detached(run, rng, kind) {
+                wait(run, rng, &id);
+            }
+        }
+        68..82 => {
+            if let Some(id) = detached(run, rng, kind) {
+                cancel(run, rng, &id);
+            }
+        }
+        82..87 => new_image(run, rng, number),
+        _ => return embedding(run, rng),
+    }
+    1
+}
+
+fn attached(run: &Run, rng: &mut Rng, kind: &str) {
+    let signal = if rng.bool() { Signal::SIGKILL } else { Signal::SIGINT };
+    let fate = Fate::draw(rng, 40, signal, 700);
+    let finished = meet(run, run.command(&["run", &run.spec(), kind]), fate);
+    let id = finished.stdout().lines().filter_map(|line| line.strip_prefix("id ")).find_map(id);
+    if let Some(id) = id {
+        run.printed(&id);
+        run.saw(id, finished.status.code().map(How::Code), &finished);
+    }
+}
+
+fn detached(run: &Run, rng: &mut Rng, kind: &str) -> Option<String> {
+    let fate = Fate::draw(rng, 20, Signal::SIGKILL, 60);
+    let spec = run.spec();
+    let arguments: &[&str] = if rng.bool() { &["trigger", kind] } else { &["run", "-d", &spec, kind] };
+    let finished = meet(run, run.command(arguments), fate);
+    let id = finished.stdout().lines().find_map(id)?;
+    run.printed(&id);
+    Some(id)
+}
+
+fn triggered_and_waited_for(run: &Run, rng: &mut Rng, kind: &str) {
+    let fate = Fate::draw(rng, 30, Signal::SIGKILL, 500);
+    let finished = meet(run, run.command(&["trigger", "--wait", kind]), fate);
+    if let Some(id) = finished.stdout().lines().find_map(id) {
+        run.printed(&id);
+        run.saw(id, finished.status.code().map(How::Code), &finished);
+    }
+}
+
+fn wait(run: &Run, rng: &mut Rng, id: &str) {
+    let fate = Fate::draw(rng, 20, Signal::SIGKILL, 500);
+    let finished = meet(run, run.command(&["wait", id]), fate);
+    run.saw(id.to_owned(), finished.status.code().map(How::Code), &finished);
+}
+
+fn cancel(run: &Run, rng: &mut Rng, id: &str) {
+    // The time that others have to start it.
+    run.pause(rng.u64(..300));
+    let fate = Fate::draw(rng, 20, Signal::SIGKILL, 60);
+    // It may have ended, or the disk may be broken; what came of it is in the record.
+    meet(run, run.command(&["cancel", id]), fate);
+}
+
+/// An image that has to be unpacked.
+fn new_image(run: &Run, rng: &mut Rng, number: usize) {
+    let path = run.coracle.scratch().join(format!("image-{number}"));
+    let mut tar = Tar::new();
+    for file in 0..FILES {
+        tar = tar.file(&format!("{number}/{file}"), format!("{number} {file}").repeat(50).as_bytes());
+    }
+    let mut layout = LayoutBuilder::new(&path);
+    layout.tagged_image("latest", &[Layer::new(tar, Compression::Gzip)]);
+    let fate = Fate::draw(rng, 50, Signal::SIGKILL, 150);
+    meet(run, run.command(&["pull", "--quiet", &format!("oci:{}:latest", path.display())]), fate);
+}
+
+fn embedding(run: &Run, rng: &mut Rng) -> usize {
+    let count = rng.usize(2..7);
+    let mut command = Command::new(std::env::current_exe().expect("a program has a path"));
+    let root = run.coracle.root().display().to_string();
+    command.args([embed::MODE, &root, &run.spec(), &rng.u64(..).to_string(), &count.to_string()]);
+    let fate = Fate::draw(rng, 40, Signal::SIGKILL, 1500);
+    let finished = meet(run, command, fate);
+    for line in finished.stdout().lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        match *words {
+            [embed::TRIGGERED, text] => id(text).into_iter().for_each(|id| run.printed(&id)),
+            [embed::ENDED, text, status] => {
+                if let Some(id) = id(text) {
+                    run.saw(id, Some(How::Status(status.to_owned())), &finished);
+                }
+            }
+            // Cut short.
+            _ => {}
+        }
+    }
+    count
+}
+
+/// A whole id.
+fn id(text: &str) -> Option<String> {
+    (text.len() == ID && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-')).then(|| text.to_owned())
+}
+
+/// Starts a front and sees it to its end.
+fn meet(run: &Run, command: Command, fate: Fate) -> Finished {
+    let coracle: &Coracle = &run.coracle;
+    let running = coracle.start(command);
+    if let Some(signal) = fate.signal
+        && !running.process.ends_within(Duration::from_millis(fate.after))
+    {
+        running.process.try_signal(signal);
+    }
+    running.finish()
+}
