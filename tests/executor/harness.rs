@@ -153,7 +153,7 @@ impl TestClock {
         self.began.elapsed()
     }
 
-    fn teller(&self) -> impl Fn() -> Timestamp + Send + Sync + 'static {
+    pub fn teller(&self) -> impl Fn() -> Timestamp + Send + Sync + 'static {
         let clock = self.clone();
         let noon: Timestamp = "2026-01-15T12:00:00Z".parse().expect("a time");
         move || {

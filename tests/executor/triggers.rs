@@ -1,9 +1,11 @@
 //! Triggers, and the end of an executor.
 
-use crate::harness::{JOB, SECOND, World, job, settled, soon};
-use coracle::testing::{MockCall, Script};
+use crate::harness::{JOB, SECOND, TestClock, World, job, settled, soon};
+use coracle::exec::Clock;
+use coracle::testing::{MockCall, MockRuntime, Script};
 use coracle::{ExecError, JobExecutor, JobExecutorConfig, JobTrigger, TriggerOptions};
 use futures_util::future::join_all;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,16 +104,18 @@ async fn what_runs_when_an_executor_is_dropped_has_its_end_recorded() {
     let container = world.running(&first).await;
     let root = world.root.as_ref().expect("a root").path().join("root");
     drop(world.executor);
-    let other = another(&world.runtime, &root).await;
+    let other = another(&world.runtime, &world.clock, &root).await;
     container.exit(3);
     assert_eq!(soon(other.wait(&first)).await.expect("an end").status.to_string(), "failed(3)");
     soon(world.runtime.started(&second, 1)).await.exit(4);
     assert_eq!(soon(other.wait(&second)).await.expect("an end").status.to_string(), "failed(4)");
 }
 
-async fn another(runtime: &coracle::MockRuntime, root: &std::path::Path) -> JobExecutor {
+/// A further executor, with the same time of day: what has ended a moment ago is not forgotten.
+async fn another(runtime: &MockRuntime, clock: &TestClock, root: &Path) -> JobExecutor {
     let mut config = JobExecutorConfig::default();
     config.root = Some(root.to_owned());
+    config.clock = Clock::new(clock.teller());
     JobExecutor::with_config(Arc::new(runtime.clone()), config).await.expect("an executor")
 }
 
@@ -120,7 +124,7 @@ async fn another(runtime: &coracle::MockRuntime, root: &std::path::Path) -> JobE
 async fn executors_on_one_root_hear_of_each_other() {
     let world = World::on_disk().await;
     let root = world.root.as_ref().expect("a root").path().join("root");
-    let other = another(&world.runtime, &root).await;
+    let other = another(&world.runtime, &world.clock, &root).await;
     world.runtime.on(JOB, Script::runs());
     for _ in 0..20 {
         let id = world.trigger(&job("")).await;
@@ -149,7 +153,7 @@ fn what_was_being_prepared_when_tokio_ended_is_prepared_again() {
     let root = world.root.as_ref().expect("a root").path().join("root");
     tokio().block_on(async {
         world.runtime.on(crate::harness::IMAGE, Script::default());
-        let executor = another(&world.runtime, &root).await;
+        let executor = another(&world.runtime, &world.clock, &root).await;
         assert_eq!(soon(executor.wait(&id)).await.expect("an end").status.to_string(), "completed(0)");
     });
 }
