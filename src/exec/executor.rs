@@ -213,7 +213,7 @@ impl JobExecutor {
     pub async fn leave(&self) -> Result<(), ExecError> {
         self.inner.preparing.closed().await;
         if let QueueCare::Elsewhere(leave) = &self.inner.config.queue
-            && self.has_timers()?
+            && self.leaves_work()?
         {
             leave();
         }

@@ -221,8 +221,7 @@ impl JobExecutor {
     async fn wait_for_others(&self, row: &Execution, changes: &mut Watcher) -> Result<(), ExecError> {
         let mut due = None;
         if let (Status::Pending, QueueCare::Elsewhere(_)) = (row.status, &self.inner.config.queue) {
-            self.kick()?;
-            due = self.next_due()?;
+            due = self.kick_and_next_due()?;
         }
         let owner_ends = async {
             // Its own end is not to be waited for.

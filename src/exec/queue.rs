@@ -11,6 +11,7 @@ use crate::outcome::{End, Stopped};
 use crate::record::{AfterAttempt, Execution};
 use crate::state_dir::StateDir;
 use crate::sys::process::ProcessIdentity;
+use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
 use std::sync::{Arc, Weak};
@@ -28,7 +29,24 @@ impl JobExecutor {
     /// # Errors
     /// When the record cannot be used.
     pub(super) fn kick(&self) -> Result<(), ExecError> {
+        self.kick_at(self.now())
+    }
+
+    /// As [`JobExecutor::kick`]. How long until something that waits is due by itself; `None`: nothing does. Both
+    /// go by one look at the clock: what becomes due between two would be neither started nor waited for.
+    ///
+    /// # Errors
+    /// When the record cannot be used.
+    pub(super) fn kick_and_next_due(&self) -> Result<Option<Duration>, ExecError> {
         let now = self.now();
+        self.kick_at(now)?;
+        // One that is due already is being sent, or waits for that; the end of each sending is told.
+        let notification = self.record().next_notification_after(now)?;
+        let due = [self.record().next_due(now)?, notification].into_iter().flatten().min();
+        Ok(due.map(|due| due.duration_since(now).try_into().unwrap_or(Duration::ZERO)))
+    }
+
+    fn kick_at(&self, now: Timestamp) -> Result<(), ExecError> {
         for row in self.record().overdue(now, BATCH)? {
             self.expire(&row)?;
         }
@@ -94,18 +112,6 @@ impl JobExecutor {
         Ok(())
     }
 
-    /// How long until something that waits is due by itself; `None`: nothing does.
-    ///
-    /// # Errors
-    /// When the record cannot be used.
-    pub(super) fn next_due(&self) -> Result<Option<Duration>, ExecError> {
-        let now = self.now();
-        // One that is due already is being sent, or waits for that; the end of each sending is told.
-        let notification = self.record().next_notification_after(now)?;
-        let due = [self.record().next_due(now)?, notification].into_iter().flatten().min();
-        Ok(due.map(|due| due.duration_since(now).try_into().unwrap_or(Duration::ZERO)))
-    }
-
     /// Keeps the queue going until the last clone of this executor is dropped.
     pub(super) fn attend_queue(&self) {
         let executor = Arc::downgrade(&self.inner);
@@ -120,12 +126,18 @@ impl JobExecutor {
         });
     }
 
-    /// Whether something waits for its time, so that somebody has to be there.
+    /// Whether something waits for its time or for somebody to start it.
     ///
     /// # Errors
     /// When the record cannot be used.
-    pub(super) fn has_timers(&self) -> Result<bool, ExecError> {
-        Ok(self.record().next_due(self.now())?.is_some() || self.record().next_notification()?.is_some())
+    pub(super) fn leaves_work(&self) -> Result<bool, ExecError> {
+        let now = self.now();
+        Ok(self.has_timers(now)? || self.record().is_claimable(now, &is_alive)?)
+    }
+
+    /// Whether something waits for a time after `now`, or to be told.
+    fn has_timers(&self, now: Timestamp) -> Result<bool, ExecError> {
+        Ok(self.record().next_due(now)?.is_some() || self.record().next_notification()?.is_some())
     }
 
     /// For a settler: starts what may run, and stays until nothing waits for a time, unless another one does.
@@ -133,8 +145,12 @@ impl JobExecutor {
     /// # Errors
     /// When the record cannot be used.
     pub(crate) async fn attend_alone(&self, state: &StateDir) -> Result<(), ExecError> {
-        self.kick()?;
-        while self.has_timers()? {
+        loop {
+            let now = self.now();
+            self.kick_at(now)?;
+            if !self.has_timers(now)? {
+                break;
+            }
             let path = state.timer_lock();
             let file = File::options().create(true).truncate(false).write(true).open(&path);
             let file = file.map_err(ExecError::io("open", &path))?;
@@ -150,24 +166,21 @@ impl JobExecutor {
 
     async fn attend_timers(&self) -> Result<(), ExecError> {
         let mut changes = self.inner.changes.watch();
-        loop {
-            self.kick()?;
-            let Some(due) = self.next_due()? else { return Ok(()) };
+        while let Some(due) = self.kick_and_next_due()? {
             tokio::select! {
                 () = changes.changed() => {}
                 () = tokio::time::sleep(due) => {}
             }
         }
+        Ok(())
     }
 }
 
 /// How long to wait for the next look, `Some(None)`: until something changes. `None`: the executor is gone.
 fn attend_once(executor: &Weak<Inner>) -> Option<Option<Duration>> {
     let executor = JobExecutor { inner: executor.upgrade()? };
-    let attended = executor.kick().and_then(|()| {
-        let due = [executor.next_due()?, executor.attend_expiry()?];
-        Ok(due.into_iter().flatten().min())
-    });
+    let attended =
+        executor.kick_and_next_due().and_then(|due| Ok([due, executor.attend_expiry()?].into_iter().flatten().min()));
     Some(attended.unwrap_or_else(|error| {
         tracing::warn!(error = with_causes(&error), "the queue is looked at again later");
         Some(PAUSE)
