@@ -47,9 +47,11 @@ impl World {
     async fn open(root: Option<TempDir>, change: impl FnOnce(&mut JobExecutorConfig)) -> World {
         let clock = TestClock::new();
         let runtime = MockRuntime::new().with_clock(clock.teller());
-        let mut config = JobExecutorConfig::default();
-        config.clock = Clock::new(clock.teller());
-        config.root = root.as_ref().map(|root| root.path().join("root"));
+        let mut config = JobExecutorConfig {
+            clock: Clock::new(clock.teller()),
+            root: root.as_ref().map(|root| root.path().join("root")),
+            ..JobExecutorConfig::default()
+        };
         change(&mut config);
         let executor = JobExecutor::with_config(Arc::new(runtime.clone()), config).await.expect("an executor");
         World { runtime, executor, clock, root }

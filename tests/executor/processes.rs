@@ -17,8 +17,7 @@ const ROOT: &str = "CORACLE_TEST_EXECUTOR_ROOT";
 const MARK: &str = "CHILD ";
 
 async fn executor(root: &Path, runtime: &MockRuntime) -> JobExecutor {
-    let mut config = JobExecutorConfig::default();
-    config.root = Some(root.to_owned());
+    let config = JobExecutorConfig { root: Some(root.to_owned()), ..JobExecutorConfig::default() };
     JobExecutor::with_config(Arc::new(runtime.clone()), config).await.expect("an executor")
 }
 
