@@ -26,6 +26,7 @@ mod fronts;
 mod jobs;
 mod killer;
 mod many;
+mod processes;
 mod verdict;
 mod witness;
 

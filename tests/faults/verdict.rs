@@ -5,7 +5,7 @@ use crate::driver::Run;
 use crate::fronts::{How, Seen};
 use crate::jobs::{KINDS, Kind};
 use crate::witness::Witness;
-use coracle::outcome::End;
+use coracle::outcome::{End, Stopped};
 use coracle::record::{Attempt, Execution, Query, Record, Status};
 use coracle::state_dir::StateDir;
 use nix::fcntl::{Flock, FlockArg};
@@ -31,6 +31,9 @@ const ROOT: &[&str] = &[
     "volumes",
     "waiters.lock",
 ];
+
+/// Exit code of a command that SIGINT has ended.
+const INTERRUPTED: i32 = 130;
 
 pub struct Findings {
     pub wrong: Vec<String>,
@@ -150,8 +153,11 @@ fn most_at_once(mut steps: Vec<(jiff::Timestamp, i32)>) -> usize {
 fn disagreement(seen: &Seen, row: &Execution) -> Option<String> {
     let end = row.end.as_ref()?;
     let agrees = match &seen.how {
-        // 125: it could not do its work, as on a broken disk.
-        How::Code(code) => *code == i32::from(end.exit_code()) || *code == 125,
+        // 125: it could not do its work, as on a broken disk. One that was interrupted while nothing ran says so.
+        How::Code(code) => {
+            let was_waiting = *end == End::Cancelled { how: Stopped::BeforeStart };
+            *code == i32::from(end.exit_code()) || *code == 125 || was_waiting && *code == INTERRUPTED
+        }
         How::Status(status) => {
             let code = end.job_exit_code().map(|code| format!("({code})")).unwrap_or_default();
             *status == format!("{}{code}", row.status) || row.status == Status::Cancelled && status == "cancelled"
