@@ -4,7 +4,7 @@ use crate::common::cli::{Coracle, Finished};
 use crate::disk::Disk;
 use crate::fronts::{self, How, Seen};
 use crate::processes::Processes;
-use crate::{jobs, killer, verdict};
+use crate::{beginnings, jobs, killer, verdict};
 use fastrand::Rng;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -129,6 +129,7 @@ impl Run {
 
 /// Makes a run and returns what was found wrong.
 pub fn run(seed: u64, jobs: usize) -> Vec<String> {
+    let mut wrong = beginnings::examine(&mut Rng::with_seed(seed));
     let run = Run::new();
     let began = Instant::now();
     let tally = std::thread::scope(|scope| {
@@ -149,7 +150,7 @@ pub fn run(seed: u64, jobs: usize) -> Vec<String> {
     let rate = executions as f64 / took.as_secs_f64();
     println!("{executions} executions in {:.1} s, {rate:.1} a second; {}", took.as_secs_f64(), findings.ends);
     println!("killed by the killer: {}; others: {}", tally.killed(), tally.others());
-    let mut wrong = findings.wrong;
+    wrong.extend(findings.wrong);
     for role in tally.spared() {
         let text = format!("no {role} was killed");
         if jobs < LONG {

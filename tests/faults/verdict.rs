@@ -166,6 +166,17 @@ fn disagreement(seen: &Seen, row: &Execution) -> Option<String> {
     (!agrees).then(|| format!("{}: {:?}, but the record says {end:?}\n{}", seen.id, seen.how, seen.front))
 }
 
+pub fn left_in_the_root(root: &Path, wrong: &mut Vec<String>) {
+    for name in names(root) {
+        if !ROOT.contains(&name.as_str()) {
+            wrong.push(format!("left in the state root: {name}"));
+        }
+    }
+    for name in names(&root.join("cache")).iter().filter(|name| name.ends_with(".tmp")) {
+        wrong.push(format!("left in the cache: {name}"));
+    }
+}
+
 fn left_on_the_host(run: &Run, wrong: &mut Vec<String>) {
     let root = run.coracle.root();
     let mut left = Leftovers::of(&root, &[]);
@@ -175,11 +186,7 @@ fn left_on_the_host(run: &Run, wrong: &mut Vec<String>) {
     if !left.is_empty() {
         wrong.push(format!("left on the host:\n{left}"));
     }
-    for name in names(&root) {
-        if !ROOT.contains(&name.as_str()) {
-            wrong.push(format!("left in the state root: {name}"));
-        }
-    }
+    left_in_the_root(&root, wrong);
     for id in names(&root.join("executions")) {
         for container in names(&root.join("executions").join(&id)) {
             let files = names(&root.join("executions").join(&id).join(&container));
