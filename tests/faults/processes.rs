@@ -41,8 +41,7 @@ impl fmt::Display for Role {
 /// One process as `/proc` shows it.
 struct Seen {
     parent: i32,
-    /// Empty where the caller may not read it: an unprivileged one may not when the process is not dumpable
-    /// (PR_SET_DUMPABLE(2const)), as pid 1 of a container is.
+    /// A container's pid 1 conceals it, so that only roles of the host's side can be told by it.
     command: String,
     process: Process,
 }
