@@ -1,4 +1,5 @@
 mod attempts;
+mod creation;
 mod damage;
 mod migration;
 mod plans;

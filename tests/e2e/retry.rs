@@ -98,6 +98,23 @@ fn a_wait_for_the_next_attempt_is_shown_and_can_be_cancelled() {
 }
 
 #[test]
+fn ctrl_c_ends_a_run_that_waits_for_its_next_attempt() {
+    let coracle = Coracle::new();
+    let retry = "job: { retry: { max_attempts: 2, backoff: { initial: 1h, max: 1h } } }";
+    let spec = coracle.job(&format!("{retry}\ncommand: [exit, \"1\"]"));
+    let running = coracle.start(coracle.command(["run".as_ref(), spec.as_os_str()]));
+    let id = loop {
+        if let Some(execution) = coracle.executions().first() {
+            break execution["id"].as_str().expect("an id").to_owned();
+        }
+    };
+    until_backoff(&coracle, &id);
+    running.process.signal(Signal::SIGINT);
+    let finished = running.finish().expect_error(130, &["job: cancelled before attempt 2"]);
+    assert_eq!(coracle.inspect(&id)["status"], "cancelled", "{finished}");
+}
+
+#[test]
 fn no_attempt_begins_beyond_the_deadline() {
     let coracle = Coracle::new();
     script(&coracle, "deadline: 30s, retry: { max_attempts: 2, backoff: { initial: 1h, max: 1h } }", "exit 4", "");
