@@ -135,6 +135,7 @@ impl JobExecutor {
             self.make_durable().await?;
             // What it waits for may have ended meanwhile.
             self.kick()?;
+            self.hand_over()?;
         }
         Ok(Triggered { id, is_new: true })
     }

@@ -196,35 +196,6 @@ impl Record {
         })
     }
 
-    /// Executions with an owner, or reserved for a process: those that somebody has to look after.
-    ///
-    /// # Errors
-    /// When the database or a row cannot be read.
-    pub fn attended(&self) -> Result<Vec<Execution>, RecordError> {
-        self.read("list the executions", |connection| {
-            connection
-                .prepare_cached(&format!(
-                    "SELECT {COLUMNS} FROM executions WHERE place = 'occupied' \
-                     UNION ALL \
-                     SELECT {COLUMNS} FROM executions WHERE place = 'waiting' AND reserved_for IS NOT NULL"
-                ))?
-                .query_and_then([], Execution::read)?
-                .collect()
-        })
-    }
-
-    /// How many executions are claimed or run.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn occupied(&self) -> Result<usize, RecordError> {
-        self.read("count the executions", |connection| {
-            let sql = "SELECT count(*) FROM executions WHERE place = 'occupied'";
-            let count: i64 = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-            Ok(usize::try_from(count).unwrap_or_default())
-        })
-    }
-
     /// The first moment after `now` at which a backoff or a queue deadline ends. What is due already is seen by
     /// [`Record::claim_next`] and [`Record::overdue`].
     ///

@@ -175,7 +175,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-fn from_json<T: DeserializeOwned>(id: &str, column: &'static str, text: &str) -> Result<T, RecordError> {
+pub(super) fn from_json<T: DeserializeOwned>(id: &str, column: &'static str, text: &str) -> Result<T, RecordError> {
     serde_json::from_str(text).map_err(|source| RecordError::Unreadable {
         id: id.to_owned(),
         column,

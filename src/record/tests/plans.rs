@@ -107,6 +107,10 @@ fn ask_everything(record: &Record) {
     record.end_attempt("2", 1, &outcome(End::OomKilled), then).unwrap();
     record.next_due(now()).unwrap();
     record.overdue(now(), 9).unwrap();
+    record.attended().unwrap();
+    record.occupied().unwrap();
+    record.keepers().unwrap();
+    record.depends_on_preparers(Some(&preparer())).unwrap();
     record.end_waiting("2", &outcome(End::OomKilled)).unwrap();
     record.attempts("2").unwrap();
     record.changes_since(0, 9).unwrap();
