@@ -212,6 +212,7 @@ impl JobExecutor {
     /// When the record cannot be read.
     pub async fn leave(&self) -> Result<(), ExecError> {
         self.inner.preparing.closed().await;
+        self.let_go().await;
         self.hand_over()
     }
 

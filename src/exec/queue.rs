@@ -183,6 +183,7 @@ impl JobExecutor {
         self.inner.preparing.closed().await;
         // What it delivers when another one attends to the timers. The semaphore is never closed.
         drop(self.inner.senders.acquire_many(SENDERS).await);
+        self.let_go().await;
         Ok(())
     }
 
@@ -210,6 +211,7 @@ async fn attend_once(executor: &Weak<Inner>, keepers: &mut Keepers) -> Option<Op
     let attended = async {
         executor.attend_keepers(keepers).await?;
         let due = executor.kick_and_next_due()?;
+        executor.attend_held()?;
         Ok::<_, ExecError>([due, executor.attend_expiry()?].into_iter().flatten().min())
     };
     Some(attended.await.unwrap_or_else(|error| {

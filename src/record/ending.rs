@@ -286,7 +286,7 @@ fn end(transaction: &Transaction<'_>, id: &str, live: &Live, outcome: &Outcome) 
             "UPDATE executions SET status = ?2, started_at = ?3, completed_at = ?4, elapsed = ?5, exit_code = ?6, \
              outcome_end = ?7, reason = ?8, peak_memory = ?9, peak_memory_source = ?10, cpu_user = ?11, \
              cpu_system = ?12, oom_kills = ?13, notes = ?14, expires_at = ?15, revision = ?16, owner = NULL, \
-             retry_at = NULL, waiting_since = NULL WHERE id = ?1",
+             retry_at = NULL, waiting_since = NULL, settings = NULL WHERE id = ?1",
         )?
         .execute(params![
             id,

@@ -328,9 +328,9 @@ fn insert_row(
         .prepare_cached(
             "INSERT INTO executions (id, job_name, deployment, status, trigger_kind, trigger_detail, image, spec, \
              labels, owner, created_at, notes, idempotency_key, max_concurrent, global_limit, queue_deadline, \
-             reserved_for, ttl, keep_last, keep_last_total, delete_on_exit, scheduled_for, revision) \
+             reserved_for, ttl, keep_last, keep_last_total, delete_on_exit, scheduled_for, revision, settings) \
              VALUES (?1, ?2, ?3, 'pending', ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, \
-             ?19, ?20, ?21, ?22)",
+             ?19, ?20, ?21, ?22, ?23)",
         )?
         .execute(params![
             new.id,
@@ -355,6 +355,7 @@ fn insert_row(
             new.delete_on_exit,
             new.scheduled_for.map(nanoseconds),
             next_revision(transaction)?,
+            new.settings.as_ref().map(ToString::to_string),
         ])
         .map(drop)
 }

@@ -52,3 +52,4 @@ mod security;
 mod spec;
 mod storage;
 mod streams;
+mod takeover;
