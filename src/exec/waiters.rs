@@ -198,7 +198,7 @@ mod tests {
         drop(here.enter(&one));
         assert!(!is_free(&there, &one) && !is_free(&there, &other));
         assert!(is_free(&here, &one) && is_free(&there, &one));
-        assert_eq!(here.let_all_go(), [other.clone()]);
+        assert_eq!(here.let_all_go(), std::slice::from_ref(&other));
         assert!(is_free(&there, &other) && !here.holds_any());
     }
 
