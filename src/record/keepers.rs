@@ -6,6 +6,9 @@ use super::row::{COLUMNS, from_json, to_json};
 use super::store::Record;
 use crate::sys::process::ProcessIdentity;
 
+/// Left to itself, SQLite takes the index of everything that waits.
+const RESERVED_INDEX: &str = "INDEXED BY executions_reserved";
+
 impl Record {
     /// Executions with an owner, or reserved for a process: those that somebody has to look after.
     ///
@@ -17,7 +20,7 @@ impl Record {
                 .prepare_cached(&format!(
                     "SELECT {COLUMNS} FROM executions WHERE place = 'occupied' \
                      UNION ALL \
-                     SELECT {COLUMNS} FROM executions WHERE place = 'waiting' AND reserved_for IS NOT NULL"
+                     SELECT {COLUMNS} FROM executions {RESERVED_INDEX} WHERE place = 'waiting' AND reserved_for IS NOT NULL"
                 ))?
                 .query_and_then([], Execution::read)?
                 .collect()
@@ -44,13 +47,14 @@ impl Record {
     pub fn keepers(&self) -> Result<Vec<ProcessIdentity>, RecordError> {
         self.read("look for who keeps the executions", |connection| {
             connection
-                .prepare_cached(
+                .prepare_cached(&format!(
                     "SELECT id, owner AS process FROM executions WHERE place = 'occupied' AND owner IS NOT NULL \
                      AND (EXISTS (SELECT 1 FROM executions WHERE place = 'waiting') \
                      OR EXISTS (SELECT 1 FROM executions WHERE place = 'occupied' AND status = 'pending' AND attempt > 1)) \
                      UNION ALL \
-                     SELECT id, reserved_for FROM executions WHERE place = 'waiting' AND reserved_for IS NOT NULL",
-                )?
+                     SELECT id, reserved_for FROM executions {RESERVED_INDEX} \
+                     WHERE place = 'waiting' AND reserved_for IS NOT NULL"
+                ))?
                 .query_and_then([], |row| {
                     let (id, process): (String, String) = (row.get(0)?, row.get(1)?);
                     Ok(from_json(&id, "owner", &process)?)
@@ -69,13 +73,13 @@ impl Record {
         let me = me.map(|me| to_json("", "owner", me)).transpose()?;
         self.read("look for who prepares executions", |connection| {
             Ok(connection
-                .prepare_cached(
+                .prepare_cached(&format!(
                     "SELECT EXISTS (SELECT 1 FROM executions WHERE place = 'occupied' AND status = 'pending' \
                      AND owner IS NOT ?1 AND (attempt > 1 OR EXISTS (\
                      SELECT 1 FROM executions WHERE place = 'waiting' AND reserved_for IS NULL))) \
-                     OR EXISTS (SELECT 1 FROM executions WHERE place = 'waiting' AND attempt > 1 \
-                     AND reserved_for IS NOT NULL AND reserved_for IS NOT ?1)",
-                )?
+                     OR EXISTS (SELECT 1 FROM executions {RESERVED_INDEX} WHERE place = 'waiting' AND attempt > 1 \
+                     AND reserved_for IS NOT NULL AND reserved_for IS NOT ?1)"
+                ))?
                 .query_row([me], |row| row.get(0))?)
         })
     }

@@ -6,11 +6,11 @@
 pub(super) const SCHEMA_VERSION: i64 = 4;
 
 /// A whole new schema.
-pub(super) const SCHEMA: &[&str] = &[EXECUTIONS, OBJECTS, IMAGES];
+pub(super) const SCHEMA: &[&str] = &[EXECUTIONS, OBJECTS, RESERVED, IMAGES];
 
 /// What makes a schema the next one, the first of them schema 1 into 2.
 pub(super) const MIGRATIONS: &[&[&str]] =
-    &[&[IMAGES_FROM_1], &[EXECUTIONS_FROM_2, OBJECTS, ATTEMPTS_FROM_2], &[SETTINGS_FROM_3]];
+    &[&[IMAGES_FROM_1], &[EXECUTIONS_FROM_2, OBJECTS, ATTEMPTS_FROM_2], &[SETTINGS_FROM_3, RESERVED]];
 
 const _: () = assert!(MIGRATIONS.len() + 1 == SCHEMA_VERSION as usize, "each schema but the first has a migration");
 
@@ -232,6 +232,11 @@ CREATE TABLE revision (
     value INTEGER NOT NULL
 ) STRICT;
 INSERT INTO revision VALUES (1, 0);
+";
+
+/// Few of those that wait are reserved, and whoever attends to the queue looks for them at every change.
+const RESERVED: &str = "
+CREATE INDEX executions_reserved ON executions (id) WHERE place = 'waiting' AND reserved_for IS NOT NULL;
 ";
 
 const SETTINGS_FROM_3: &str = "

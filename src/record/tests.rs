@@ -1,5 +1,6 @@
 mod attempts;
 mod damage;
+mod keepers;
 mod migration;
 mod plans;
 mod queries;

@@ -17,6 +17,7 @@ const BOUNDED: &[&str] = &[
     "executions_not_terminal",
     "executions_unsuccessful",
     "executions_keep_last_total",
+    "executions_reserved",
     // Counts read no rows.
     "SCAN executions USING COVERING INDEX",
     "executions_cancelled",
