@@ -47,6 +47,8 @@ pub struct CreateRequest<'a> {
     /// For all of its processes, over what job and image say.
     pub env: Vec<(String, String)>,
     pub image: Image,
+    /// As for [`Runtime::pull`](super::Runtime::pull).
+    pub settings: Option<&'a serde_json::Value>,
     /// From now on until the stop signal is sent.
     pub deadline: Option<Duration>,
     /// Bytes of output that are kept.

@@ -36,6 +36,8 @@ pub(super) struct Claimed {
     /// When this process took it on.
     pub claimed_at: Instant,
     pub scheduled_for: Option<Timestamp>,
+    /// What the runtime was told where the execution was triggered.
+    pub settings: Option<serde_json::Value>,
     /// That of the attempt, made or to be made.
     pub container: ContainerId,
 }
@@ -57,6 +59,7 @@ impl Claimed {
             spent: row.spent,
             claimed_at: Instant::now(),
             scheduled_for: row.scheduled_for,
+            settings: row.settings,
         })
     }
 
@@ -245,7 +248,7 @@ impl JobExecutor {
         };
         let prepare = async {
             let job = &claimed.job;
-            let image = self.runtime().pull(&job.image).await.map_err(|error| {
+            let image = self.runtime().pull(&job.image, claimed.settings.as_ref()).await.map_err(|error| {
                 NotBegun::End(End::Image { image: job.image.name.clone(), message: with_causes(&error) })
             })?;
             tell(&image.notes);
@@ -257,6 +260,7 @@ impl JobExecutor {
                 job,
                 env: claimed.env(),
                 image,
+                settings: claimed.settings.as_ref(),
                 deadline: limit.map(|limit| limit.saturating_sub(claimed.claimed_at.elapsed())),
                 max_log_size: job.logs.max_size,
                 stdio: attended.stdio,

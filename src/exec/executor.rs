@@ -218,12 +218,8 @@ impl JobExecutor {
     /// When the record cannot be read.
     pub async fn leave(&self) -> Result<(), ExecError> {
         self.inner.preparing.closed().await;
-        if let QueueCare::Elsewhere(leave) = &self.inner.config.queue
-            && self.leaves_work()?
-        {
-            leave();
-        }
-        Ok(())
+        self.let_go().await;
+        self.hand_over()
     }
 
     pub(super) fn record(&self) -> &Record {

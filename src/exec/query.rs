@@ -3,7 +3,9 @@
 use super::changes::Watcher;
 use super::error::ExecError;
 use super::executor::{JobExecutor, QueueCare};
+use super::keepers::Keepers;
 use super::model::{ContainerId, JobExecution, JobExecutionId, ListQuery};
+use super::queue::wait;
 use crate::engine::{Activity, ContainerState, LogEvent, LogQuery, LogStream, Removal, RuntimeError};
 use crate::log::LogStream as Stream;
 use crate::record::{Execution, LabelFilter, Query, Status};
@@ -200,6 +202,7 @@ impl JobExecutor {
         // What this executor drives changes by its doing alone.
         let mut changes = self.inner.changes.watch_own();
         let mut hears_others = false;
+        let mut keepers = Keepers::default();
         loop {
             // Read after the watch was made: no change is missed between them.
             let row = self.row(id)?;
@@ -212,15 +215,21 @@ impl JobExecutor {
                 changes = self.inner.changes.watch();
                 hears_others = true;
             } else if !self.reconcile_one(row.clone()).await? {
-                self.wait_for_others(&row, &mut changes).await?;
+                self.wait_for_others(&row, &mut changes, &mut keepers).await?;
             }
         }
     }
 
     /// Waits until there may be something new of an execution that this executor does not drive now.
-    async fn wait_for_others(&self, row: &Execution, changes: &mut Watcher) -> Result<(), ExecError> {
+    async fn wait_for_others(
+        &self,
+        row: &Execution,
+        changes: &mut Watcher,
+        keepers: &mut Keepers,
+    ) -> Result<(), ExecError> {
         let mut due = None;
         if let (Status::Pending, QueueCare::Elsewhere(_)) = (row.status, &self.inner.config.queue) {
+            self.attend_keepers(keepers).await?;
             due = self.kick_and_next_due()?;
         }
         let owner_ends = async {
@@ -233,16 +242,11 @@ impl JobExecutor {
                 _ => std::future::pending().await,
             }
         };
-        let due = async {
-            match due {
-                Some(due) => tokio::time::sleep(due).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             () = changes.changed() => {}
             () = owner_ends => {}
-            () = due => {}
+            () = keepers.ended() => {}
+            () = wait(due) => {}
         }
         Ok(())
     }

@@ -13,11 +13,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// What holds for an execution where its job says nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Inherited {
     pub ttl: Option<Duration>,
     pub keep_last_total: Option<u32>,
     pub global_limit: Option<u32>,
+    /// What the runtime was told where it was triggered.
+    #[serde(default)]
+    pub settings: Option<serde_json::Value>,
 }
 
 impl JobExecutor {
@@ -67,6 +70,7 @@ impl JobExecutor {
             ttl: Some(config.retention).filter(|ttl| *ttl != Duration::MAX),
             keep_last_total: config.keep_last,
             global_limit: u32::try_from(config.max_concurrent).ok().filter(|limit| *limit > 0),
+            settings: self.runtime().settings(),
         };
         self.trigger_inheriting(name, spec, trigger, options, inherited).await
     }
@@ -99,9 +103,14 @@ impl JobExecutor {
         if is_left_to_others || options.stdio != Stdio::Detached || options.notices.is_some() {
             self.attended().insert(id.0.clone(), Attended { stdio: options.stdio, notices: options.notices });
         }
+        if new.delete_on_exit {
+            // Before anybody can see it: it may end, and be forgotten, before its caller begins to wait.
+            self.inner.waiters.hold(&id);
+        }
         let inserted = self.record().insert(&new, Some(&self.inner.me), new.created_at);
         if !matches!(inserted, Ok(Insertion::Claimed | Insertion::Waiting | Insertion::Replacing { .. })) {
             self.attended().remove(id.as_str());
+            self.inner.waiters.let_go(&id);
         }
         let claimed = match inserted? {
             Insertion::Claimed => true,
@@ -131,6 +140,7 @@ impl JobExecutor {
                 spent: Duration::ZERO,
                 claimed_at: Instant::now(),
                 scheduled_for: options.scheduled_for,
+                settings: new.settings,
             };
             self.drive_new(claimed).await?;
         } else {
@@ -141,6 +151,7 @@ impl JobExecutor {
             }
             // What it waits for may have ended meanwhile.
             self.kick()?;
+            self.hand_over()?;
         }
         Ok(Triggered { id, is_new: true })
     }
@@ -181,6 +192,7 @@ impl JobExecutor {
             keep_last_total: inherited.keep_last_total,
             delete_on_exit: policy.delete_on_exit,
             scheduled_for: options.scheduled_for,
+            settings: inherited.settings,
         }
     }
 

@@ -198,35 +198,6 @@ impl Record {
         })
     }
 
-    /// Executions with an owner, or reserved for a process: those that somebody has to look after.
-    ///
-    /// # Errors
-    /// When the database or a row cannot be read.
-    pub fn attended(&self) -> Result<Vec<Execution>, RecordError> {
-        self.read("list the executions", |connection| {
-            connection
-                .prepare_cached(&format!(
-                    "SELECT {COLUMNS} FROM executions WHERE place = 'occupied' \
-                     UNION ALL \
-                     SELECT {COLUMNS} FROM executions WHERE place = 'waiting' AND reserved_for IS NOT NULL"
-                ))?
-                .query_and_then([], Execution::read)?
-                .collect()
-        })
-    }
-
-    /// How many executions are claimed or run.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn occupied(&self) -> Result<usize, RecordError> {
-        self.read("count the executions", |connection| {
-            let sql = "SELECT count(*) FROM executions WHERE place = 'occupied'";
-            let count: i64 = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-            Ok(usize::try_from(count).unwrap_or_default())
-        })
-    }
-
     /// The first moment after `now` at which a backoff or a queue deadline ends. What is due already is seen by
     /// [`Record::claim_next`] and [`Record::overdue`].
     ///
@@ -359,9 +330,9 @@ fn insert_row(
         .prepare_cached(
             "INSERT INTO executions (id, job_name, deployment, status, trigger_kind, trigger_detail, image, spec, \
              labels, owner, created_at, notes, idempotency_key, max_concurrent, global_limit, queue_deadline, \
-             reserved_for, ttl, keep_last, keep_last_total, delete_on_exit, scheduled_for, revision) \
+             reserved_for, ttl, keep_last, keep_last_total, delete_on_exit, scheduled_for, revision, settings) \
              VALUES (?1, ?2, ?3, 'pending', ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, \
-             ?19, ?20, ?21, ?22)",
+             ?19, ?20, ?21, ?22, ?23)",
         )?
         .execute(params![
             new.id,
@@ -386,6 +357,7 @@ fn insert_row(
             new.delete_on_exit,
             new.scheduled_for.map(nanoseconds),
             next_revision(transaction)?,
+            new.settings.as_ref().map(ToString::to_string),
         ])
         .map(drop)
 }

@@ -53,3 +53,4 @@ mod settler;
 mod spec;
 mod storage;
 mod streams;
+mod takeover;

@@ -13,7 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 /// Registers a shell script as `job`.
-fn script(coracle: &Coracle, policy: &str, script: &str, more: &str) {
+pub fn script(coracle: &Coracle, policy: &str, script: &str, more: &str) {
     let image = fixture::busybox();
     let body = format!("image: {{ name: {image:?} }}\ncommand: [sh, -c, {script:?}]\n{more}");
     register(coracle, policy, &body);
@@ -124,14 +124,19 @@ fn no_attempt_begins_beyond_the_deadline() {
 }
 
 /// The second attempt of the job writes into a FIFO of the test.
-fn speaking(coracle: &Coracle) -> File {
+pub fn speaking(coracle: &Coracle) -> File {
+    let text = "[ $CORACLE_ATTEMPT = 1 ] && exit 1; echo second > /io/fifo";
+    with_fifo(coracle, "retry: { max_attempts: 2, backoff: { initial: 1s } }", text)
+}
+
+/// Registers a shell script as `job` that has a FIFO of the test as `/io/fifo`.
+pub fn with_fifo(coracle: &Coracle, policy: &str, text: &str) -> File {
     let directory = coracle.scratch().join("io");
     std::fs::create_dir(&directory).expect("a scratch directory");
     let fifo = directory.join("fifo");
     nix::unistd::mkfifo(&fifo, Mode::from_bits_truncate(0o666)).expect("a FIFO");
     let mount = format!("storage: [{{ type: bind, source: {:?}, target: /io }}]", directory.display().to_string());
-    let text = "[ $CORACLE_ATTEMPT = 1 ] && exit 1; echo second > /io/fifo";
-    script(coracle, "retry: { max_attempts: 2, backoff: { initial: 1s } }", text, &mount);
+    script(coracle, policy, text, &mount);
     File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(fifo).expect("a FIFO")
 }
 

@@ -8,6 +8,7 @@ mod log;
 mod prepare;
 mod references;
 mod runtime;
+mod settings;
 mod sweep;
 
 pub use images::{ImageDetails, ImageSummary, LayerDetails, LoadInput, PullOptions, PulledImage};

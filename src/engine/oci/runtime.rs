@@ -3,6 +3,7 @@
 use super::containers::Container;
 use super::prepare::{Host, own_mappings};
 use super::references::Wanted;
+use super::settings::Settings;
 use super::{OciRuntime, log};
 use crate::bundle::{self, StepImage};
 use crate::engine::{
@@ -34,7 +35,11 @@ impl Runtime for OciRuntime {
         Some(self.state_dir().root())
     }
 
-    async fn pull(&self, image: &ImageSpec) -> Result<Image, RuntimeError> {
+    fn settings(&self) -> Option<serde_json::Value> {
+        serde_json::to_value(Settings::of_this_process(self.image_config())).ok()
+    }
+
+    async fn pull(&self, image: &ImageSpec, settings: Option<&serde_json::Value>) -> Result<Image, RuntimeError> {
         let platform = image.platform.as_ref().map(|platform| Platform {
             os: platform.os.clone(),
             architecture: platform.architecture.clone(),
@@ -42,7 +47,8 @@ impl Runtime for OciRuntime {
         });
         let (mappings, note) = own_mappings()?;
         let wanted = Wanted { policy: image.pull_policy, platform: platform.as_ref() };
-        let image = self.resolve_image(&self.image_store(mappings), &image.name, wanted).await?;
+        let store = self.image_store_as(mappings, settings)?;
+        let image = self.resolve_image(&store, &image.name, wanted).await?;
         let notes = note.iter().map(ToString::to_string).chain(image.notes.iter().map(ToString::to_string));
         Ok(Image {
             reference: image.reference.clone(),
@@ -62,7 +68,7 @@ impl Runtime for OciRuntime {
         let mut others = BTreeMap::new();
         for name in bundle::other_images(request.job) {
             let image = ImageSpec { name: name.to_owned(), ..request.job.image.clone() };
-            let image = Runtime::pull(self, &image).await?;
+            let image = Runtime::pull(self, &image, request.settings).await?;
             let image::Image { config, layers, .. } = self::content(&image)?;
             others.insert(name.to_owned(), StepImage { config: config.clone(), layers: layers.clone() });
             pulled.push(image);

@@ -1,8 +1,9 @@
 //! Databases of older versions.
 
-use super::{ID, finish, insert, now, outcome, preparer, read, state};
+use super::{ID, finish, insert, new_execution, now, outcome, preparer, read, state};
 use crate::outcome::{End, StepCause};
-use crate::record::{AfterAttempt, Cancel, Ended, ImageReference, Record, Status};
+use crate::record::tables::MIGRATIONS;
+use crate::record::{AfterAttempt, Cancel, Ended, ImageReference, NewExecution, Record, Status};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
@@ -169,6 +170,15 @@ pub(super) fn database_2(directory: &Path) -> PathBuf {
     path
 }
 
+/// A database that schema 3 wrote, with what [`database_2`] has.
+fn database_3(directory: &Path) -> PathBuf {
+    let path = database_2(directory);
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute_batch(&MIGRATIONS[1].concat()).unwrap();
+    connection.execute_batch("PRAGMA user_version = 3;").unwrap();
+    path
+}
+
 /// A database that schema 1 wrote: two executions and two images.
 fn database_1(directory: &Path) -> PathBuf {
     let path = directory.join("coracle.db");
@@ -272,6 +282,24 @@ fn schema_2_keeps_what_each_status_means() {
     record.remove("3").unwrap();
 }
 
+#[test]
+fn schema_3_knows_no_settings_and_learns_them() {
+    let directory = tempfile::tempdir().unwrap();
+    database_3(directory.path());
+    let record = Record::open(&state(directory.path())).unwrap();
+    assert_eq!(["1", "3"].map(|id| read(&record, id).settings), [None, None]);
+    let settings = Some(serde_json::json!({"policy": "/strict.json"}));
+    let new = NewExecution { settings: settings.clone(), ..new_execution("6", "job") };
+    record.insert(&new, Some(&preparer()), now()).unwrap();
+    assert_eq!(read(&record, "6").settings, settings);
+    let then = AfterAttempt::Retry { at: now(), now: now(), spent: Duration::ZERO };
+    record.end_attempt("6", 1, &outcome(End::OomKilled), then).unwrap();
+    assert_eq!(read(&record, "6").settings, settings, "the next attempt needs them");
+    record.cancel("6", now()).unwrap();
+    assert_eq!(read(&record, "6").settings, None);
+    assert_eq!(record.integrity_check().unwrap(), [""; 0]);
+}
+
 /// Whatever it came from, a database of this version has the same tables, indexes and triggers.
 #[test]
 fn migrated_databases_are_as_new_ones() {
@@ -305,6 +333,7 @@ fn migrated_databases_are_as_new_ones() {
     assert!(new.0.len() > 15 && new.1.len() > 60, "{new:?}");
     assert_eq!(open(&|directory| drop(database_1(directory))), new);
     assert_eq!(open(&|directory| drop(database_2(directory))), new);
+    assert_eq!(open(&|directory| drop(database_3(directory))), new);
 }
 
 #[test]

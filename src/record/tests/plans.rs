@@ -17,6 +17,7 @@ const BOUNDED: &[&str] = &[
     "executions_not_terminal",
     "executions_unsuccessful",
     "executions_keep_last_total",
+    "executions_reserved",
     // Counts read no rows.
     "SCAN executions USING COVERING INDEX",
     "executions_cancelled",
@@ -107,6 +108,10 @@ fn ask_everything(record: &Record) {
     record.end_attempt("2", 1, &outcome(End::OomKilled), then).unwrap();
     record.next_due(now()).unwrap();
     record.overdue(now(), 9).unwrap();
+    record.attended().unwrap();
+    record.occupied().unwrap();
+    record.keepers().unwrap();
+    record.depends_on_preparers(Some(&preparer())).unwrap();
     record.end_waiting("2", &outcome(End::OomKilled)).unwrap();
     record.attempts("2").unwrap();
     record.changes_since(0, 9).unwrap();
