@@ -25,6 +25,7 @@ mod events;
 mod executor;
 mod forget;
 mod jobs;
+mod logs;
 mod model;
 mod notify;
 mod query;
@@ -50,4 +51,4 @@ pub use model::{
 pub use retention::{PruneProblem, PruneReport, PruneRequest};
 pub use stats::{JobStats, OldestWaiting, QueuePosition, RECENT, RecentEnds, Stats, Totals};
 // What the functions above speak of.
-pub use crate::engine::{LogEntry, LogEvent, LogQuery, LogStream, Stdio};
+pub use crate::engine::{LogEntry, LogEvent, LogQuery, LogStream, Stdio, StepProgress};
