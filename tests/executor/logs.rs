@@ -90,10 +90,12 @@ async fn text_of(mut log: coracle::exec::LogStream) -> String {
 #[tokio::test]
 async fn what_is_followed_is_not_forgotten_before_its_end_was_read() {
     let all = PruneRequest { all: true, ..PruneRequest::default() };
-    for rest in ["lifecycle: {delete_on_exit: true}", "job: {retention: {ttl: 0s}}", "job: {retention: {keep_last: 0}}"] {
+    for rest in ["lifecycle: {delete_on_exit: true}", "job: {retention: {ttl: 0s}}", "job: {retention: {keep_last: 0}}"]
+    {
         let world = World::on_disk().await;
         world.runtime.on(JOB, Script::runs().prints("begin"));
-        let config = JobExecutorConfig { root: world.root.as_ref().map(|it| it.path().join("root")), ..Default::default() };
+        let mut config = JobExecutorConfig::default();
+        config.root = world.root.as_ref().map(|root| root.path().join("root"));
         let other = JobExecutor::with_config(Arc::new(world.runtime.clone()), config).await.expect("an executor");
         let id = world.trigger(&job_with(rest)).await;
         let container = world.running(&id).await;

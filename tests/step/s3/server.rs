@@ -21,10 +21,16 @@ pub struct Server {
 impl Server {
     /// Starts it with an empty bucket and returns when it listens.
     pub fn start() -> Server {
+        Server::start_with(&["--access-key", KEY_ID, "--secret-key", SECRET])
+    }
+
+    /// As [`Server::start`], with these arguments; without keys, it asks for no signatures.
+    pub fn start_with(arguments: &[&str]) -> Server {
         let storage = tempfile::Builder::new().prefix("coracle-s3.").tempdir().expect("a temporary directory");
         fs::create_dir(storage.path().join(BUCKET)).expect("the directory is empty");
         let mut server = Command::new("s3s-fs")
-            .args(["--host", "127.0.0.1", "--port", "0", "--access-key", KEY_ID, "--secret-key", SECRET])
+            .args(["--host", "127.0.0.1", "--port", "0"])
+            .args(arguments)
             .arg(storage.path())
             .env("RUST_LOG", "s3s_fs=info")
             .env("NO_COLOR", "1")
