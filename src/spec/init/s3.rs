@@ -50,13 +50,13 @@ pub(super) fn read(uses: &At, with: &At, direction: S3Direction) -> Option<InitA
     let endpoint = fields.take("endpoint").and_then(|at| read_endpoint(&at));
     let region = fields.take("region").and_then(|at| at.parse(region));
     let env = fields.take("env").map(|at| read_env(&at)).unwrap_or_default();
-    let credentials_file =
-        fields.take("credentials_file").and_then(|at| at.parse(|text| host_path(text, at.report.base)));
     let anonymous = fields.take("anonymous").and_then(|at| at.bool()).unwrap_or(false);
-    if anonymous && credentials_file.is_some() {
-        let field = "credentials_file".to_owned();
-        with.error(ValueError::Meaningless { what: "anonymous", field });
-    }
+    let credentials_file = fields.take("credentials_file").and_then(|at| {
+        if anonymous {
+            at.error(ValueError::Meaningless { what: "anonymous requests", field: "credentials_file".into() });
+        }
+        at.parse(|text| host_path(text, at.report.base))
+    });
     let ca_bundle = fields.take("ca_bundle").and_then(|at| at.parse(|text| host_path(text, at.report.base)));
     let addressing_style = fields.take("addressing_style").and_then(|at| addressing(&at)).unwrap_or_default();
     fields.finish();

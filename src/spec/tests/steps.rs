@@ -193,11 +193,11 @@ fn bad_steps() {
         ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, endpoint: \"http://AKIA:hunter2@m/\"}", format!("71: with.endpoint: {CREDENTIALS} `env: {{AWS_ACCESS_KEY_ID: …, AWS_SECRET_ACCESS_KEY: …}}`")),
         ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, region: \"\"}", "69: with.region: \"\" is not a region; write letters, digits and `-`, as eu-central-1".into()),
         ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, credentials_file: a}", "79: with.credentials_file: \"a\" is not a path of the host; write an absolute path".into()),
-        ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, ca_bundle: a}", "71: with.ca_bundle: \"a\" is not a path of the host; write an absolute path".into()),
+        ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, ca_bundle: a}", "72: with.ca_bundle: \"a\" is not a path of the host; write an absolute path".into()),
         ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, ca_file: /a}", "61: with.ca_file: unknown field; did you mean \"ca_bundle\"?".into()),
-        ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, anonymous: 1}", "72: with.anonymous: expected true or false, found a number".into()),
-        ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, addressing_style: host}", "79: X".into()),
-        ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, anonymous: true, credentials_file: /a}", "21: X".into()),
+        ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, anonymous: 1}", "72: with.anonymous: expected true or false, found the number 1".into()),
+        ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, addressing_style: host}", "79: with.addressing_style: unknown addressing style \"host\"; known are auto, path, virtual".into()),
+        ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, anonymous: true, credentials_file: /a}", "96: with.credentials_file: credentials_file has no meaning for anonymous requests".into()),
         ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, env: {A: $E:NOPE}}", "70: with.env.A: environment variable \"NOPE\" is not set".into()),
     ] {
         check(fields, &expected);
