@@ -17,9 +17,10 @@ const APPLICATION_ID: i64 = 0x4372_636c;
 /// How long a call waits for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Pages in the WAL from which on a commit folds it into the database. Whoever opens the database
-/// first reads the whole WAL, so it is kept short.
-const WAL_PAGES: u32 = 64;
+/// Pages in the write-ahead log from which on a commit folds them into the database: SQLite's own default is 1000
+/// (<https://sqlite.org/pragma.html#pragma_wal_autocheckpoint>). Processes that end soon fold it when they close
+/// the record, after all that somebody waits for.
+const WAL_PAGES: u32 = 512;
 
 /// Opens the database at `path`, making it first where there is none.
 pub(super) fn open(path: &Path) -> Result<Connection, RecordError> {

@@ -7,6 +7,7 @@ use crate::state_dir::StateDir;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 /// How an in-memory database is named in messages, as SQLite does (<https://sqlite.org/inmemorydb.html>).
 const IN_MEMORY: &str = ":memory:";
@@ -18,6 +19,11 @@ pub struct Record {
     in_memory: bool,
     connection: Mutex<Connection>,
 }
+
+/// Bytes of the write-ahead log from which on whoever closes the record folds it into the database. When nobody
+/// has it open, the next one to open it reads the whole log, at some 3 GB/s, so this is a tenth of a
+/// millisecond at most; folding takes two syncs.
+const FOLDED_AT_CLOSE: u64 = 1 << 20;
 
 /// Whether a commit survives the death of the host, or of processes only.
 #[derive(Clone, Copy, PartialEq)]
@@ -90,6 +96,25 @@ impl Record {
         }
     }
 
+    /// Folds a write-ahead log that has become long into the database and empties it, unless somebody else is
+    /// using it. SQLite's own checkpoints leave emptying to the next commit of a process that knows of them; where
+    /// each process commits once, there is none, and the log grows for ever.
+    fn fold(&self) {
+        if self.in_memory || self.log_size() < FOLDED_AT_CLOSE {
+            return;
+        }
+        let connection = self.lock();
+        // Without waiting for others: whoever closes last does it.
+        let folded = connection
+            .busy_timeout(Duration::ZERO)
+            .and_then(|()| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0)));
+        match folded {
+            Ok(is_busy) => tracing::debug!(is_busy, "the write-ahead log was folded into the database"),
+            // Everything is in the log; the next one to close the record tries again.
+            Err(error) => tracing::debug!(%error, "the write-ahead log stays as it is"),
+        }
+    }
+
     /// Bytes of the write-ahead log; 0 where there is none.
     pub(super) fn log_size(&self) -> u64 {
         std::fs::metadata(self.write_ahead_log()).map_or(0, |file| file.len())
@@ -136,6 +161,12 @@ impl Record {
     /// A panic elsewhere leaves no transaction open: dropping one rolls it back.
     pub(super) fn lock(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.fold();
     }
 }
 

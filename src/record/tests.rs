@@ -327,6 +327,21 @@ fn files_are_private_and_nothing_else_is_left() {
 }
 
 /// Opening one's own database repeatedly must not depend on who closed it last, or how.
+/// Each process that opens the record alone forgets what others knew of the write-ahead log.
+#[test]
+fn processes_that_write_once_keep_the_write_ahead_log_short() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = state(directory.path());
+    let mut sizes = Vec::new();
+    for number in 0..200 {
+        insert(&Record::open(&state).unwrap(), &format!("{number:04}"), "job");
+        sizes.push(Record::open(&state).unwrap().log_size());
+    }
+    assert!(sizes.iter().all(|size| *size < 2 << 20), "{sizes:?}");
+    // What was folded is there.
+    assert_eq!(Record::open(&state).unwrap().attended().unwrap().len(), 200);
+}
+
 #[test]
 fn a_dead_writer_loses_nothing() {
     let directory = tempfile::tempdir().unwrap();
