@@ -233,7 +233,7 @@ fn a_bucket_for_everyone_is_asked_without_keys() {
     if !needs(Feature::S3) {
         return;
     }
-    let server = Server::start_with(&[]);
+    let server = Server::start_for_everyone();
     let transfer = Transfer { anonymous: true, env: Vec::new(), ..Transfer::of(&server.endpoint, BUCKET, "object") };
     transfer.push(b"content").succeeded();
     assert_eq!(transfer.pull().1, b"content");
@@ -248,7 +248,7 @@ fn a_bucket_may_be_in_the_name_of_the_host() {
     if !needs(Feature::S3) {
         return;
     }
-    let server = Server::start_with(&["--access-key", KEY_ID, "--secret-key", SECRET, "--domain", "store.test"]);
+    let server = Server::start_in("store.test");
     let port = server.endpoint.rsplit(':').next().expect("a port");
     let transfer = Transfer {
         addressing: Addressing::Virtual,
