@@ -18,6 +18,7 @@ pub use crate::image::{
 };
 pub use model::{
     Activity, ContainerState, CreateRequest, Created, Image, LogEntry, LogEvent, LogQuery, LogStream, Removal, Stdio,
+    StepProgress,
 };
 pub use oci::{
     ImageConfig, ImageDetails, ImageSummary, LayerDetails, LoadInput, OciRuntime, OciRuntimeConfig, PullOptions,

@@ -109,7 +109,7 @@ impl JobExecutor {
         if !row.completed_at.is_some_and(is_news) {
             return Ok(());
         }
-        let mut execution = JobExecution::new(row, None);
+        let mut execution = JobExecution::new(row, None, now);
         execution.attempts = self.record().attempts(id.as_str())?;
         // A panic elsewhere leaves a whole list.
         let mut forgotten = self.inner.forgotten.lock().unwrap_or_else(PoisonError::into_inner);

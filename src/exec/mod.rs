@@ -27,6 +27,7 @@ mod executor;
 mod forget;
 mod jobs;
 mod keepers;
+mod logs;
 mod model;
 mod notify;
 mod query;
@@ -52,4 +53,4 @@ pub use model::{
 pub use retention::{PruneProblem, PruneReport, PruneRequest};
 pub use stats::{JobStats, OldestWaiting, QueuePosition, RECENT, RecentEnds, Stats, Totals};
 // What the functions above speak of.
-pub use crate::engine::{LogEntry, LogEvent, LogQuery, LogStream, Stdio};
+pub use crate::engine::{LogEntry, LogEvent, LogQuery, LogStream, Stdio, StepProgress};

@@ -6,11 +6,14 @@
 pub(super) const SCHEMA_VERSION: i64 = 4;
 
 /// A whole new schema.
-pub(super) const SCHEMA: &[&str] = &[EXECUTIONS, OBJECTS, RESERVED, IMAGES];
+pub(super) const SCHEMA: &[&str] = &[EXECUTIONS, OBJECTS, RESERVED, FINDING, IMAGES];
 
 /// What makes a schema the next one, the first of them schema 1 into 2.
-pub(super) const MIGRATIONS: &[&[&str]] =
-    &[&[IMAGES_FROM_1], &[EXECUTIONS_FROM_2, OBJECTS, ATTEMPTS_FROM_2], &[SETTINGS_FROM_3, RESERVED]];
+pub(super) const MIGRATIONS: &[&[&str]] = &[
+    &[IMAGES_FROM_1],
+    &[EXECUTIONS_FROM_2, OBJECTS, ATTEMPTS_FROM_2],
+    &[SETTINGS_FROM_3, RESERVED, FINDING, LABELS_FROM_3],
+];
 
 const _: () = assert!(MIGRATIONS.len() + 1 == SCHEMA_VERSION as usize, "each schema but the first has a migration");
 
@@ -241,6 +244,41 @@ CREATE INDEX executions_reserved ON executions (id) WHERE place = 'waiting' AND 
 
 const SETTINGS_FROM_3: &str = "
 ALTER TABLE executions ADD COLUMN settings TEXT;
+";
+
+/// What schema 4 has more, to find executions by time and by label.
+const FINDING: &str = "
+-- With the name, so that other jobs' rows are not read.
+CREATE INDEX executions_by_creation ON executions (created_at, id, job_name);
+
+-- Every label of every execution; one without labels touches nothing of it.
+CREATE TABLE execution_labels (
+    name         TEXT NOT NULL,
+    value        TEXT NOT NULL,
+    execution_id TEXT NOT NULL,
+    PRIMARY KEY (name, value, execution_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX execution_labels_by_name ON execution_labels (name, execution_id);
+
+CREATE TRIGGER executions_are_found_by_label
+AFTER INSERT ON executions
+WHEN NEW.labels <> '{}'
+BEGIN
+    INSERT INTO execution_labels SELECT key, value, NEW.id FROM json_each(NEW.labels);
+END;
+
+CREATE TRIGGER labels_go_with_their_execution
+AFTER DELETE ON executions
+WHEN OLD.labels <> '{}'
+BEGIN
+    DELETE FROM execution_labels
+    WHERE (name, value, execution_id) IN (SELECT key, value, OLD.id FROM json_each(OLD.labels));
+END;
+";
+
+const LABELS_FROM_3: &str = "
+INSERT INTO execution_labels SELECT label.key, label.value, executions.id FROM executions, json_each(labels) AS label
+WHERE labels <> '{}';
 ";
 
 const ATTEMPTS_FROM_2: &str = "

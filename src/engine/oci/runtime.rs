@@ -8,13 +8,14 @@ use super::{OciRuntime, log};
 use crate::bundle::{self, StepImage};
 use crate::engine::{
     Activity, ContainerState, CreateRequest, Created, Image, LogQuery, LogStream, Removal, Runtime, RuntimeError,
+    StepProgress,
 };
 use crate::id::ContainerId;
 use crate::image::{self, Platform};
 use crate::outcome::{End, OUTCOME_VERSION, Outcome, Usage};
 use crate::plan::IdMappings;
 use crate::remove_tree::remove_tree;
-use crate::runtime::state::{LiveState, Stage};
+use crate::runtime::state::{LiveState, LiveStep, Stage};
 use crate::runtime::{cancel, cleanup, control, outcome_file};
 use crate::spec::{ImageSpec, ServiceSpec};
 use crate::state_dir::ContainerDir;
@@ -322,8 +323,11 @@ fn activity(live: LiveState) -> Activity {
     let keeper = Some(live.supervisor.pid);
     match live.stage {
         Stage::Initializing { step } => {
-            let (step, attempt) = step.map(|step| (step.id, step.attempt)).unzip();
-            Activity::Initializing { step, attempt, since: live.since, keeper }
+            let step = step.map(|LiveStep { id, attempt, max_attempts, elapsed, .. }| {
+                let max_attempts = (max_attempts > 0).then_some(max_attempts);
+                StepProgress { id, attempt, max_attempts, elapsed }
+            });
+            Activity::Initializing { step, since: live.since, keeper }
         }
         Stage::Running => Activity::Main { started_at: Some(live.since), keeper },
         Stage::Ending => Activity::Main { started_at: None, keeper },
