@@ -11,7 +11,7 @@ use crate::causes::with_causes;
 use crate::outcome::{End, Stopped};
 use crate::record::{AfterAttempt, Execution};
 use crate::state_dir::StateDir;
-use crate::sys::process::ProcessIdentity;
+use crate::sys::process::{ProcessIdentity, heed_termination};
 use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
@@ -48,8 +48,14 @@ impl JobExecutor {
     }
 
     fn kick_at(&self, now: Timestamp) -> Result<(), ExecError> {
-        for row in self.record().overdue(now, BATCH)? {
-            self.expire(&row)?;
+        loop {
+            let overdue = self.record().overdue(now, BATCH)?;
+            for row in &overdue {
+                self.expire(row)?;
+            }
+            if overdue.len() < BATCH as usize {
+                break;
+            }
         }
         if let QueueCare::Elsewhere(leave) = &self.inner.config.queue {
             let own: Vec<String> = self.attended().keys().cloned().collect();
@@ -178,6 +184,9 @@ impl JobExecutor {
             let file = file.map_err(ExecError::io("open", &path))?;
             // The one that holds it looks once more after it let go, so what was recorded before is seen.
             let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { break };
+            // The supervisor that this may have been had it ignored. From here on it may stay for long, and whoever
+            // next opens the store does what it leaves.
+            heed_termination();
             self.attend_while_needed().await?;
         }
         self.inner.preparing.closed().await;

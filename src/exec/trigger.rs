@@ -5,6 +5,7 @@ use super::error::ExecError;
 use super::executor::{Attended, JobExecutor, QueueCare};
 use super::model::{ContainerId, JobExecutionId, JobTrigger, TriggerOptions, Triggered};
 use crate::engine::Stdio;
+use crate::outcome::End;
 use crate::record::{self, Insertion, NewExecution};
 use crate::spec::{JobPolicy, OnConflict, Overrides, ServiceSpec};
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,8 @@ impl JobExecutor {
     /// comes, which may be at once; everything that comes after is its result.
     ///
     /// # Errors
-    /// [`ExecError::Conflict`], [`ExecError::ShuttingDown`], or the record cannot be written; nothing is left then.
+    /// [`ExecError::Conflict`], [`ExecError::ShuttingDown`], or the record cannot be written. Nothing is left then,
+    /// or an execution that has failed without having started.
     pub async fn trigger(
         &self,
         name: &str,
@@ -95,7 +97,7 @@ impl JobExecutor {
             ..Overrides::default()
         };
         let job = spec.clone().with(changes)?;
-        let id = JobExecutionId::new();
+        let id = JobExecutionId::after(self.record().newest()?.as_deref());
         let new = self.new_execution(&id, &job, trigger, &options, inherited);
         let is_left_to_others = matches!(self.inner.config.queue, QueueCare::Elsewhere(_));
         if is_left_to_others || options.stdio != Stdio::Detached || options.notices.is_some() {
@@ -142,7 +144,11 @@ impl JobExecutor {
             };
             self.drive_new(claimed).await?;
         } else {
-            self.make_durable().await?;
+            if let Err(error) = self.make_durable().await {
+                let message = "the record could not be written to the disk".to_owned();
+                self.end_waiting(&self.row(&id)?, End::Host { message })?;
+                return Err(error);
+            }
             // What it waits for may have ended meanwhile.
             self.kick()?;
             self.hand_over()?;

@@ -156,11 +156,7 @@ impl Record {
                     Ok(Cancel::Cancelled)
                 }
                 Status::Active => {
-                    if !live.cancel_requested {
-                        transaction
-                            .prepare_cached("UPDATE executions SET cancel_requested = 1, revision = ?2 WHERE id = ?1")?
-                            .execute(params![id, next_revision(transaction)?])?;
-                    }
+                    request_cancel(transaction, id)?;
                     Ok(Cancel::Active)
                 }
                 over => Ok(Cancel::Over(over)),
@@ -182,6 +178,18 @@ impl Record {
                 .collect()
         })
     }
+}
+
+/// Writes down that an active execution is to be cancelled, unless that was done before.
+pub(super) fn request_cancel(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<()> {
+    let is_new =
+        "SELECT EXISTS (SELECT 1 FROM executions WHERE id = ?1 AND status = 'active' AND NOT cancel_requested)";
+    if transaction.prepare_cached(is_new)?.query_row([id], |row| row.get(0))? {
+        transaction
+            .prepare_cached("UPDATE executions SET cancel_requested = 1, revision = ?2 WHERE id = ?1")?
+            .execute(params![id, next_revision(transaction)?])?;
+    }
+    Ok(())
 }
 
 /// Cancels an execution that the caller has found to be pending. An attempt that was being prepared is

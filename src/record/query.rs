@@ -45,6 +45,16 @@ pub struct LabelFilter {
 const PREFIX_MATCHES: usize = 10;
 
 impl Record {
+    /// The id of the execution that was recorded last.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn newest(&self) -> Result<Option<String>, RecordError> {
+        self.read("look for the newest execution", |connection| {
+            Ok(connection.prepare_cached("SELECT max(id) FROM executions")?.query_row([], |row| row.get(0))?)
+        })
+    }
+
     /// The execution with exactly this id.
     ///
     /// # Errors

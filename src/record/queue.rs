@@ -55,6 +55,8 @@ impl Record {
                 if is_waiting {
                     ending::cancel_pending(transaction, &id, now)?;
                 } else {
+                    // Should this process die now, whoever next opens the store tells them.
+                    ending::request_cancel(transaction, &id)?;
                     cancel.push(id);
                 }
             }
@@ -75,9 +77,9 @@ impl Record {
     }
 
     /// Makes the oldest waiting execution that may begin the one that `me` prepares. None may that is in
-    /// backoff, reserved for another process, younger than one of its job whose turn comes first, or for which
-    /// a limit of its own leaves no room. What is in backoff, or reserved for a process that is gone, holds up
-    /// no younger one. When the clock was set back to before a backoff began, the backoff is over.
+    /// backoff, overdue, reserved for another process, younger than one of its job whose turn comes first, or for
+    /// which a limit of its own leaves no room. What is in backoff, overdue, or reserved for a process that is gone,
+    /// holds up no younger one. When the clock was set back to before a backoff began, the backoff is over.
     ///
     /// # Errors
     /// When the database cannot be read or written.
@@ -215,8 +217,8 @@ impl Record {
         })
     }
 
-    /// Executions that wait for their first attempt although their queue deadline has passed, at most `limit`.
-    /// They may be claimed until [`Record::end_waiting`] ends them.
+    /// Executions that wait for their first attempt although their queue deadline has passed, at most `limit`:
+    /// [`Record::end_waiting`] is to end them. Nobody can claim them.
     ///
     /// # Errors
     /// When the database or a row cannot be read.
@@ -395,6 +397,8 @@ fn has_room(transaction: &Transaction<'_>, job: &str, limits: Limits) -> rusqlit
 #[derive(Debug)]
 struct Waiting {
     id: String,
+    /// When its time in the queue ends.
+    queue_end: Option<Timestamp>,
     retry_at: Option<Timestamp>,
     waiting_since: Option<Timestamp>,
     reserved_for: Option<ProcessIdentity>,
@@ -414,7 +418,13 @@ impl Waiting {
             waiting_since: row.get::<_, Option<i64>>(2)?.map(timestamp),
             reserved_for,
             limits: Limits { job: row.get(4)?, global: row.get(5)? },
+            queue_end: row.get::<_, Option<i64>>(6)?.map(timestamp),
         })
+    }
+
+    /// It is to be ended, and not begun.
+    fn is_overdue(&self, now: Timestamp) -> bool {
+        self.queue_end.is_some_and(|end| end <= now)
     }
 
     fn is_in_backoff(&self, now: Timestamp) -> bool {
@@ -441,13 +451,14 @@ fn head(
     now: Timestamp,
     is_alive: IsAlive<'_>,
 ) -> Result<Head, Failure> {
-    let mut statement = transaction.prepare_cached(
-        "SELECT id, retry_at, waiting_since, reserved_for, max_concurrent, global_limit FROM executions \
-         WHERE place = 'waiting' AND job_name = ?1 ORDER BY id",
-    )?;
+    let mut statement = transaction.prepare_cached(&format!(
+        "SELECT id, retry_at, waiting_since, reserved_for, max_concurrent, global_limit, \
+         iif({IN_QUEUE}, {QUEUE_END}, NULL) FROM executions \
+         WHERE place = 'waiting' AND job_name = ?1 ORDER BY id"
+    ))?;
     for row in statement.query_and_then([job], Waiting::read)? {
         let row = row?;
-        if row.is_in_backoff(now) {
+        if row.is_in_backoff(now) || row.is_overdue(now) {
             continue;
         }
         match &row.reserved_for {
