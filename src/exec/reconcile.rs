@@ -49,7 +49,7 @@ impl JobExecutor {
                 }
                 return Ok(false);
             }
-            Status::Active if !is_owned => self.settle_lost(&Claimed::from_row(row)?).await?,
+            Status::Active if !is_owned => self.settle_lost(row).await?,
             Status::Pending if row.owner.is_some() && !is_owned => self.take_back(row).await?,
             Status::Pending if row.owner.is_none() && row.reserved_for.as_ref().is_some_and(|it| !is_alive(it)) => {
                 self.take_back(row).await?;

@@ -9,7 +9,7 @@ use super::retry::{self, next_attempt};
 use crate::causes::with_causes;
 use crate::engine::{ContainerState, Removal};
 use crate::outcome::{End, OUTCOME_VERSION, Outcome, Usage};
-use crate::record::{AfterAttempt, Ended, Status};
+use crate::record::{AfterAttempt, Ended, Execution, Status};
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -111,7 +111,7 @@ impl JobExecutor {
     pub(crate) async fn settle_own(&self, container: &ContainerId) -> Result<(), ExecError> {
         let Some(row) = self.record().get(container.execution())? else { return Ok(()) };
         if row.status == Status::Active && row.container_id.as_deref() == Some(container.as_str()) {
-            return self.settle_lost(&Claimed::from_row(row)?).await;
+            return self.settle_lost(row).await;
         }
         // Its front has settled it, or gave it up before the start.
         self.runtime().remove(container, Removal::Outcome).await?;
@@ -126,14 +126,20 @@ impl JobExecutor {
     ///
     /// # Errors
     /// As [`JobExecutor::end`].
-    pub(super) async fn settle_lost(&self, attempt: &Claimed) -> Result<(), ExecError> {
-        let outcome = match self.runtime().state(&attempt.container).await? {
+    pub(super) async fn settle_lost(&self, row: Execution) -> Result<(), ExecError> {
+        let keeper = row.owner.clone();
+        let attempt = &Claimed::from_row(row)?;
+        let mut outcome = match self.runtime().state(&attempt.container).await? {
             ContainerState::Ended(outcome) => outcome,
             _ => {
                 let message = "it ended without a word; it was killed, or the host went down".to_owned();
                 outcome(End::SupervisorLost { message }, attempt.attempt, self.now(), Duration::ZERO)
             }
         };
+        if matches!(outcome.end, End::SupervisorLost { .. }) && outcome.elapsed.is_zero() {
+            // Nobody knows when it ended: now at the latest. Its time counts against the deadline.
+            outcome.elapsed = keeper.and_then(|keeper| keeper.age()).unwrap_or_default();
+        }
         self.end(attempt, outcome).await
     }
 }

@@ -4,10 +4,12 @@
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
-use nix::unistd::{ForkResult, Pid};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{ForkResult, Pid, SysconfVar, sysconf};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 /// A process, such that neither a reused pid nor a reboot can be mistaken for it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -53,6 +55,17 @@ impl ProcessIdentity {
             Err(error) if is_gone(&error) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// How long ago it began, time in which the host slept included. `None`: before the host was started.
+    pub fn age(&self) -> Option<Duration> {
+        if boot_id().ok()? != self.boot_id {
+            return None;
+        }
+        let now = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME).ok()?);
+        // In clock ticks since the boot (proc_pid_stat(5)).
+        let ticks = u64::try_from(sysconf(SysconfVar::CLK_TCK).ok()??).ok().filter(|ticks| *ticks > 0)?;
+        now.checked_sub(Duration::from_millis(self.start_time.saturating_mul(1000) / ticks))
     }
 }
 
@@ -415,8 +428,10 @@ mod tests {
         assert!(me.open().unwrap().is_some());
         let reused = ProcessIdentity { start_time: me.start_time + 1, ..me.clone() };
         assert!(reused.open().unwrap().is_none());
+        assert!(me.age().unwrap() < ProcessIdentity { start_time: 0, ..me.clone() }.age().unwrap());
         let rebooted = ProcessIdentity { boot_id: "another".into(), ..me };
         assert!(rebooted.open().unwrap().is_none());
+        assert_eq!(rebooted.age(), None);
     }
 
     #[test]

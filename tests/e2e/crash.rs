@@ -76,6 +76,7 @@ fn kill_supervisor(command: &[&str], flags: &[&str]) {
     let record = coracle.inspect(&id);
     assert_eq!(record["status"], "failed", "{record:#}");
     assert!(record["reason"].as_str().unwrap_or_default().starts_with("supervisor lost"), "{record:#}");
+    assert!(record["attempts"][0]["duration_seconds"].as_f64().is_some_and(|time| time > 0.0), "{record:#}");
     assert!(record["exit_code"].is_null(), "{record:#}");
     coracle.run(["wait", &id]).expect_code(125);
 }

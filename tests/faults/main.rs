@@ -28,6 +28,7 @@ mod jobs;
 mod killer;
 mod many;
 mod processes;
+mod triggers;
 mod verdict;
 mod witness;
 
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
     match *arguments {
         [embed::MODE, root, spec, seed, count] => return embed::main(root, spec, seed, count),
         [many::MODE, root, count] => return many::main(root, count),
+        [triggers::MODE, root, spec, job, count] => return triggers::main(root, spec, job, count),
         // Named as a test by cargo or its user.
         ["--list", ..] => println!("{}: test", driver::NAME),
         ref rest if !is_wanted(rest) => println!("test result: ok. 0 passed; 0 failed; 1 filtered out"),
