@@ -62,13 +62,10 @@ pub(super) fn open(path: &Path) -> Result<Connection, RecordError> {
     Ok(connection)
 }
 
-/// Application id and schema version.
+/// Application id and schema version. As statements of their own they need no schema, as a query of both would.
 fn identity(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
-    connection.query_row(
-        "SELECT application_id, user_version FROM pragma_application_id, pragma_user_version",
-        [],
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )
+    let value = |name| connection.pragma_query_value(None, name, |row| row.get(0));
+    Ok((value("application_id")?, value("user_version")?))
 }
 
 /// Brings an older schema up to date, in one durable transaction: a crash leaves the old one or the new.
