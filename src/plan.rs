@@ -32,6 +32,9 @@ pub struct Plan {
     /// Root file systems of steps that run on another image than the job's, by the index of the step. Each is
     /// made anew for each try of its step, and goes with it.
     pub step_roots: BTreeMap<usize, Overlay>,
+    /// Mounted once for all processes of the job, so that what an init step writes there is seen by those after
+    /// it. Empty for a job whose main process is the only one: its runtime spec has its own.
+    pub shared_tmpfs: Vec<SharedTmpfs>,
     /// A network namespace with nothing but `lo`, shared by all processes of the job (the runtime
     /// specs ask for none); `false`: the host's network.
     pub private_network: bool,
@@ -120,6 +123,20 @@ pub struct Volume {
     pub source: PathBuf,
     /// Absolute path in the container.
     pub target: String,
+}
+
+/// A tmpfs(5) of the job; the runtime specs bind it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SharedTmpfs {
+    /// Where it is mounted in the private mount namespace; absolute on the host, made by whoever mounts it.
+    pub mountpoint: PathBuf,
+    /// In bytes; `None`: the kernel's default, half of the memory.
+    pub size: Option<u64>,
+    /// Permission bits of its root.
+    pub mode: u32,
+    /// Whether programs in it can be executed.
+    pub exec: bool,
 }
 
 impl Plan {

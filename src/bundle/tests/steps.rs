@@ -117,3 +117,20 @@ fn an_image_that_was_not_fetched_is_named() {
     let message = make(ON_OTHER, r#"{"Cmd": ["/app"]}"#, &root()).unwrap_err().to_string();
     assert!(message.contains("\"other\"") && message.contains("oci:/images/tool"), "{message}");
 }
+
+#[test]
+fn what_is_in_memory_is_shared_by_the_processes_of_a_job_that_has_several() {
+    const TMPFS: &str = "storage: [{type: tmpfs, target: /secrets, size: 1Mi, mode: 750}]\n";
+    let bundle = made(&format!("{TMPFS}init: {{steps: [{{uses: init.run, with: {{command: [a]}}}}]}}"), &root());
+    let [shm, secrets] = bundle.shared_tmpfs.as_slice() else { panic!("{:?}", bundle.shared_tmpfs) };
+    assert_eq!((secrets.size, secrets.mode, secrets.exec), (Some(1 << 20), 0o750, true));
+    assert_eq!((shm.size, shm.mode, shm.exec), (Some(64 << 20), 0o1777, false));
+    let mounts = bundle.main.spec.mounts().as_ref().unwrap();
+    for (target, shared) in [("/dev/shm", shm), ("/secrets", secrets)] {
+        let mount = mounts.iter().find(|mount| mount.destination().as_os_str() == target).unwrap();
+        assert_eq!((mount.source().as_ref(), mount.typ().as_deref()), (Some(&shared.mountpoint), Some("bind")));
+    }
+    for steps in ["", "init: {steps: [{uses: init.wait_tcp, with: {host: db, port: 1}}]}"] {
+        assert_eq!(made(&format!("{TMPFS}{steps}"), &root()).shared_tmpfs, [], "{steps}");
+    }
+}
