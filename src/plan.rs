@@ -182,6 +182,8 @@ pub enum StepAction {
     /// A step role in the host's network that moves an object, and a process of the job that moves the file:
     /// its program is not [`Program::Command`].
     Transfer { request: String, process: Box<ProcessPlan> },
+    /// Nothing: what it needs cannot be had, and its policy lets the job go on without it.
+    Impossible { reason: String },
 }
 
 impl StepAction {
@@ -189,7 +191,7 @@ impl StepAction {
     pub fn process(&self) -> Option<&ProcessPlan> {
         match self {
             StepAction::Run(process) | StepAction::Transfer { process, .. } => Some(process),
-            StepAction::Check { .. } => None,
+            StepAction::Check { .. } | StepAction::Impossible { .. } => None,
         }
     }
 }
@@ -199,6 +201,7 @@ impl std::fmt::Debug for StepAction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             StepAction::Run(process) => f.debug_tuple("Run").field(process).finish(),
+            StepAction::Impossible { reason } => f.debug_struct("Impossible").field("reason", reason).finish(),
             StepAction::Check { .. } => f.debug_struct("Check").finish_non_exhaustive(),
             StepAction::Transfer { process, .. } => {
                 f.debug_struct("Transfer").field("process", process).finish_non_exhaustive()

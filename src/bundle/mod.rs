@@ -20,7 +20,7 @@ mod tests;
 pub use error::BundleError;
 pub use files::GeneratedFile;
 pub use host::{DeviceFacts, HostFacts};
-pub use steps::other_images;
+pub use steps::{other_images, step_that_needs};
 
 use crate::plan::{Limits, Overlay, ProcessPlan, SharedTmpfs, StepPlan, Volume};
 use crate::spec::{NetworkMode, Resources, Seccomp, ServiceSpec};
@@ -60,8 +60,8 @@ pub struct Place<'a> {
 pub struct Images<'a> {
     /// Config of the job's own.
     pub job: &'a ImageConfiguration,
-    /// Those that [`other_images`] names.
-    pub others: &'a BTreeMap<String, StepImage>,
+    /// Those that [`other_images`] names, or why one cannot be had that no step needs.
+    pub others: &'a BTreeMap<String, Result<StepImage, String>>,
 }
 
 /// An image that a step runs on.

@@ -68,7 +68,8 @@
 //!
 //! # An end
 //! `kind` says how it ended; further fields depend on it. `stopped` is `{"kind": "before_start"}`,
-//! `{"kind": "exited", "code": …}` or `{"kind": "signalled", "signal": …}`.
+//! `{"kind": "in_step", "step": …, "attempt": …, "detail": its last line or null}`, `{"kind": "exited", "code": …}` or
+//! `{"kind": "signalled", "signal": …}`.
 //!
 //! | kind | fields |
 //! |---|---|
@@ -317,9 +318,9 @@ fn end_document(end: &End) -> Value {
         End::Signalled { signal } => json!({"kind": "signalled", "signal": signal}),
         End::OomKilled => json!({"kind": "oom_killed"}),
         End::Deadline { after, how } => {
-            json!({"kind": "deadline", "after_seconds": seconds(*after), "stopped": stopped(*how)})
+            json!({"kind": "deadline", "after_seconds": seconds(*after), "stopped": stopped(how)})
         }
-        End::Cancelled { how } => json!({"kind": "cancelled", "stopped": stopped(*how)}),
+        End::Cancelled { how } => json!({"kind": "cancelled", "stopped": stopped(how)}),
         End::InitStep { step, cause, attempt, last_line } => json!({
             "kind": "init_step", "step": step, "cause": step_cause(cause), "attempt": attempt, "last_line": last_line,
         }),
@@ -331,9 +332,12 @@ fn end_document(end: &End) -> Value {
     }
 }
 
-fn stopped(how: Stopped) -> Value {
+fn stopped(how: &Stopped) -> Value {
     match how {
         Stopped::BeforeStart => json!({"kind": "before_start"}),
+        Stopped::InStep { step, attempt, detail } => {
+            json!({"kind": "in_step", "step": step, "attempt": attempt, "detail": detail})
+        }
         Stopped::Exited { code } => json!({"kind": "exited", "code": code}),
         Stopped::Signalled { signal } => json!({"kind": "signalled", "signal": signal}),
     }
@@ -524,7 +528,7 @@ mod tests {
             End::Exited { code: 3 },
             End::Signalled { signal: 15 },
             End::OomKilled,
-            End::Deadline { after: Duration::ZERO, how },
+            End::Deadline { after: Duration::ZERO, how: how.clone() },
             End::Cancelled { how },
             End::InitStep {
                 step: "s".into(),

@@ -75,6 +75,9 @@ fn cancel_acts_at_once() {
         let record = coracle.inspect(&id);
         assert_eq!(record["status"], "cancelled", "{name}: {record:#}");
         assert!(record["started_at"].is_null(), "{name}: the main process never ran: {record:#}");
+        let reason = record["reason"].as_str().unwrap_or_default();
+        assert!(reason.starts_with("cancelled in init step \"step-1\""), "{name}: {record:#}");
+        assert_eq!(reason.contains("it exited with code 1"), waiting, "{name}: {record:#}");
     }
 }
 

@@ -97,7 +97,7 @@ fn a_step_on_another_image_has_a_root_of_its_own_and_that_images_settings() {
     assert_eq!(other_images(&job).into_iter().collect::<Vec<_>>(), ["oci:/images/tool"]);
     let config = super::image(r#"{"User": "tool", "Env": ["OF=tool"], "WorkingDir": "/w"}"#);
     let tool = StepImage { config, layers: vec!["/layers/1".into()] };
-    let others = BTreeMap::from([("oci:/images/tool".to_owned(), tool)]);
+    let others = BTreeMap::from([("oci:/images/tool".to_owned(), Ok(tool))]);
     let bundle = build(&job, &Images { job: &image, others: &others }, &root(), &place()).unwrap();
     let made = &bundle.step_roots[&1];
     assert_eq!(bundle.step_roots.len(), 1);
@@ -116,6 +116,19 @@ fn a_step_on_another_image_has_a_root_of_its_own_and_that_images_settings() {
 fn an_image_that_was_not_fetched_is_named() {
     let message = make(ON_OTHER, r#"{"Cmd": ["/app"]}"#, &root()).unwrap_err().to_string();
     assert!(message.contains("\"other\"") && message.contains("oci:/images/tool"), "{message}");
+}
+
+#[test]
+fn a_step_that_may_fail_does_so_when_its_image_cannot_be_had() {
+    let lax = ON_OTHER.replace("{id: other,", "{id: other, on_failure: warn, retry: 3,");
+    assert_eq!(step_that_needs(&job(ON_OTHER), "oci:/images/tool"), Some("other"));
+    assert_eq!(step_that_needs(&job(&lax), "oci:/images/tool"), None);
+    let (job, image) = (job(&lax), image(r#"{"Cmd": ["/app"]}"#));
+    let others = BTreeMap::from([("oci:/images/tool".to_owned(), Err("it is gone".to_owned()))]);
+    let bundle = build(&job, &Images { job: &image, others: &others }, &root(), &place()).unwrap();
+    let StepAction::Impossible { reason } = &bundle.steps[1].action else { panic!("{:?}", bundle.steps) };
+    assert_eq!(reason, r#"failed to get the image "oci:/images/tool": it is gone"#);
+    assert_eq!((bundle.steps[1].retries, bundle.steps[1].on_failure), (0, OnStepFailure::Warn));
 }
 
 #[test]

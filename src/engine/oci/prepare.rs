@@ -55,7 +55,7 @@ impl OciRuntime {
         request: &CreateRequest<'_>,
         host: Host,
         image: &Image,
-        others: &BTreeMap<String, StepImage>,
+        others: &BTreeMap<String, Result<StepImage, String>>,
     ) -> Result<Vec<String>, RuntimeError> {
         let (id, job) = (request.execution, request.job);
         let directory = self.state_dir().container(request.container);

@@ -5,6 +5,7 @@ use super::prepare::{Host, own_mappings};
 use super::references::Wanted;
 use super::{OciRuntime, log};
 use crate::bundle::{self, StepImage};
+use crate::causes::with_causes;
 use crate::engine::{
     Activity, ContainerState, CreateRequest, Created, Image, LogQuery, LogStream, Removal, Runtime, RuntimeError,
 };
@@ -62,9 +63,18 @@ impl Runtime for OciRuntime {
         let mut others = BTreeMap::new();
         for name in bundle::other_images(request.job) {
             let image = ImageSpec { name: name.to_owned(), ..request.job.image.clone() };
-            let image = Runtime::pull(self, &image).await?;
+            let image = match Runtime::pull(self, &image).await {
+                Ok(image) => image,
+                Err(error) => {
+                    if let Some(step) = bundle::step_that_needs(request.job, name) {
+                        return Err(RuntimeError::StepImage { step: step.to_owned(), source: Box::new(error) });
+                    }
+                    others.insert(name.to_owned(), Err(with_causes(&error)));
+                    continue;
+                }
+            };
             let image::Image { config, layers, .. } = self::content(&image)?;
-            others.insert(name.to_owned(), StepImage { config: config.clone(), layers: layers.clone() });
+            others.insert(name.to_owned(), Ok(StepImage { config: config.clone(), layers: layers.clone() }));
             pulled.push(image);
         }
         self.mark(container)?;

@@ -11,8 +11,11 @@ use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 use std::time::Duration;
 
 const CONNECT: Duration = Duration::from_secs(20);
-/// A store that sends nothing for so long during a pull is asked anew for the rest.
+/// A store that sends nothing for so long during a pull is asked anew for the rest; one that takes no byte for so
+/// long is gone.
 const STALL: Duration = Duration::from_secs(60);
+/// The same for the answer to an upload. It counts from a request's start, so a part at 40 kB/s must fit in.
+const ANSWER: Duration = Duration::from_secs(5 * 60);
 /// The longest pause between two requests.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The number of retries ends them, not the time that a large object takes.
@@ -84,7 +87,7 @@ impl Store {
 }
 
 fn http_client(direction: Direction, names: Names, with_tls: bool) -> reqwest::Result<reqwest::Client> {
-    let mut builder = reqwest::Client::builder()
+    reqwest::Client::builder()
         .user_agent(concat!("coracle/", env!("CARGO_PKG_VERSION")))
         .no_proxy()
         .referer(false)
@@ -92,13 +95,11 @@ fn http_client(direction: Direction, names: Names, with_tls: bool) -> reqwest::R
         .redirect(reqwest::redirect::Policy::none())
         .dns_resolver(names)
         .connect_timeout(CONNECT)
+        .tcp_user_timeout(STALL)
+        .read_timeout(if direction == Direction::Pull { STALL } else { ANSWER })
         // Without TLS and redirects no certificate is met, and a host without CA certificates serves.
-        .tls_danger_accept_invalid_certs(!with_tls);
-    // It counts from a request's start, so it would end a part that takes long to send.
-    if direction == Direction::Pull {
-        builder = builder.read_timeout(STALL);
-    }
-    builder.build()
+        .tls_danger_accept_invalid_certs(!with_tls)
+        .build()
 }
 
 /// It becomes part of an address. Wider than AWS's own rules, whose older buckets and whose kin have other names.
