@@ -12,7 +12,7 @@ use crate::exec::{
     ExecError, JobExecution, JobExecutionId, JobExecutor, JobStatus, JobTrigger, NoticeSink, Stdio, TriggerOptions,
     Triggered,
 };
-use crate::outcome::{End, Stopped, signal_code};
+use crate::outcome::{End, FIRST_ATTEMPT, Stopped, signal_code};
 use crate::spec::{Overrides, ServiceSpec};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -165,8 +165,11 @@ struct Run<'a> {
 /// How one job went.
 enum Went {
     Execution(Box<JobExecution>),
-    /// It was interrupted by this signal before anything of it ran.
-    NotStarted(i32),
+    /// It was interrupted by this signal before anything of this attempt ran.
+    NotStarted {
+        signal: i32,
+        attempt: u32,
+    },
     /// This signal ended the waiting for an execution that is another command's.
     Left(i32),
 }
@@ -189,12 +192,14 @@ impl Run<'_> {
             let execution = match went {
                 Went::Execution(execution) => execution,
                 Went::Left(signal) => return Ok(signal_code(signal)),
-                Went::NotStarted(signal) => {
+                Went::NotStarted { signal, attempt } => {
                     let was_pulling = self.progress.close();
                     self.interrupts.unless(self.runtime.finish_pulls()).await;
                     let kept =
                         if was_pulling { "; finished layers are kept; the next pull goes on from there" } else { "" };
-                    output::message("note", &format!("{}: cancelled before its start{kept}", job.name));
+                    let before =
+                        if attempt == FIRST_ATTEMPT { "its start".to_owned() } else { format!("attempt {attempt}") };
+                    output::message("note", &format!("{}: cancelled before {before}{kept}", job.name));
                     return Ok(signal_code(signal));
                 }
             };
@@ -287,7 +292,9 @@ impl Run<'_> {
         let execution = self.executor.wait(id).await?;
         // It may have begun at the last moment.
         Ok(match execution.end {
-            Some(End::Cancelled { how: Stopped::BeforeStart }) => Went::NotStarted(signal),
+            Some(End::Cancelled { how: Stopped::BeforeStart }) => {
+                Went::NotStarted { signal, attempt: execution.attempt }
+            }
             _ => Went::Execution(Box::new(execution)),
         })
     }

@@ -50,6 +50,8 @@ mod progress;
 mod queue;
 mod retry;
 mod security;
+mod settler;
 mod spec;
 mod storage;
 mod streams;
+mod takeover;

@@ -113,9 +113,8 @@ async fn what_runs_when_an_executor_is_dropped_has_its_end_recorded() {
 
 /// A further executor, with the same time of day: what has ended a moment ago is not forgotten.
 async fn another(runtime: &MockRuntime, clock: &TestClock, root: &Path) -> JobExecutor {
-    let mut config = JobExecutorConfig::default();
-    config.root = Some(root.to_owned());
-    config.clock = Clock::new(clock.teller());
+    let (root, clock) = (Some(root.to_owned()), Clock::new(clock.teller()));
+    let config = JobExecutorConfig { root, clock, ..JobExecutorConfig::default() };
     JobExecutor::with_config(Arc::new(runtime.clone()), config).await.expect("an executor")
 }
 
