@@ -28,6 +28,7 @@
 //! | `init_step` | the init step that runs now |
 //! | `init_step_attempt`, `init_step_max_attempts` | number of its try, from 1; tries that it gets at most, over all runs of the init steps |
 //! | `init_step_since` | when that try, or the wait for the next one, began |
+//! | `init_step_waiting` | whether that try has failed and the next one waits for its time |
 //! | `init_step_elapsed_seconds` | from the beginning of its first try in this run of the init steps to now |
 //! | `attempt` | number of the attempt that is made, waits or was the last, from 1 |
 //! | `max_attempts` | attempts that it gets at most |
@@ -164,6 +165,7 @@ pub(super) struct ExecutionDocument<'a> {
     init_step_attempt: Option<u32>,
     init_step_since: Option<Timestamp>,
     init_step_max_attempts: Option<u32>,
+    init_step_waiting: Option<bool>,
     init_step_elapsed_seconds: Option<f64>,
     attempt: u32,
     max_attempts: u32,
@@ -246,6 +248,7 @@ impl<'a> ExecutionDocument<'a> {
             init_step_attempt: step.map(|step| step.attempt),
             init_step_since: execution.step_since,
             init_step_max_attempts: step.and_then(|step| step.max_attempts),
+            init_step_waiting: step.map(|step| step.waiting),
             init_step_elapsed_seconds: step.map(|step| seconds(step.elapsed)),
             attempt: execution.attempt,
             max_attempts: execution.max_attempts(),
@@ -500,6 +503,7 @@ mod tests {
           "init_step_attempt": null,
           "init_step_since": null,
           "init_step_max_attempts": null,
+          "init_step_waiting": null,
           "init_step_elapsed_seconds": null,
           "attempt": 1,
           "max_attempts": 1,

@@ -70,6 +70,9 @@ fn cancel_acts_at_once() {
         let spec = coracle.job(&body);
         let id = coracle.detach(&[spec.to_str().expect("a plain name")]);
         until_step(&coracle, &id, waiting);
+        assert_eq!(coracle.inspect(&id)["init_step_waiting"], waiting, "{name}");
+        let shown = coracle.run(["inspect", &id]).expect_code(0).stdout();
+        assert_eq!(shown.contains("initializing step-1 (waiting for try 2)"), waiting, "{name}: {shown}");
         coracle.run(["cancel", &id]).expect_code(0);
         coracle.run(["wait", &id]);
         let record = coracle.inspect(&id);

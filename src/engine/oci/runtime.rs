@@ -333,9 +333,9 @@ fn activity(live: LiveState) -> Activity {
     let keeper = Some(live.supervisor.pid);
     match live.stage {
         Stage::Initializing { step } => {
-            let step = step.map(|LiveStep { id, attempt, max_attempts, elapsed, .. }| {
+            let step = step.map(|LiveStep { id, attempt, max_attempts, elapsed, waiting }| {
                 let max_attempts = (max_attempts > 0).then_some(max_attempts);
-                StepProgress { id, attempt, max_attempts, elapsed }
+                StepProgress { id, attempt, max_attempts, waiting, elapsed }
             });
             Activity::Initializing { step, since: live.since, keeper }
         }
