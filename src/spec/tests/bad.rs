@@ -104,7 +104,7 @@ fn fields_of_a_job() {
         ("memory: 1Gi", "1:1: memory: unknown field; did you mean \"resources.memory\"?".to_owned()),
         ("environment: {}", "1:1: environment: unknown field; did you mean \"env\"?".into()),
         ("nonsense: 1", "1:1: nonsense: unknown field".into()),
-        ("\"a\\nb\": 1", "1:1: a\\nb: unknown field".into()),
+        ("\"a\\nb\": 1", "1:1: a…: unknown field".into()),
         ("user: a\nuser: b", "2:1: user: given twice; first on line 7".into()),
         ("env: {A: 1, A: 2}", "1:13: env.A: given twice; first on line 7".into()),
         ("env: {A: }", "1:8: env.A: expected a value, found nothing; write \"\" for an empty one".into()),
