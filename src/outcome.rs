@@ -79,11 +79,20 @@ pub enum End {
 }
 
 /// What became of a process that was told to stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Stopped {
     /// It had not been started.
     BeforeStart,
+    /// It had not been started: an init step was under way, or a wait before its next try.
+    InStep {
+        step: String,
+        /// The try, from 1; that before a wait.
+        attempt: u32,
+        /// The last line that the step wrote, or what it waited for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+    },
     /// It exited by itself with this code, within the grace period.
     Exited { code: u8 },
     /// It was ended by this signal; SIGKILL when the grace period was over.
@@ -108,7 +117,8 @@ pub enum StepCause {
     TimedOut {
         after: Duration,
     },
-    /// A check or a transfer, which is no process of the job, failed.
+    /// A check or a transfer, which is no process of the job, failed; or the process of the step could not be
+    /// made.
     Failed {
         message: String,
     },
@@ -162,7 +172,7 @@ impl End {
             End::Signalled { signal } => signal_code(*signal),
             End::OomKilled => signal_code(libc::SIGKILL),
             End::Deadline { how, .. } | End::Cancelled { how } => match how {
-                Stopped::BeforeStart => EXIT_ENGINE,
+                Stopped::BeforeStart | Stopped::InStep { .. } => EXIT_ENGINE,
                 Stopped::Exited { code } => *code,
                 Stopped::Signalled { signal } => signal_code(*signal),
             },
@@ -205,8 +215,8 @@ impl fmt::Display for End {
             End::Exited { code } => write!(f, "exited with code {code}"),
             End::Signalled { signal } => write!(f, "killed by {}", signal_name(*signal)),
             End::OomKilled => f.write_str("killed by the OOM killer: the memory limit was reached"),
-            End::Deadline { after, how } => write!(f, "deadline of {after:?} passed; {how}"),
-            End::Cancelled { how } => write!(f, "cancelled; {how}"),
+            End::Deadline { after, how } => write!(f, "deadline of {after:?} passed{}{how}", before(how)),
+            End::Cancelled { how } => write!(f, "cancelled{}{how}", before(how)),
             End::InitStep { step, cause, attempt, last_line } => {
                 write!(f, "init step {step:?} {cause}")?;
                 if *attempt > FIRST_ATTEMPT {
@@ -224,10 +234,22 @@ impl fmt::Display for End {
     }
 }
 
+/// What is between the cause of a stop and what became of the job.
+fn before(how: &Stopped) -> &'static str {
+    if matches!(how, Stopped::InStep { .. }) { " " } else { "; " }
+}
+
 impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Stopped::BeforeStart => f.write_str("it had not started"),
+            Stopped::InStep { step, attempt, detail } => {
+                write!(f, "in init step {step:?}")?;
+                if *attempt > FIRST_ATTEMPT {
+                    write!(f, ", try {attempt}")?;
+                }
+                detail.as_ref().map_or(Ok(()), |detail| write!(f, ": {detail}"))
+            }
             Stopped::Exited { code } => write!(f, "it exited with code {code}"),
             Stopped::Signalled { signal } => write!(f, "it was killed by {}", signal_name(*signal)),
         }

@@ -32,6 +32,9 @@ pub struct Plan {
     /// Root file systems of steps that run on another image than the job's, by the index of the step. Each is
     /// made anew for each try of its step, and goes with it.
     pub step_roots: BTreeMap<usize, Overlay>,
+    /// Mounted once for all processes of the job, so that what an init step writes there is seen by those after
+    /// it. Empty for a job whose main process is the only one: its runtime spec has its own.
+    pub shared_tmpfs: Vec<SharedTmpfs>,
     /// A network namespace with nothing but `lo`, shared by all processes of the job (the runtime
     /// specs ask for none); `false`: the host's network.
     pub private_network: bool,
@@ -122,6 +125,20 @@ pub struct Volume {
     pub target: String,
 }
 
+/// A tmpfs(5) of the job; the runtime specs bind it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SharedTmpfs {
+    /// Where it is mounted in the private mount namespace; absolute on the host, made by whoever mounts it.
+    pub mountpoint: PathBuf,
+    /// In bytes; `None`: the kernel's default, half of the memory.
+    pub size: Option<u64>,
+    /// Permission bits of its root.
+    pub mode: u32,
+    /// Whether programs in it can be executed.
+    pub exec: bool,
+}
+
 impl Plan {
     /// The process with this index: that of a step, or the main process behind them.
     pub fn process(&self, index: usize) -> Option<&ProcessPlan> {
@@ -165,6 +182,8 @@ pub enum StepAction {
     /// A step role in the host's network that moves an object, and a process of the job that moves the file:
     /// its program is not [`Program::Command`].
     Transfer { request: String, process: Box<ProcessPlan> },
+    /// Nothing: what it needs cannot be had, and its policy lets the job go on without it.
+    Impossible { reason: String },
 }
 
 impl StepAction {
@@ -172,7 +191,7 @@ impl StepAction {
     pub fn process(&self) -> Option<&ProcessPlan> {
         match self {
             StepAction::Run(process) | StepAction::Transfer { process, .. } => Some(process),
-            StepAction::Check { .. } => None,
+            StepAction::Check { .. } | StepAction::Impossible { .. } => None,
         }
     }
 }
@@ -182,6 +201,7 @@ impl std::fmt::Debug for StepAction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             StepAction::Run(process) => f.debug_tuple("Run").field(process).finish(),
+            StepAction::Impossible { reason } => f.debug_struct("Impossible").field("reason", reason).finish(),
             StepAction::Check { .. } => f.debug_struct("Check").finish_non_exhaustive(),
             StepAction::Transfer { process, .. } => {
                 f.debug_struct("Transfer").field("process", process).finish_non_exhaustive()

@@ -308,6 +308,11 @@ impl ContainerDir {
         self.path.join("volumes")
     }
 
+    /// Mountpoints of what the job's processes share in memory; in the host's own mount namespace they are empty.
+    pub fn tmpfs(&self) -> PathBuf {
+        self.path.join("tmpfs")
+    }
+
     /// Directory for the root file systems of steps.
     pub fn steps(&self) -> PathBuf {
         self.path.join("steps")

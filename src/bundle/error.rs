@@ -31,10 +31,10 @@ pub enum BundleError {
     #[error("devices: {} is asked for with {access}, but only rw can be given", path.display())]
     DeviceAccess { path: PathBuf, access: String },
     #[error(
-        "user: {uid} has no id on the host, where only ids below {limit} are mapped for this user; \
+        "{field}: {uid} has no id on the host, where only ids below {limit} are mapped for this user; \
          give it more subordinate ids (subuid(5)) or use another user"
     )]
-    UserNotMapped { uid: u32, limit: u32 },
+    UserNotMapped { field: String, uid: u32, limit: u32 },
     #[error(
         "extra_groups: a user without subordinate group ids (subgid(5)) cannot be in further groups; \
          remove them, or give it such ids"

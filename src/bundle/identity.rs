@@ -3,6 +3,7 @@
 
 use super::error::BundleError;
 use super::host::HostFacts;
+use crate::plan::OnStepFailure;
 use crate::spec::{InitAction, ServiceSpec};
 
 /// The job's own choices against the ids that it will have.
@@ -12,16 +13,19 @@ pub(super) fn check(job: &ServiceSpec, host: &HostFacts) -> Result<(), BundleErr
         // setgroups(2) is forbidden where an unprivileged process wrote the map (user_namespaces(7)).
         return Err(BundleError::GroupsForbidden);
     }
-    let of_steps = job.init_steps.iter().filter_map(|step| match &step.action {
-        InitAction::Run { user, .. } => Some(user),
+    // A step that may fail does so when it comes to that.
+    let of_steps = job.init_steps.iter().filter(|step| step.on_failure == OnStepFailure::Fail);
+    let of_steps = of_steps.filter_map(|step| match &step.action {
+        InitAction::Run { user, .. } => Some((format!("init step {:?}: user", step.id), user.as_ref()?)),
         _ => None,
     });
-    for user in of_steps.chain([&job.process.user]).flatten() {
+    let of_job = job.process.user.iter().map(|user| ("user".to_owned(), user));
+    for (field, user) in of_steps.chain(of_job) {
         let name = user.split_once(':').map_or(user.as_str(), |(name, _)| name);
         match name.parse() {
             Ok(uid) if !mappings.has_uid(uid) => {
                 let limit = mappings.uids.iter().map(|map| map.container.saturating_add(map.count)).max();
-                return Err(BundleError::UserNotMapped { uid, limit: limit.unwrap_or(0) });
+                return Err(BundleError::UserNotMapped { field, uid, limit: limit.unwrap_or(0) });
             }
             // A name, or an id that is mapped.
             _ => {}

@@ -20,9 +20,9 @@ mod tests;
 pub use error::BundleError;
 pub use files::GeneratedFile;
 pub use host::{DeviceFacts, HostFacts};
-pub use steps::other_images;
+pub use steps::{other_images, step_that_needs};
 
-use crate::plan::{Limits, Overlay, ProcessPlan, StepPlan, Volume};
+use crate::plan::{Limits, Overlay, ProcessPlan, SharedTmpfs, StepPlan, Volume};
 use crate::spec::{NetworkMode, Resources, Seccomp, ServiceSpec};
 use oci_spec::image::ImageConfiguration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,6 +44,8 @@ pub struct Place<'a> {
     pub named_volumes: PathBuf,
     /// Directory for the volumes of this execution alone.
     pub anonymous_volumes: PathBuf,
+    /// Directory for the mountpoints of what the job's processes share in memory.
+    pub tmpfs: PathBuf,
     /// Directory for the root file systems of steps on other images, one directory for each.
     pub step_roots: PathBuf,
     /// Compiled filter; used unless the job is unconfined.
@@ -58,8 +60,8 @@ pub struct Place<'a> {
 pub struct Images<'a> {
     /// Config of the job's own.
     pub job: &'a ImageConfiguration,
-    /// Those that [`other_images`] names.
-    pub others: &'a BTreeMap<String, StepImage>,
+    /// Those that [`other_images`] names, or why one cannot be had that no step needs.
+    pub others: &'a BTreeMap<String, Result<StepImage, String>>,
 }
 
 /// An image that a step runs on.
@@ -80,6 +82,7 @@ pub struct Bundle {
     pub main: ProcessPlan,
     pub limits: Limits,
     pub volumes: Vec<Volume>,
+    pub shared_tmpfs: Vec<SharedTmpfs>,
     pub private_network: bool,
     pub network_sysctls: BTreeMap<String, String>,
     pub files: Vec<GeneratedFile>,
@@ -111,8 +114,7 @@ pub fn build(
     let (bounding, mut notes) = capabilities::bounding(&job.security, host)?;
     let hostname = hostname(job, place.id);
     let files = files::generate(job, host, &hostname, &place.files);
-    let mut volumes = Vec::new();
-    let mounts = mounts::mounts(job, host, place, &files, &mut volumes)?;
+    let mounts::Mounts { mounts, volumes, shared_tmpfs } = mounts::mounts(job, host, place, &files)?;
     let container = process::Container { job, host, place, hostname: &hostname, bounding: &bounding, mounts: &mounts };
     let commands = command::Commands { job, hostname: &hostname, variables: place.variables };
     let steps::Steps { steps, roots } = steps::steps(&commands, &container, images)?;
@@ -126,6 +128,7 @@ pub fn build(
         main,
         limits: limits(&job.resources),
         volumes,
+        shared_tmpfs,
         private_network: job.network.mode == NetworkMode::None,
         network_sysctls: sysctls(job, true),
         files,

@@ -4,7 +4,7 @@ use super::command::{Commands, RunStep};
 use super::error::BundleError;
 use super::process::Container;
 use super::{Images, StepImage};
-use crate::plan::{Overlay, Program, StepAction, StepPlan};
+use crate::plan::{OnStepFailure, Overlay, Program, StepAction, StepPlan};
 use crate::spec::{InitAction, InitStep, S3Addressing, S3Direction, S3Transfer, ServiceSpec, WaitHttp};
 use crate::step::{Addressing, Direction, Resolve, StepRequest};
 use oci_spec::image::ImageConfiguration;
@@ -21,6 +21,12 @@ const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 /// The images other than the job's own that its steps run on, as they are written.
 pub fn other_images(job: &ServiceSpec) -> BTreeSet<&str> {
     job.init_steps.iter().filter_map(image_of).collect()
+}
+
+/// The first step whose failure is the job's and that runs on this image, as [`other_images`] names it.
+pub fn step_that_needs<'a>(job: &'a ServiceSpec, image: &str) -> Option<&'a str> {
+    let needs = |step: &&InitStep| step.on_failure == OnStepFailure::Fail && image_of(step) == Some(image);
+    job.init_steps.iter().find(needs).map(|step| step.id.as_str())
 }
 
 fn image_of(step: &InitStep) -> Option<&str> {
@@ -47,7 +53,13 @@ pub(super) fn steps(
             None => None,
             Some(name) => {
                 let missing = || BundleError::NoStepImage { step: step.id.clone(), image: name.to_owned() };
-                Some((name, images.others.get(name).ok_or_else(missing)?))
+                match images.others.get(name).ok_or_else(missing)? {
+                    Ok(image) => Some((name, image)),
+                    Err(reason) => {
+                        made.steps.push(impossible(step, format!("failed to get the image {name:?}: {reason}")));
+                        continue;
+                    }
+                }
             }
         };
         let root = other.map(|(_, image)| root(container.place.step_roots.join(index.to_string()), image));
@@ -63,6 +75,18 @@ pub(super) fn steps(
         made.roots.extend(root.map(|root| (index, root)));
     }
     Ok(made)
+}
+
+fn impossible(step: &InitStep, reason: String) -> StepPlan {
+    StepPlan {
+        id: step.id.clone(),
+        action: StepAction::Impossible { reason },
+        timeout: step.timeout,
+        // Another try would find the same.
+        retries: 0,
+        backoff: step.retry.backoff.clone(),
+        on_failure: step.on_failure,
+    }
 }
 
 fn root(directory: std::path::PathBuf, image: &StepImage) -> Overlay {

@@ -81,7 +81,13 @@ mod tests {
     #[test]
     fn a_change_is_one_line() {
         let failed = JobStatus::Failed { reason: "exited with\ncode 7".into(), exit_code: Some(7) };
-        let step = StepProgress { id: "wait".into(), attempt: 1, max_attempts: Some(4), elapsed: Duration::ZERO };
+        let step = StepProgress {
+            id: "wait".into(),
+            attempt: 1,
+            max_attempts: Some(4),
+            waiting: false,
+            elapsed: Duration::ZERO,
+        };
         let again = StepProgress { attempt: 2, elapsed: Duration::from_millis(1250), ..step.clone() };
         let shown = [
             line(&change(JobStatus::Pending)),

@@ -28,6 +28,7 @@
 //! | `init_step` | the init step that runs now |
 //! | `init_step_attempt`, `init_step_max_attempts` | number of its try, from 1; tries that it gets at most, over all runs of the init steps |
 //! | `init_step_since` | when that try, or the wait for the next one, began |
+//! | `init_step_waiting` | whether that try has failed and the next one waits for its time |
 //! | `init_step_elapsed_seconds` | from the beginning of its first try in this run of the init steps to now |
 //! | `attempt` | number of the attempt that is made, waits or was the last, from 1 |
 //! | `max_attempts` | attempts that it gets at most |
@@ -71,7 +72,8 @@
 //!
 //! # An end
 //! `kind` says how it ended; further fields depend on it. `stopped` is `{"kind": "before_start"}`,
-//! `{"kind": "exited", "code": …}` or `{"kind": "signalled", "signal": …}`.
+//! `{"kind": "in_step", "step": …, "attempt": …, "detail": its last line or null}`, `{"kind": "exited", "code": …}` or
+//! `{"kind": "signalled", "signal": …}`.
 //!
 //! | kind | fields |
 //! |---|---|
@@ -163,6 +165,7 @@ pub(super) struct ExecutionDocument<'a> {
     init_step_attempt: Option<u32>,
     init_step_since: Option<Timestamp>,
     init_step_max_attempts: Option<u32>,
+    init_step_waiting: Option<bool>,
     init_step_elapsed_seconds: Option<f64>,
     attempt: u32,
     max_attempts: u32,
@@ -245,6 +248,7 @@ impl<'a> ExecutionDocument<'a> {
             init_step_attempt: step.map(|step| step.attempt),
             init_step_since: execution.step_since,
             init_step_max_attempts: step.and_then(|step| step.max_attempts),
+            init_step_waiting: step.map(|step| step.waiting),
             init_step_elapsed_seconds: step.map(|step| seconds(step.elapsed)),
             attempt: execution.attempt,
             max_attempts: execution.max_attempts(),
@@ -324,9 +328,9 @@ fn end_document(end: &End) -> Value {
         End::Signalled { signal } => json!({"kind": "signalled", "signal": signal}),
         End::OomKilled => json!({"kind": "oom_killed"}),
         End::Deadline { after, how } => {
-            json!({"kind": "deadline", "after_seconds": seconds(*after), "stopped": stopped(*how)})
+            json!({"kind": "deadline", "after_seconds": seconds(*after), "stopped": stopped(how)})
         }
-        End::Cancelled { how } => json!({"kind": "cancelled", "stopped": stopped(*how)}),
+        End::Cancelled { how } => json!({"kind": "cancelled", "stopped": stopped(how)}),
         End::InitStep { step, cause, attempt, last_line } => json!({
             "kind": "init_step", "step": step, "cause": step_cause(cause), "attempt": attempt, "last_line": last_line,
         }),
@@ -338,9 +342,12 @@ fn end_document(end: &End) -> Value {
     }
 }
 
-fn stopped(how: Stopped) -> Value {
+fn stopped(how: &Stopped) -> Value {
     match how {
         Stopped::BeforeStart => json!({"kind": "before_start"}),
+        Stopped::InStep { step, attempt, detail } => {
+            json!({"kind": "in_step", "step": step, "attempt": attempt, "detail": detail})
+        }
         Stopped::Exited { code } => json!({"kind": "exited", "code": code}),
         Stopped::Signalled { signal } => json!({"kind": "signalled", "signal": signal}),
     }
@@ -496,6 +503,7 @@ mod tests {
           "init_step_attempt": null,
           "init_step_since": null,
           "init_step_max_attempts": null,
+          "init_step_waiting": null,
           "init_step_elapsed_seconds": null,
           "attempt": 1,
           "max_attempts": 1,
@@ -532,7 +540,7 @@ mod tests {
             End::Exited { code: 3 },
             End::Signalled { signal: 15 },
             End::OomKilled,
-            End::Deadline { after: Duration::ZERO, how },
+            End::Deadline { after: Duration::ZERO, how: how.clone() },
             End::Cancelled { how },
             End::InitStep {
                 step: "s".into(),

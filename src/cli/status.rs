@@ -21,9 +21,10 @@ pub(super) fn status(execution: &JobExecution, now: Timestamp) -> String {
     }
 }
 
-/// Which try of its init step it is, from the second one on.
+/// Which try of its init step it is, from the second one on, or which one it waits for.
 pub(super) fn try_of(step: &StepProgress) -> String {
     match (step.attempt, step.max_attempts) {
+        (attempt, _) if step.waiting => format!(" (waiting for try {})", attempt.saturating_add(1)),
         (..=1, _) => String::new(),
         (attempt, Some(most)) => format!(" (try {attempt} of {most})"),
         (attempt, None) => format!(" (try {attempt})"),

@@ -47,6 +47,8 @@ pub enum RuntimeError {
          or set OciRuntimeConfig::binary to a coracle binary"
     )]
     NotInitialised,
+    #[error("failed to get the image of init step {step:?}")]
+    StepImage { step: String, source: Box<RuntimeError> },
     #[error("container {container} was not created by this process")]
     NotCreatedHere { container: ContainerId },
     #[error("container {container} has no log")]

@@ -110,6 +110,8 @@ pub struct StepProgress {
     pub attempt: u32,
     /// Tries that it gets at most, over all runs of the steps; `None`: that is not known.
     pub max_attempts: Option<u32>,
+    /// That try has failed, and the next one waits for its time.
+    pub waiting: bool,
     /// From the beginning of its first try in this run of the steps: in an [`Activity`] to its `since`, in a change of
     /// status to when that happened, else to when it was looked at.
     pub elapsed: Duration,

@@ -68,7 +68,8 @@ mod tests {
     #[test]
     fn success_cancel_and_deadline_are_final() {
         let how = Stopped::Signalled { signal: 15 };
-        for end in [End::Exited { code: 0 }, End::Cancelled { how }, End::Deadline { after: SECOND, how }] {
+        for end in [End::Exited { code: 0 }, End::Cancelled { how: how.clone() }, End::Deadline { after: SECOND, how }]
+        {
             assert_eq!(next(&policy(9), &end, 1, SECOND), None, "{end}");
         }
     }

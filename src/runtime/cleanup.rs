@@ -15,8 +15,8 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 /// Directories that hold files of the job, with ids of the container.
-fn job_trees(directory: &ContainerDir) -> [PathBuf; 5] {
-    [directory.upper(), directory.work(), directory.rootfs(), directory.volumes(), directory.steps()]
+fn job_trees(directory: &ContainerDir) -> [PathBuf; 6] {
+    [directory.upper(), directory.work(), directory.rootfs(), directory.volumes(), directory.tmpfs(), directory.steps()]
 }
 
 /// For the supervisor, with the namespaces of its job (user first when rootless): removes the job's trees.

@@ -2,7 +2,7 @@
 //! launcher, in namespaces of its own, so that nothing shows up in the host's mount table and
 //! everything ends with the last process or descriptor that holds the namespaces.
 
-use crate::plan::{Overlay, Plan};
+use crate::plan::{Overlay, Plan, SharedTmpfs};
 use crate::sys::userns::{self, UserNsError};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -73,6 +73,7 @@ pub fn prepare(plan: &Plan) -> Result<Vec<OwnedFd>, RootfsError> {
     // Unmounts on the host reach us, so that we never pin what the host gives up; nothing goes back.
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SLAVE, NONE).map_err(failed("slave propagation of /"))?;
     mount_overlay(&plan.rootfs, plan.rootless.is_some())?;
+    plan.shared_tmpfs.iter().try_for_each(mount_tmpfs)?;
     hide_cgroups(plan.rootless.is_some())?;
     kinds
         .into_iter()
@@ -140,6 +141,22 @@ fn mount_overlay(overlay: &Overlay, rootless: bool) -> Result<(), RootfsError> {
     // nodev: device nodes of an image are of no use; the job's own /dev is a mount of its own.
     mount(Some("coracle"), &overlay.mountpoint, Some("overlay"), MsFlags::MS_NODEV, Some(options.as_str()))
         .map_err(failed(format!("the overlay on {}", overlay.mountpoint.display())))
+}
+
+/// In the job's mount namespace alone: it ends, with its content, when that does.
+fn mount_tmpfs(tmpfs: &SharedTmpfs) -> Result<(), RootfsError> {
+    let path = &tmpfs.mountpoint;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| RootfsError::Directory { path: path.clone(), source })?;
+    let size = tmpfs.size.map(|size| format!(",size={size}")).unwrap_or_default();
+    let options = format!("mode={:o}{size}", tmpfs.mode);
+    let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    flags.set(MsFlags::MS_NOEXEC, !tmpfs.exec);
+    mount(Some("tmpfs"), path, Some("tmpfs"), flags, Some(options.as_str()))
+        .map_err(failed(format!("the job's tmpfs on {}", path.display())))
 }
 
 /// libcontainer 0.7 has no switch for "no cgroups": it is shown a host that has none. The job's

@@ -4,10 +4,10 @@
 use super::report::{self, Report, Verdict};
 use crate::plan::Program;
 use crate::sys::process;
-use std::ffi::OsString;
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -63,12 +63,9 @@ fn receive(path: &Path, supervisor: BorrowedFd<'_>) -> Result<(), TransferError>
         return Err(TransferError::NotAFile { action: "replace", path: path.to_owned() });
     }
     DirBuilder::new().recursive(true).mode(0o755).create(parent).map_err(failed("create the directory", parent))?;
-    let mut partial = OsString::from(".");
-    partial.push(name);
-    partial.push(".coracle-part");
-    // One name, so that tries that were killed leave one file at most.
-    let partial = path.with_file_name(partial);
-    let received = write(&partial).and_then(|()| match report::receive_verdict(supervisor) {
+    // One name, so that tries that were killed leave one file at most; of a length that every file system takes.
+    let partial = path.with_file_name(format!(".{:08x}.coracle-part", crc32fast::hash(name.as_bytes())));
+    let received = write(&partial, path).and_then(|()| match report::receive_verdict(supervisor) {
         Verdict::Complete => std::fs::rename(&partial, path).map_err(failed("create", path)),
         Verdict::Broken => Err(TransferError::OtherSide),
     });
@@ -79,15 +76,16 @@ fn receive(path: &Path, supervisor: BorrowedFd<'_>) -> Result<(), TransferError>
     received
 }
 
-fn write(partial: &Path) -> Result<(), TransferError> {
+/// Standard input becomes the file `partial`, of which nobody has heard: errors name what it is to become.
+fn write(partial: &Path, path: &Path) -> Result<(), TransferError> {
     match std::fs::remove_file(partial) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("replace", partial)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("create", path)(error)),
         _ => {}
     }
     let mut file =
-        File::options().write(true).create_new(true).mode(0o644).open(partial).map_err(failed("create", partial))?;
+        File::options().write(true).create_new(true).mode(0o644).open(partial).map_err(failed("create", path))?;
     let mut data = standard(&io::stdin())?;
-    io::copy(&mut data, &mut file).map_err(failed("write", partial))?;
+    io::copy(&mut data, &mut file).map_err(failed("write", path))?;
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Environment variables, and `$E:NAME` in their values.
 
+use super::error::{Problem, name_alone};
 use super::names::{env_name, no_nul};
 use super::node::Value;
 use super::reader::{At, Lookup};
@@ -27,7 +28,7 @@ pub fn parse_env(text: &str, env: Lookup) -> Result<(String, String), ValueError
 }
 
 fn lookup(name: &str, env: Lookup) -> Result<String, ValueError> {
-    let value = env(name).ok_or_else(|| ValueError::EnvUnset { name: name.to_owned() })?;
+    let value = env(name).ok_or_else(|| ValueError::EnvUnset { name: name_alone(name) })?;
     value.into_string().map_err(|_| ValueError::EnvNotUtf8 { name: name.to_owned() })
 }
 
@@ -86,6 +87,11 @@ pub(super) fn read_env(at: &At) -> Vec<(String, String)> {
             }
         }
         return unique;
+    }
+    if !matches!(at.node.value, Value::Map(_)) {
+        // A variable as one text would show its value.
+        at.error(Problem::WrongType { expected: "a mapping", found: "something else".to_owned(), hint: HINT });
+        return Vec::new();
     }
     let pair = |(name, at): (&str, At)| {
         let name = at.check_name(env_name(name));

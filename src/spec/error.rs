@@ -156,6 +156,14 @@ impl fmt::Display for Warning {
     }
 }
 
+/// The name in what may be a name with a secret behind it: up to what separates the two.
+pub(super) fn name_alone(text: &str) -> String {
+    match text.find(|c: char| matches!(c, '=' | ':') || c.is_whitespace()) {
+        Some(end) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// Foreign text for a message: in quotes, control characters escaped, shortened.
 pub(super) fn quoted(text: &str) -> String {
     const MAX_CHARS: usize = 80;

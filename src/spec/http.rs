@@ -1,7 +1,7 @@
 //! Addresses and headers of HTTP requests. Either may hold a secret, so no message shows them.
 
 use super::environment::expand;
-use super::error::Problem;
+use super::error::{Problem, name_alone};
 use super::node::Value;
 use super::reader::At;
 use super::value_error::ValueError;
@@ -87,7 +87,7 @@ fn header_name(text: &str) -> Result<String, ValueError> {
     const FRAMING: &[HeaderName] = &[CONNECTION, CONTENT_LENGTH, TE, TRAILER, TRANSFER_ENCODING, UPGRADE];
     let name = HeaderName::from_bytes(text.as_bytes()).map_err(|_| ValueError::Malformed {
         what: "the name of a header",
-        text: text.to_owned(),
+        text: name_alone(text),
         form: "letters, digits and hyphens, as X-Api-Key",
     })?;
     if FRAMING.contains(&name) {

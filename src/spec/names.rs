@@ -1,5 +1,6 @@
 //! Names and paths: what the kernel, a shell or a file system would choke on is refused here.
 
+use super::error::name_alone;
 use super::value_error::ValueError;
 use std::path::{Path, PathBuf};
 
@@ -57,7 +58,8 @@ pub(super) fn env_name(text: &str) -> Result<String, ValueError> {
     }
     if text.contains('=') {
         let form = "the name without `=`";
-        return Err(ValueError::Malformed { what: "the name of an environment variable", text: text.to_owned(), form });
+        let text = name_alone(text);
+        return Err(ValueError::Malformed { what: "the name of an environment variable", text, form });
     }
     no_nul("the name of an environment variable", text)
 }

@@ -3,7 +3,7 @@
 //! A reader goes on after an error, so that one run shows all of them. What it returns for a bad
 //! field is a stand-in; [`Report::finish`] keeps it from getting out.
 
-use super::error::{Place, Problem, SpecError, SpecErrors, Warning};
+use super::error::{Place, Problem, SpecError, SpecErrors, Warning, name_alone};
 use super::node::{Key, Mark, Node, Value};
 use super::value_error::{ValueError, nearest};
 use std::cell::RefCell;
@@ -183,8 +183,9 @@ impl<'a> At<'a> {
     }
 
     fn child(&self, key: &'a Key, node: &'a Node) -> At<'a> {
-        // Names are foreign text, and a path is one line.
-        let name = key.name.escape_debug();
+        // Names are foreign text, and a path is one line. A value that slipped into the name is not shown.
+        let name = name_alone(&key.name);
+        let name = name.escape_debug();
         let path = if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) };
         At { report: self.report, path, key: key.mark, node }
     }

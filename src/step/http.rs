@@ -1,6 +1,7 @@
 //! `init.wait_http`: until a request is answered as expected.
 //!
-//! Redirects are followed as by the probes of Kubernetes: to the same host, [`MOST_REDIRECTS`] in a row. One that
+//! Redirects are followed as by the probes of Kubernetes: to the same host, [`MOST_REDIRECTS`] in a row; with headers
+//! of the spec's, which may be credentials, only to the very server that they are meant for. One that
 //! leads elsewhere or out of TLS is the answer itself, as is one whose status is expected. Nothing is read of an
 //! answer's body.
 //! <https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes/#http-probes>
@@ -84,7 +85,7 @@ impl Check {
     }
 
     fn build(&self, names: &Names, verify: bool, with_tls: bool) -> reqwest::Result<Client> {
-        let expected = self.expected.clone();
+        let (expected, with_headers) = (self.expected.clone(), !self.headers.is_empty());
         Client::builder()
             .user_agent(concat!("coracle/", env!("CARGO_PKG_VERSION")))
             .no_proxy()
@@ -95,7 +96,7 @@ impl Check {
             .timeout(wait::answer_timeout(self.interval))
             .pool_max_idle_per_host(0)
             .tls_danger_accept_invalid_certs(!verify)
-            .redirect(Policy::custom(move |attempt| follow(attempt, &expected, with_tls)))
+            .redirect(Policy::custom(move |attempt| follow(attempt, &expected, with_headers, with_tls)))
             .build()
     }
 }
@@ -109,12 +110,15 @@ fn is_expected(expected: &[u16], status: u16) -> bool {
     if expected.is_empty() { (200..300).contains(&status) } else { expected.contains(&status) }
 }
 
-fn follow(attempt: Attempt<'_>, expected: &[u16], with_tls: bool) -> Action {
-    let is_same_host = attempt.previous().first().is_some_and(|first| first.host_str() == attempt.url().host_str());
+fn follow(attempt: Attempt<'_>, expected: &[u16], with_headers: bool, with_tls: bool) -> Action {
+    let is_same_place = attempt.previous().first().is_some_and(|first| {
+        let next = attempt.url();
+        if with_headers { first.origin() == next.origin() } else { first.host_str() == next.host_str() }
+    });
     let was_tls = attempt.previous().last().is_some_and(|last| last.scheme() == "https");
     // Headers that went through TLS go no other way.
     let may_be_asked = if attempt.url().scheme() == "https" { with_tls } else { !was_tls };
-    if is_expected(expected, attempt.status().as_u16()) || !is_same_host || !may_be_asked {
+    if is_expected(expected, attempt.status().as_u16()) || !is_same_place || !may_be_asked {
         attempt.stop()
     } else if attempt.previous().len() > MOST_REDIRECTS {
         attempt.error("it redirects without end")

@@ -72,6 +72,28 @@ fn a_check_that_takes_too_long_says_what_it_was_waiting_for() {
 }
 
 #[test]
+fn a_stop_tells_what_a_check_was_waiting_for() {
+    let coracle = Coracle::new();
+    let port = Closed::new();
+    let body = format!(
+        "init:\n  steps:\n  - {{ id: db, uses: init.wait_tcp, with: {{ host: 127.0.0.1, port: {}, interval: 10ms }} }}\n\
+         command: [echo, main]",
+        port.1
+    );
+    let said = format!("in init step \"db\": waiting for 127.0.0.1:{}: Connection refused", port.1);
+    let spec = coracle.job(&format!("job: {{ deadline: 3s }}\n{body}"));
+    coracle.run(["run".as_ref(), spec.as_os_str()]).expect_error(125, &["deadline of", "passed in", &said]);
+    let spec = coracle.job(&body);
+    let id = coracle.detach(&[spec.to_str().expect("a plain name")]);
+    let log = coracle.container(&id).join("log.ring");
+    while !String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default()).contains("waiting for") {}
+    coracle.run(["cancel", &id]).expect_code(0);
+    coracle.run(["wait", &id]).expect_code(125);
+    let record = coracle.inspect(&id);
+    assert!(record["reason"].as_str().is_some_and(|reason| reason.contains(&said)), "{record:#}");
+}
+
+#[test]
 fn a_job_without_network_does_not_reach_the_hosts_loopback() {
     let coracle = Coracle::new();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");

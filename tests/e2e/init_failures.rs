@@ -106,5 +106,50 @@ fn waits_between_tries_are_told_in_the_log() {
     let path = coracle.container(&id).join("log.ring");
     let log = std::fs::read(path).expect("a log");
     let log = String::from_utf8_lossy(&log).into_owned();
-    assert!(log.contains("it is tried again in 1ms, time 1 of 1"), "{log}");
+    assert!(log.contains("it is tried again in 1ms, try 2 of 2"), "{log}");
+}
+
+#[test]
+fn whoever_waits_is_told_of_tries_and_runs() {
+    let coracle = Coracle::new();
+    let steps = counting("bad", "3", "retry: { count: 1, initial: 1ms },");
+    let spec = job(&coracle, &steps, "errors: { on_init_failure: { action: restart, retries: 1 } }");
+    let finished = coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(3);
+    let notes: Vec<String> =
+        finished.stderr().lines().filter(|line| line.starts_with("coracle: note:")).map(str::to_owned).collect();
+    let said = r#"coracle: note: init step "bad" exited with code 3"#;
+    assert!(notes.len() == 3 && notes.iter().all(|note| note.starts_with(said)), "{finished}");
+    assert!(notes[0].ends_with("it is tried again in 1ms, try 2 of 2"), "{finished}");
+    assert!(notes[1].ends_with("the init steps run again from the first at once, run 2 of 2"), "{finished}");
+}
+
+#[test]
+fn a_user_or_an_image_that_is_not_there_is_a_failure_of_the_step() {
+    for (fields, cause) in [
+        ("user: nosuch", "failed to prepare the process: user \"nosuch\""),
+        ("image: \"oci:/no/such/image\"", "failed to get the image \"oci:/no/such/image\""),
+    ] {
+        let job = |policy: &str| {
+            let coracle = Coracle::new();
+            let step = format!("{{ id: odd, uses: init.run, {policy} with: {{ command: [id], {fields} }} }}");
+            let spec = coracle.job(&format!("init:\n  steps:\n  - {step}\ncommand: [echo, main]"));
+            (coracle.run(["run".as_ref(), spec.as_os_str()]), coracle)
+        };
+        let (finished, coracle) = job("on_failure: warn,");
+        finished.expect_code(0).expect_stdout("main\n");
+        let notes = coracle.only_execution()["notes"].clone();
+        let is_told = |note: &serde_json::Value| {
+            note.as_str().is_some_and(|note| note.starts_with("init step \"odd\" ") && note.contains(cause))
+        };
+        assert!(notes.as_array().expect("notes").iter().any(is_told), "{notes:#}");
+        job("").0.expect_error(125, &["init step \"odd\""]);
+    }
+    // Each try looks again.
+    let coracle = Coracle::new();
+    let spec = coracle.job(
+        "init:\n  steps:\n  \
+           - { uses: init.run, retry: { count: 1, initial: 1ms }, with: { command: [id], user: nosuch } }\n\
+         command: [echo, main]",
+    );
+    coracle.run(["run".as_ref(), spec.as_os_str()]).expect_error(125, &["nosuch", "on try 2"]);
 }

@@ -70,11 +70,17 @@ fn cancel_acts_at_once() {
         let spec = coracle.job(&body);
         let id = coracle.detach(&[spec.to_str().expect("a plain name")]);
         until_step(&coracle, &id, waiting);
+        assert_eq!(coracle.inspect(&id)["init_step_waiting"], waiting, "{name}");
+        let shown = coracle.run(["inspect", &id]).expect_code(0).stdout();
+        assert_eq!(shown.contains("initializing step-1 (waiting for try 2)"), waiting, "{name}: {shown}");
         coracle.run(["cancel", &id]).expect_code(0);
         coracle.run(["wait", &id]);
         let record = coracle.inspect(&id);
         assert_eq!(record["status"], "cancelled", "{name}: {record:#}");
         assert!(record["started_at"].is_null(), "{name}: the main process never ran: {record:#}");
+        let reason = record["reason"].as_str().unwrap_or_default();
+        assert!(reason.starts_with("cancelled in init step \"step-1\""), "{name}: {record:#}");
+        assert_eq!(reason.contains("it exited with code 1"), waiting, "{name}: {record:#}");
     }
 }
 

@@ -60,6 +60,34 @@ fn a_job_without_network_has_its_files_moved_all_the_same() {
 }
 
 #[test]
+fn a_file_may_have_the_longest_name() {
+    if !needs(Feature::S3) {
+        return;
+    }
+    let server = server_with(b"content\n");
+    let coracle = Coracle::new();
+    let path = format!("/data/{}", "x".repeat(255));
+    let spec = coracle.job(&format!("init:\n  steps:\n{}command: [cat, {path}]", pull(&server.endpoint, &path)));
+    coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(0).expect_stdout("content\n");
+}
+
+#[test]
+fn an_object_may_be_kept_in_memory() {
+    if !needs(Feature::S3) {
+        return;
+    }
+    let server = server_with(b"content\n");
+    let coracle = Coracle::new();
+    for (path, storage) in
+        [("/secrets/token", "storage:\n- { type: tmpfs, target: /secrets }\n"), ("/dev/shm/token", "")]
+    {
+        let steps = pull(&server.endpoint, path);
+        let spec = coracle.job(&format!("{storage}init:\n  steps:\n{steps}command: [cat, {path}]"));
+        coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(0).expect_stdout("content\n");
+    }
+}
+
+#[test]
 fn large_objects_come_and_go_whole() {
     if !needs(Feature::S3) {
         return;
@@ -81,10 +109,13 @@ fn either_side_tells_why_it_failed() {
     }
     let server = server_with(b"content\n");
     let push = |path: &str| step("init.s3_push", &server.endpoint, "out", path, "");
+    let too_long = format!("/{}", "x".repeat(256));
+    let cannot_create = format!("failed to create {too_long}");
     let cases = [
         (step("init.s3_pull", &server.endpoint, "none", "/file", ""), "none"),
         (pull(&server.endpoint, "/bin"), "failed to replace /bin: it is not a regular file"),
-        (pull(&server.endpoint, "/proc/nothing/here"), "failed to create the directory /proc/nothing"),
+        (pull(&server.endpoint, "/etc/hostname/new/file"), "failed to create the directory /etc/hostname/new"),
+        (pull(&server.endpoint, &too_long), &cannot_create),
         (push("/no/such/file"), "failed to open /no/such/file: No such file or directory"),
         (push("/bin"), "failed to read /bin: it is not a regular file"),
     ];
@@ -93,6 +124,9 @@ fn either_side_tells_why_it_failed() {
         let spec = coracle.job(&format!("init:\n  steps:\n{steps}command: [echo, main]"));
         coracle.run(["run".as_ref(), spec.as_os_str()]).expect_error(125, &["init step \"pu", "\" failed", cause]);
         let record = coracle.only_execution();
+        let log = coracle.container(record["id"].as_str().expect("an id")).join("log.ring");
+        let log = String::from_utf8_lossy(&std::fs::read(log).expect("a log")).into_owned();
+        assert!(log.contains(cause), "the log tells it as well: {log}");
         assert!(!record.to_string().contains("its last line"), "{record:#}");
     }
     assert!(!server.path("out").exists(), "nothing half-made is an object");
@@ -143,6 +177,48 @@ fn cancel_and_deadline_act_at_once() {
         }
         listener.set_nonblocking(false).expect("a listener");
     }
+}
+
+#[test]
+fn a_push_that_the_store_has_whole_is_ended_at_once_and_may_have_been_stored() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let job = |fields: &str| {
+        let write = "  - { uses: init.run, with: { command: [write, /file, content] } }\n";
+        let push = step("init.s3_push", &endpoint, "out", "/file", fields);
+        format!("stop_grace_period: 1h\ninit:\n  steps:\n{write}{push}command: [echo, main]")
+    };
+    // Takes the whole object and does not answer.
+    let take = || {
+        let (mut connection, _) = listener.accept().expect("the role connects");
+        let mut taken = Vec::new();
+        while !String::from_utf8_lossy(&taken).contains("content") {
+            let mut some = [0; 4096];
+            let count = connection.read(&mut some).expect("the request");
+            assert!(count > 0, "it ended: {}", String::from_utf8_lossy(&taken));
+            taken.extend(&some[..count]);
+        }
+        connection
+    };
+    let coracle = Coracle::new();
+    let spec = coracle.job(&job(""));
+    let id = coracle.detach(&[spec.to_str().expect("a plain name")]);
+    let connection = take();
+    coracle.run(["cancel", &id]).expect_code(0);
+    coracle.run(["wait", &id]);
+    let record = coracle.inspect(&id);
+    let reason = record["reason"].as_str().unwrap_or_default();
+    assert!(reason.starts_with("cancelled in init step \"push\": ") && reason.contains("it may have been stored"));
+    drop(connection);
+    let coracle = Coracle::new();
+    let spec = coracle.job(&job("timeout: 3s,"));
+    let id = coracle.detach(&[spec.to_str().expect("a plain name")]);
+    let connection = take();
+    coracle.run(["wait", &id]).expect_code(125);
+    let record = coracle.inspect(&id);
+    let reason = record["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("did not end within 3s") && reason.contains("it may have been stored"), "{record:#}");
+    drop(connection);
 }
 
 #[test]

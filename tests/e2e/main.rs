@@ -35,6 +35,7 @@ mod exit_codes;
 mod images;
 mod init_checks;
 mod init_failures;
+mod init_memory;
 mod init_steps;
 mod init_stops;
 #[cfg(feature = "s3")]

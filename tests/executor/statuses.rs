@@ -82,7 +82,7 @@ async fn every_end_has_its_status() {
         (End::Exited { code: 7 }, "failed(7)", "exited with code 7"),
         (End::Signalled { signal: 11 }, "failed", "killed by SIGSEGV"),
         (End::OomKilled, "failed", "killed by the OOM killer"),
-        (End::Deadline { after: Duration::from_secs(1), how }, "failed", "deadline of 1s passed"),
+        (End::Deadline { after: Duration::from_secs(1), how: how.clone() }, "failed", "deadline of 1s passed"),
         (End::Cancelled { how }, "cancelled", ""),
         (End::NotExecutable { command: "/bin/x".into(), errno: 2 }, "failed", "failed to execute \"/bin/x\""),
     ] {

@@ -96,6 +96,28 @@ fn redirects_are_followed_on_the_same_host_alone() {
 }
 
 #[test]
+fn headers_go_to_no_other_server_on_the_same_host() {
+    let other = Pages::start(|_, _| answer(200, &[], b""));
+    let location = format!("Location: {}", other.url("/"));
+    let pages = Pages::start(move |_, _| answer(302, &[&location], b""));
+    let with_header = Check { headers: vec![("Authorization".into(), "hidden".into())], ..Check::of(pages.url("/")) };
+    assert!(with_header.start().line().ends_with("it answered with status 302"));
+    assert!(other.seen().is_empty());
+    Check::of(pages.url("/")).start().finish().succeeded();
+    assert_eq!(other.seen().len(), 1);
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_named_before_the_try_is_over() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let step = Check::of(format!("http://{address}/up?hidden")).start();
+    let connection = listener.accept().expect("the check connects");
+    assert_eq!(step.line(), format!("waiting for http://{address}/up: there is no answer yet"));
+    drop(connection);
+}
+
+#[test]
 fn certificates_are_verified_unless_the_spec_says_otherwise() {
     let (config, authority) = certificates();
     let pages = Pages::start_with(Some(config), |_, _| answer(200, &[], b""));

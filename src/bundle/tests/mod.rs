@@ -77,6 +77,7 @@ pub(super) fn place() -> Place<'static> {
         files: "/state/executions/ID/files".into(),
         named_volumes: "/state/volumes".into(),
         anonymous_volumes: "/state/executions/ID/volumes".into(),
+        tmpfs: "/state/executions/ID/tmpfs".into(),
         step_roots: "/state/executions/ID/steps".into(),
         seccomp_filter: "/state/cache/seccomp.bpf".into(),
         variables: VARIABLES.get_or_init(|| {

@@ -30,7 +30,11 @@ fn a_message_begins_with_the_field_that_is_wrong() {
         ("extra_groups: [audio]", &user(1), "extra_groups"),
         ("user: \"1\"", &user(1), "user"),
         ("user: \"65537:0\"", &user(65_537), "user"),
-        ("init:\n  steps:\n    - {uses: init.run, with: {command: [a], user: \"1\"}}", &user(1), "user"),
+        (
+            "init:\n  steps:\n    - {uses: init.run, with: {command: [a], user: \"1\"}}",
+            &user(1),
+            "init step \"step-1\": user",
+        ),
     ] {
         let message = refused(fields, host);
         assert!(message.starts_with(&format!("{field}: ")), "{fields}: {message}");

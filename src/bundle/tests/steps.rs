@@ -119,7 +119,7 @@ fn a_step_on_another_image_has_a_root_of_its_own_and_that_images_settings() {
     assert_eq!(other_images(&job).into_iter().collect::<Vec<_>>(), ["oci:/images/tool"]);
     let config = super::image(r#"{"User": "tool", "Env": ["OF=tool"], "WorkingDir": "/w"}"#);
     let tool = StepImage { config, layers: vec!["/layers/1".into()] };
-    let others = BTreeMap::from([("oci:/images/tool".to_owned(), tool)]);
+    let others = BTreeMap::from([("oci:/images/tool".to_owned(), Ok(tool))]);
     let bundle = build(&job, &Images { job: &image, others: &others }, &root(), &place()).unwrap();
     let made = &bundle.step_roots[&1];
     assert_eq!(bundle.step_roots.len(), 1);
@@ -138,4 +138,34 @@ fn a_step_on_another_image_has_a_root_of_its_own_and_that_images_settings() {
 fn an_image_that_was_not_fetched_is_named() {
     let message = make(ON_OTHER, r#"{"Cmd": ["/app"]}"#, &root()).unwrap_err().to_string();
     assert!(message.contains("\"other\"") && message.contains("oci:/images/tool"), "{message}");
+}
+
+#[test]
+fn a_step_that_may_fail_does_so_when_its_image_cannot_be_had() {
+    let lax = ON_OTHER.replace("{id: other,", "{id: other, on_failure: warn, retry: 3,");
+    assert_eq!(step_that_needs(&job(ON_OTHER), "oci:/images/tool"), Some("other"));
+    assert_eq!(step_that_needs(&job(&lax), "oci:/images/tool"), None);
+    let (job, image) = (job(&lax), image(r#"{"Cmd": ["/app"]}"#));
+    let others = BTreeMap::from([("oci:/images/tool".to_owned(), Err("it is gone".to_owned()))]);
+    let bundle = build(&job, &Images { job: &image, others: &others }, &root(), &place()).unwrap();
+    let StepAction::Impossible { reason } = &bundle.steps[1].action else { panic!("{:?}", bundle.steps) };
+    assert_eq!(reason, r#"failed to get the image "oci:/images/tool": it is gone"#);
+    assert_eq!((bundle.steps[1].retries, bundle.steps[1].on_failure), (0, OnStepFailure::Warn));
+}
+
+#[test]
+fn what_is_in_memory_is_shared_by_the_processes_of_a_job_that_has_several() {
+    const TMPFS: &str = "storage: [{type: tmpfs, target: /secrets, size: 1Mi, mode: 750}]\n";
+    let bundle = made(&format!("{TMPFS}init: {{steps: [{{uses: init.run, with: {{command: [a]}}}}]}}"), &root());
+    let [shm, secrets] = bundle.shared_tmpfs.as_slice() else { panic!("{:?}", bundle.shared_tmpfs) };
+    assert_eq!((secrets.size, secrets.mode, secrets.exec), (Some(1 << 20), 0o750, true));
+    assert_eq!((shm.size, shm.mode, shm.exec), (Some(64 << 20), 0o1777, false));
+    let mounts = bundle.main.spec.mounts().as_ref().unwrap();
+    for (target, shared) in [("/dev/shm", shm), ("/secrets", secrets)] {
+        let mount = mounts.iter().find(|mount| mount.destination().as_os_str() == target).unwrap();
+        assert_eq!((mount.source().as_ref(), mount.typ().as_deref()), (Some(&shared.mountpoint), Some("bind")));
+    }
+    for steps in ["", "init: {steps: [{uses: init.wait_tcp, with: {host: db, port: 1}}]}"] {
+        assert_eq!(made(&format!("{TMPFS}{steps}"), &root()).shared_tmpfs, [], "{steps}");
+    }
 }

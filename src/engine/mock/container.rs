@@ -129,7 +129,8 @@ impl MockContainer {
         match self.inner.stage.borrow().clone() {
             Stage::Created => ContainerState::Created,
             Stage::Step { id, since } => {
-                let step = StepProgress { id, attempt: 1, max_attempts: Some(1), elapsed: Duration::ZERO };
+                let step =
+                    StepProgress { id, attempt: 1, max_attempts: Some(1), waiting: false, elapsed: Duration::ZERO };
                 ContainerState::Running(Activity::Initializing { step: Some(step), since, keeper: None })
             }
             Stage::Main { since } => ContainerState::Running(Activity::Main { started_at: Some(since), keeper: None }),

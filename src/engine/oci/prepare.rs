@@ -55,7 +55,7 @@ impl OciRuntime {
         request: &CreateRequest<'_>,
         host: Host,
         image: &Image,
-        others: &BTreeMap<String, StepImage>,
+        others: &BTreeMap<String, Result<StepImage, String>>,
     ) -> Result<Vec<String>, RuntimeError> {
         let (id, job) = (request.execution, request.job);
         let directory = self.state_dir().container(request.container);
@@ -66,6 +66,7 @@ impl OciRuntime {
             files: directory.files(),
             named_volumes: self.state_dir().volumes(),
             anonymous_volumes: directory.volumes(),
+            tmpfs: directory.tmpfs(),
             step_roots: directory.steps(),
             seccomp_filter: seccomp::cached(&self.state_dir().cache(), &capabilities)?,
             variables: &request.env,
@@ -106,6 +107,7 @@ fn plan(
             volumes: bundle.volumes,
         },
         step_roots: bundle.step_roots,
+        shared_tmpfs: bundle.shared_tmpfs,
         private_network: bundle.private_network,
         network_sysctls: bundle.network_sysctls,
         steps: bundle.steps,

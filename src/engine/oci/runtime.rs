@@ -6,6 +6,7 @@ use super::references::Wanted;
 use super::settings::Settings;
 use super::{OciRuntime, log};
 use crate::bundle::{self, StepImage};
+use crate::causes::with_causes;
 use crate::engine::{
     Activity, ContainerState, CreateRequest, Created, Image, LogQuery, LogStream, Removal, Runtime, RuntimeError,
     StepProgress,
@@ -69,9 +70,18 @@ impl Runtime for OciRuntime {
         let mut others = BTreeMap::new();
         for name in bundle::other_images(request.job) {
             let image = ImageSpec { name: name.to_owned(), ..request.job.image.clone() };
-            let image = Runtime::pull(self, &image, request.settings).await?;
+            let image = match Runtime::pull(self, &image, request.settings).await {
+                Ok(image) => image,
+                Err(error) => {
+                    if let Some(step) = bundle::step_that_needs(request.job, name) {
+                        return Err(RuntimeError::StepImage { step: step.to_owned(), source: Box::new(error) });
+                    }
+                    others.insert(name.to_owned(), Err(with_causes(&error)));
+                    continue;
+                }
+            };
             let image::Image { config, layers, .. } = self::content(&image)?;
-            others.insert(name.to_owned(), StepImage { config: config.clone(), layers: layers.clone() });
+            others.insert(name.to_owned(), Ok(StepImage { config: config.clone(), layers: layers.clone() }));
             pulled.push(image);
         }
         self.mark(container)?;
@@ -323,9 +333,9 @@ fn activity(live: LiveState) -> Activity {
     let keeper = Some(live.supervisor.pid);
     match live.stage {
         Stage::Initializing { step } => {
-            let step = step.map(|LiveStep { id, attempt, max_attempts, elapsed, .. }| {
+            let step = step.map(|LiveStep { id, attempt, max_attempts, elapsed, waiting }| {
                 let max_attempts = (max_attempts > 0).then_some(max_attempts);
-                StepProgress { id, attempt, max_attempts, elapsed }
+                StepProgress { id, attempt, max_attempts, waiting, elapsed }
             });
             Activity::Initializing { step, since: live.since, keeper }
         }

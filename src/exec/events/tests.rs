@@ -70,7 +70,8 @@ fn moments(life: &Life) -> Vec<Moment> {
             if *comes >= Comes::ToSteps {
                 for (id, attempt) in [("one", 1), ("one", 2), ("two", 1)] {
                     let elapsed = Duration::from_secs(10) * (attempt - 1);
-                    let step = Some(StepProgress { id: id.into(), attempt, max_attempts: Some(2), elapsed });
+                    let step =
+                        Some(StepProgress { id: id.into(), attempt, max_attempts: Some(2), waiting: false, elapsed });
                     since = push(&news, &ended, Some(Activity::Initializing { step, since, keeper: None }));
                 }
             }
@@ -177,7 +178,7 @@ fn each_try_of_a_step_is_told_once() {
     let steps: Vec<_> = told.into_iter().filter_map(|change| change.step.zip(Some(change.status))).collect();
     let step = |id: &str, attempt, seconds| {
         let elapsed = Duration::from_secs(seconds);
-        let step = StepProgress { id: id.into(), attempt, max_attempts: Some(2), elapsed };
+        let step = StepProgress { id: id.into(), attempt, max_attempts: Some(2), waiting: false, elapsed };
         (step, JobStatus::Initializing)
     };
     assert_eq!(steps, [step("one", 1, 0), step("one", 2, 10), step("two", 1, 0)]);

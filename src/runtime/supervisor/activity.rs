@@ -9,6 +9,14 @@ use crate::runtime::report::Verdict;
 use crate::runtime::transfer;
 use crate::sys::process::Reaped;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+/// How long a transfer that is to stop has for removing what it has moved: a request or two to a store that
+/// answers.
+const UNDO_TIME: Duration = Duration::from_secs(2);
+
+/// What is left to say of a push that was ended while the store had all of it.
+const DOUBT: &str = "the whole object had been sent and the store had not answered: it may have been stored";
 
 /// Which way a transfer goes; its two sides are connected by a pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +36,10 @@ pub struct Activity {
     direction: Option<Direction>,
     /// The side that needs to know has been told whether the data is whole.
     is_decided: bool,
+    /// A push: the role has been told that the data is whole.
+    is_committed: bool,
+    /// Why there is nothing to wait for.
+    impossible: Option<String>,
     /// The side that failed first; the other one fails because of it.
     failed: Option<Side>,
 }
@@ -52,6 +64,11 @@ impl Activity {
         Activity { container: Some(container), role: Some(role), direction: Some(direction), ..Activity::default() }
     }
 
+    /// Something that cannot be done, for this reason.
+    pub fn impossible(reason: String) -> Activity {
+        Activity { impossible: Some(reason), ..Activity::default() }
+    }
+
     /// Nothing but a wait.
     pub fn pause() -> Activity {
         Activity::default()
@@ -70,11 +87,17 @@ impl Activity {
     }
 
     /// The stop signal for the job's process. A role and the file's side of a transfer are ours and have no
-    /// use for it: the file's side removes what it has written, the role what it has uploaded.
-    pub fn signal(&mut self, signal: i32) {
+    /// use for it: the file's side removes what it has written, the role what it has uploaded. The time that
+    /// this may take, where that is not the job's to say.
+    pub fn signal(&mut self, signal: i32) -> Option<Duration> {
         match (&mut self.container, &mut self.role) {
-            (Some(container), None) => container.signal(signal),
+            (Some(container), None) => {
+                container.signal(signal);
+                return None;
+            }
             (Some(container), Some(_)) if !container.has_started() => self.kill(),
+            // There is nothing to undo any more: the store alone knows whether it has the object.
+            (_, Some(role)) if self.is_committed => role.kill(),
             (container, Some(role)) => {
                 match self.direction {
                     Some(Direction::Push) => {
@@ -87,6 +110,7 @@ impl Activity {
             }
             (None, None) => {}
         }
+        Some(UNDO_TIME)
     }
 
     /// Ends everything at once.
@@ -123,7 +147,8 @@ impl Activity {
             Direction::Push if container.is_over() && !self.is_decided => {
                 self.is_decided = true;
                 if container.has_started() {
-                    role.decide(container.succeeded());
+                    self.is_committed = container.succeeded();
+                    role.decide(self.is_committed);
                 } else {
                     role.kill();
                 }
@@ -181,6 +206,12 @@ impl Activity {
         self.container.as_mut().is_some_and(|container| container.reaped(child))
     }
 
+    /// What neither side can say; call when it is over.
+    pub fn doubt(&self) -> Option<&'static str> {
+        let was_ended = self.role.as_ref().is_some_and(Role::was_killed);
+        (self.is_committed && was_ended).then_some(DOUBT)
+    }
+
     /// The end; call when it is over. `last_line` is of its output.
     pub fn end(&self, last_line: Option<&str>) -> ProcessEnd {
         let last_line = last_line.map(str::to_owned);
@@ -193,7 +224,10 @@ impl Activity {
                 _ if self.failed == Some(Side::Role) => role.end(last_line),
                 end => end,
             },
-            (None, None) => ProcessEnd::NeverStarted,
+            (None, None) => match &self.impossible {
+                Some(reason) => ProcessEnd::Unsuccessful { message: reason.clone() },
+                None => ProcessEnd::NeverStarted,
+            },
         }
     }
 }

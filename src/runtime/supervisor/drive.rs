@@ -46,7 +46,11 @@ impl Supervisor {
             let now = Instant::now();
             self.request_due_stops(kind, now);
             match self.stop.due(now) {
-                Some(Action::Signal) => activity.signal(self.plan.stop_signal),
+                Some(Action::Signal) => {
+                    if let (Some(enough), Some(cause)) = (activity.signal(self.plan.stop_signal), self.stop.cause()) {
+                        self.stop.request(cause, now, enough);
+                    }
+                }
                 Some(Action::Kill) => activity.kill(),
                 None => {}
             }

@@ -162,6 +162,12 @@ impl Output {
         }
     }
 
+    /// As [`Output::say`], and to whoever waits on a terminal where nothing else may be seen for long.
+    pub fn tell(&mut self, text: &str) {
+        self.say(text);
+        self.callers[caller_index(LogStream::Stderr)].push(format!("coracle: note: {text}\n").as_bytes());
+    }
+
     /// `count` bytes of the buffer.
     fn take(&mut self, stream: LogStream, count: usize) {
         let bytes = &self.buffer[..count];

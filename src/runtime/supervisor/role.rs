@@ -163,6 +163,11 @@ impl Role {
         self.status.is_some_and(|status| status.exited() == Some(0))
     }
 
+    /// Whether a signal has ended it.
+    pub fn was_killed(&self) -> bool {
+        self.status.is_some_and(|status| status.signalled().is_some())
+    }
+
     /// The end; call when [`Role::is_over`] and all its output and reports are read. `last_line` is what it
     /// said last: why it failed.
     pub fn end(&self, last_line: Option<String>) -> ProcessEnd {

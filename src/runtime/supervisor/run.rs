@@ -9,6 +9,7 @@ use super::stop::Cause;
 use crate::outcome::{End, StepCause, Stopped};
 use crate::plan::{Program, StepAction};
 use crate::runtime::launcher::Launch;
+use crate::runtime::state::Stage;
 use crate::sys::pipe;
 use crate::sys::process::RawStatus;
 use std::fs::File;
@@ -56,35 +57,58 @@ impl Supervisor {
     ) -> Result<RunEnd, End> {
         self.stop.next_process();
         if let Some(cause) = self.stop.cause() {
-            return Err(cause.end(Stopped::BeforeStart));
+            return Err(cause.end(self.stopped(kind, Stopped::BeforeStart, None)));
         }
         let ooms_before = self.oom_kills();
         let driven = start(self).and_then(|mut activity| self.drive(&mut activity, kind).map(|()| activity));
         self.state.init_pid = None;
-        let last_line = self.output.last_line.take();
+        let mut last_line = self.output.last_line.take();
         let ended = match driven {
-            Ok(activity) => activity.end(last_line.as_deref()),
+            Ok(activity) => {
+                let ended = activity.end(last_line.as_deref());
+                if let Some(doubt) = activity.doubt() {
+                    self.output.say(doubt);
+                    last_line = Some(doubt.to_owned());
+                }
+                ended
+            }
             Err(error) => ProcessEnd::Failed { stage: "run the container".into(), message: error.to_string() },
         };
+        if let ProcessEnd::Unsuccessful { message } = &ended
+            && last_line.as_ref() != Some(message)
+        {
+            // Else the log would have what the other side of a transfer made of it alone.
+            self.output.say(message);
+        }
         let oom = self.oom_kills() > ooms_before;
-        let cause = self.cause_of(ended, oom)?;
+        let cause = self.cause_of(kind, ended, oom, last_line.as_deref())?;
         // A message of ours is the whole reason; output that follows from it would only distract.
         let is_said = matches!(cause, StepCause::Failed { .. });
         Ok(RunEnd { cause, last_line: last_line.filter(|_| !is_said) })
     }
 
-    /// Does nothing for so long; cancel and deadline act at once.
+    /// Does nothing for so long; cancel and deadline act at once. `why` says what it waits for.
     ///
     /// # Errors
     /// The end of the execution, when it is to stop.
-    pub(super) fn pause(&mut self, delay: Duration) -> Result<(), End> {
+    pub(super) fn pause(&mut self, delay: Duration, why: &str) -> Result<(), End> {
         self.stop.next_process();
-        let until = Instant::now().checked_add(delay);
-        self.drive(&mut Activity::pause(), Kind::Pause { until })
+        let kind = Kind::Pause { until: Instant::now().checked_add(delay) };
+        self.drive(&mut Activity::pause(), kind)
             .map_err(|error| not_created("wait for the next try of an init step", error.to_string()))?;
         match self.stop.cause() {
-            Some(cause) => Err(cause.end(Stopped::BeforeStart)),
+            Some(cause) => Err(cause.end(self.stopped(kind, Stopped::BeforeStart, Some(why)))),
             None => Ok(()),
+        }
+    }
+
+    /// What has become of the job: `how` is that of its main process, `detail` is for an init step.
+    fn stopped(&self, kind: Kind, how: Stopped, detail: Option<&str>) -> Stopped {
+        match (kind, &self.state.stage) {
+            (Kind::Try { .. } | Kind::Pause { .. }, Stage::Initializing { step: Some(live) }) => {
+                Stopped::InStep { step: live.id.clone(), attempt: live.attempt, detail: detail.map(str::to_owned) }
+            }
+            _ => how,
         }
     }
 
@@ -92,7 +116,7 @@ impl Supervisor {
         self.cgroup.as_ref().and_then(super::JobCgroup::oom_kills).unwrap_or(0)
     }
 
-    fn cause_of(&self, ended: ProcessEnd, oom: bool) -> Result<StepCause, End> {
+    fn cause_of(&self, kind: Kind, ended: ProcessEnd, oom: bool, last_line: Option<&str>) -> Result<StepCause, End> {
         if !self.released && self.front.is_none() {
             let message = "the command that started it ended before the job could begin".to_owned();
             return Err(not_created("start the job", message));
@@ -106,15 +130,15 @@ impl Supervisor {
             };
             return match cause {
                 Cause::StepTimeout { after } => Ok(StepCause::TimedOut { after }),
-                Cause::Cancelled | Cause::Deadline { .. } => Err(cause.end(how)),
+                Cause::Cancelled | Cause::Deadline { .. } => Err(cause.end(self.stopped(kind, how, last_line))),
             };
         }
         match ended {
             ProcessEnd::NotExecutable { command, errno } => Ok(StepCause::NotExecutable { command, errno }),
             ProcessEnd::Unsuccessful { message } => Ok(StepCause::Failed { message }),
-            ProcessEnd::Failed { stage, message } => Err(End::NotCreated { stage, message }),
+            ProcessEnd::Failed { stage, message } => not_made(kind, &stage, message),
             ProcessEnd::NeverStarted => {
-                Err(not_created("start the container", "its process ended before it could be started".into()))
+                not_made(kind, "start the container", "its process ended before it could be started".into())
             }
             ProcessEnd::Status(status) => match (status.exited(), status.signalled()) {
                 (Some(code), _) => Ok(StepCause::Exited { code }),
@@ -143,6 +167,7 @@ impl Supervisor {
             StepAction::Run(_) => {
                 Ok(Activity::process(self.start_container(index, Streams { stdin: null()?, stdout: None })?))
             }
+            StepAction::Impossible { reason } => Ok(Activity::impossible(reason.clone())),
             StepAction::Check { request } => {
                 Ok(Activity::check(Role::start(&self.plan, request.clone(), Work::Check, &self.namespaces)?))
             }
@@ -177,6 +202,14 @@ fn null() -> io::Result<OwnedFd> {
 
 fn not_created(stage: &str, message: String) -> End {
     End::NotCreated { stage: stage.to_owned(), message }
+}
+
+/// A process of a step that could not be made is a failure of the step, under its policy: its user may not exist.
+fn not_made(kind: Kind, stage: &str, message: String) -> Result<StepCause, End> {
+    match kind {
+        Kind::Try { .. } => Ok(StepCause::Failed { message: format!("failed to {stage}: {message}") }),
+        Kind::Main | Kind::Pause { .. } => Err(not_created(stage, message)),
+    }
 }
 
 fn stopped(status: RawStatus) -> Stopped {

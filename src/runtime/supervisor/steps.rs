@@ -26,10 +26,13 @@ impl Supervisor {
             }
             let delay = policy.backoff.delay(runs, fastrand::f64());
             runs += 1;
-            self.output.say(&format!(
-                "{failed}; the init steps run again from the first in {delay:?}, time {runs} of {retries}"
+            let when = when(delay);
+            self.output.tell(&format!(
+                "{failed}; the init steps run again from the first {when}, run {} of {}",
+                runs + 1,
+                retries.saturating_add(1)
             ));
-            self.wait_in_step(delay)?;
+            self.wait_in_step(delay, &format!("waiting for the next run of the steps; {}", of_try(&failed)))?;
         }
     }
 
@@ -77,12 +80,14 @@ impl Supervisor {
             }
             let delay = self.plan.steps[index].backoff.delay(failures, fastrand::f64());
             failures += 1;
-            self.output.say(&format!("{failed}; it is tried again in {delay:?}, time {failures} of {retries}"));
-            self.wait_in_step(delay)?;
+            let when = when(delay);
+            let tries = retries.saturating_add(1);
+            self.output.tell(&format!("{failed}; it is tried again {when}, try {} of {tries}", failures + 1));
+            self.wait_in_step(delay, &format!("waiting for its next try; {}", of_try(&failed)))?;
         }
     }
 
-    fn wait_in_step(&mut self, delay: Duration) -> Result<(), End> {
+    fn wait_in_step(&mut self, delay: Duration, why: &str) -> Result<(), End> {
         if delay.is_zero() {
             return Ok(());
         }
@@ -90,7 +95,22 @@ impl Supervisor {
             let step = Some(LiveStep { waiting: true, ..live.clone() });
             self.set_stage(Stage::Initializing { step });
         }
-        self.pause(delay)
+        self.pause(delay, why)
+    }
+}
+
+fn when(delay: Duration) -> String {
+    if delay.is_zero() { "at once".to_owned() } else { format!("in {delay:?}") }
+}
+
+/// What the last try came to, where the step is named already.
+fn of_try(failed: &End) -> String {
+    match failed {
+        End::InitStep { cause, last_line, .. } => {
+            let last_line = last_line.as_ref().map(|line| format!(": {line:?}")).unwrap_or_default();
+            format!("it {cause}{last_line}")
+        }
+        other => other.to_string(),
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) fn read(uses: &At, with: &At, direction: S3Direction) -> Option<InitA
     fields.elsewhere(elsewhere);
     let bucket = required(&mut fields, "bucket", "the bucket's name", bucket);
     let key = required(&mut fields, "key", "the object's key", key);
-    let path = required(&mut fields, path, form, file);
+    let path = required(&mut fields, path, form, if direction == S3Direction::Pull { new_file } else { file });
     let endpoint = fields.take("endpoint").and_then(|at| read_endpoint(&at));
     let region = fields.take("region").and_then(|at| at.parse(region));
     let env = fields.take("env").map(|at| read_env(&at)).unwrap_or_default();
@@ -118,9 +118,23 @@ fn file(text: &str) -> Result<String, ValueError> {
     Ok(path)
 }
 
-/// `eu-central-1` or what else a server calls its region, as `auto`.
+/// A file that stays where it is written: each process of a job has a `/dev`, `/proc` and `/sys` of its own. What
+/// is in `/dev/shm` they share.
+fn new_file(text: &str) -> Result<String, ValueError> {
+    let path = file(text)?;
+    let is_in =
+        |directory: &str| path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    if ["/dev", "/proc", "/sys"].into_iter().any(is_in) && !is_in("/dev/shm") {
+        let supported = "a path outside of /dev, /proc and /sys, which each process has anew, or one in /dev/shm";
+        return Err(ValueError::Unsupported { what: "destination", name: path, supported });
+    }
+    Ok(path)
+}
+
+/// `eu-central-1` or what else a server calls its region, as `auto`: a part of a host's name, as the step role
+/// wants it.
 fn region(text: &str) -> Result<String, ValueError> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     if (1..=64).contains(&text.len()) && text.bytes().all(plain) {
         return Ok(text.to_owned());
     }

@@ -14,6 +14,9 @@ use std::time::Duration;
 /// Between two tries, for a step that names none.
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What asks more often keeps a processor busy, and whatever it asks.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+
 /// Methods that ask a server for something; `CONNECT` and `TRACE` are about the way to it
 /// (<https://www.rfc-editor.org/rfc/rfc9110#section-9>).
 const METHODS: &[&str] = &["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"];
@@ -54,7 +57,13 @@ fn read_interval(fields: &mut Fields, timeout: Option<Duration>) -> Option<Durat
     let Some(at) = fields.take("interval") else {
         return Some(timeout.map_or(DEFAULT_INTERVAL, |timeout| timeout.min(DEFAULT_INTERVAL)));
     };
-    let interval = at.parse(positive_duration)?;
+    let interval = at.parse(|text| match positive_duration(text)? {
+        short if short < SHORTEST_INTERVAL => {
+            let range = format!("at least {SHORTEST_INTERVAL:?}");
+            Err(ValueError::OutOfRange { what: "interval", text: text.to_owned(), range })
+        }
+        interval => Ok(interval),
+    })?;
     if let Some(timeout) = timeout.filter(|timeout| interval > *timeout) {
         at.error(ValueError::IntervalAboveTimeout { interval, timeout });
     }

@@ -76,7 +76,7 @@ fn headers() {
     );
     assert_eq!(
         replace("  hello:", "  he llo:"),
-        "job.yaml:4:3: services.he llo: \"he llo\" is not a service name; write up to 128 letters, digits, `_`, `.` and `-`, a letter or digit first"
+        "job.yaml:4:3: services.he…: \"he llo\" is not a service name; write up to 128 letters, digits, `_`, `.` and `-`, a letter or digit first"
     );
     assert_eq!(
         replace("rtype: job", "rtype: jbo"),
@@ -104,18 +104,18 @@ fn fields_of_a_job() {
         ("memory: 1Gi", "1:1: memory: unknown field; did you mean \"resources.memory\"?".to_owned()),
         ("environment: {}", "1:1: environment: unknown field; did you mean \"env\"?".into()),
         ("nonsense: 1", "1:1: nonsense: unknown field".into()),
-        ("\"a\\nb\": 1", "1:1: a\\nb: unknown field".into()),
+        ("\"a\\nb\": 1", "1:1: a…: unknown field".into()),
         ("user: a\nuser: b", "2:1: user: given twice; first on line 7".into()),
         ("env: {A: 1, A: 2}", "1:13: env.A: given twice; first on line 7".into()),
         ("env: {A: }", "1:8: env.A: expected a value, found nothing; write \"\" for an empty one".into()),
         ("env: {A: [1]}", "1:10: env.A: expected text, found a list".into()),
-        ("env: {\"A=B\": 1}", "1:7: env.A=B: \"A=B\" is not the name of an environment variable; write the name without `=`".into()),
+        ("env: {\"A=B\": 1}", "1:7: env.A…: \"A…\" is not the name of an environment variable; write the name without `=`".into()),
         ("env: {\"\": 1}", "1:7: env.: the name of an environment variable must not be empty".into()),
         ("env: {A: \"a\\0b\"}", "1:10: env.A: the value of an environment variable must not hold a NUL byte".into()),
         ("env: {A: x-$E:NOPE-y}", "1:10: env.A: environment variable \"NOPE\" is not set".into()),
         ("env: [A=1, A=2]", "1:12: env[1]: environment variable \"A\" is given twice".into()),
         ("env: [NOPE]", "1:7: env[0]: environment variable \"NOPE\" is not set".into()),
-        ("env: A=1", "1:6: env: expected a mapping, found the text \"A=1\"; write NAME: value lines, or a list of NAME=value".into()),
+        ("env: A=1", "1:6: env: expected a mapping, found something else; write NAME: value lines, or a list of NAME=value".into()),
         ("command: echo hi", "1:10: command: expected a list of arguments, or a mapping with entrypoint, args and workdir, found the text \"echo hi\"; write a list, as [\"/bin/sh\", \"-c\", \"…\"]".into()),
         ("command: {args: echo}", "1:17: command.args: expected a list, found the text \"echo\"; write a list, as [\"/bin/sh\", \"-c\", \"…\"]".into()),
         ("command: [a, [b]]", "1:14: command[1]: expected text, found a list".into()),

@@ -162,7 +162,7 @@ fn bad_values() {
         ("job: {on_failure: {post: \"http://\"}}", "1:26: job.on_failure.post: an address that cannot be read: empty host; write it as http://HOST:PORT/PATH".into()),
         ("job: {on_failure: {post: \"http://h:99999/\"}}", "1:26: job.on_failure.post: an address that cannot be read: invalid port number; write it as http://HOST:PORT/PATH".into()),
         ("job: {on_failure: {post: \"http://h/$E:NOPE\"}}", "1:26: job.on_failure.post: environment variable \"NOPE\" is not set".into()),
-        ("job: {on_failure: {post: http://h/, headers: {\"A b\": x}}}", "1:47: job.on_failure.headers.A b: \"A b\" is not the name of a header; write letters, digits and hyphens, as X-Api-Key".into()),
+        ("job: {on_failure: {post: http://h/, headers: {\"A b\": x}}}", "1:47: job.on_failure.headers.A…: \"A…\" is not the name of a header; write letters, digits and hyphens, as X-Api-Key".into()),
         ("job: {on_failure: {post: http://h/, headers: {Content-Length: 3}}}", "1:47: job.on_failure.headers.Content-Length: header \"Content-Length\" is not supported; use headers about the request, not about the connection".into()),
         ("job: {on_failure: {post: http://h/, headers: {A: x, a: y}}}", "1:53: job.on_failure.headers.a: header \"a\" is given twice".into()),
         ("lifecycle: {delete_on_exit: 1}", "1:29: lifecycle.delete_on_exit: expected true or false, found the number 1".into()),

@@ -133,6 +133,8 @@ fn bad_steps() {
     const FILE: &str = "is not a path of a file; write the path of the file itself";
     const KEY: &str =
         "is not an object's key; write up to 1024 bytes in parts separated by `/`, none of them empty, `.` or `..`";
+    const OWN: &str = "is not supported; use a path outside of /dev, /proc and /sys, which each process has anew, or \
+                       one in /dev/shm";
     const CREDENTIALS: &str =
         "an address must not hold a user or a password, which are shown where the address is; use";
     // The place is that within the step, which begins at column 16.
@@ -152,6 +154,12 @@ fn bad_steps() {
         ("uses: init.wait_tcp, with: {host: db, port: \"80\"}", "45: with.port: expected a whole number, found the text \"80\"".into()),
         ("uses: init.wait_tcp, with: {host: \"db:80\", port: 80}", "35: with.host: \"db:80\" is not a host name; write letters, digits, `-` and `_`, in parts separated by dots".into()),
         ("uses: init.wait_tcp, with: {host: db, port: 1, interval: 0}", "58: with.interval: 0 is out of range: this length of time is more than zero".into()),
+        ("uses: init.wait_tcp, with: {host: db, port: 1, interval: 9ms}", "58: with.interval: 9ms is out of range: interval is at least 10ms".into()),
+        ("uses: init.wait_http, with: {url: http://db, headers: {\"A: hunter2\": x}}", "56: with.headers.A…: \"A…\" is not the name of a header; write letters, digits and hyphens, as X-Api-Key".into()),
+        ("uses: init.run, with: {command: x, env: \"A=hunter2\"}", "41: with.env: expected a mapping, found something else; write NAME: value lines, or a list of NAME=value".into()),
+        ("uses: init.run, with: {command: x, env: [\"A:hunter2\"]}", "42: with.env[0]: environment variable \"A…\" is not set".into()),
+        ("uses: init.run, with: {command: x, env: [\"A hunter2\"]}", "42: with.env[0]: environment variable \"A…\" is not set".into()),
+        ("uses: init.run, with: {command: x, env: {\"A=hunter2\": y}}", "42: with.env.A…: \"A…\" is not the name of an environment variable; write the name without `=`".into()),
         ("uses: init.wait_tcp, with: {host: db, port: 1, interval: 10s}, timeout: 5s", "58: with.interval: the interval of 10s is above the step's timeout of 5s".into()),
         ("uses: init.wait_tcp, with: {host: db, port: 1, interval: 6m}", "58: with.interval: the interval of 360s is above the step's timeout of 300s".into()),
         ("uses: init.wait_tcp, with: {host: db, port: 1, intervall: 1s}", "48: with.intervall: unknown field; did you mean \"interval\"?".into()),
@@ -192,6 +200,10 @@ fn bad_steps() {
         ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, endpoint: \"http://m/?hunter2\"}", "71: with.endpoint: an endpoint has no query and no fragment".into()),
         ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, endpoint: \"http://AKIA:hunter2@m/\"}", format!("71: with.endpoint: {CREDENTIALS} `env: {{AWS_ACCESS_KEY_ID: …, AWS_SECRET_ACCESS_KEY: …}}`")),
         ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, region: \"\"}", "69: with.region: \"\" is not a region; write letters, digits and `-`, as eu-central-1".into()),
+        ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, region: a.b_c}", "69: with.region: \"a.b_c\" is not a region; write letters, digits and `-`, as eu-central-1".into()),
+        ("uses: init.s3_pull, with: {bucket: abc, key: k, destination: /dev/x}", format!("62: with.destination: destination \"/dev/x\" {OWN}")),
+        ("uses: init.s3_pull, with: {bucket: abc, key: k, destination: //proc/./x}", format!("62: with.destination: destination \"/proc/x\" {OWN}")),
+        ("uses: init.s3_pull, with: {bucket: abc, key: k, destination: /sys}", format!("62: with.destination: destination \"/sys\" {OWN}")),
         ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, credentials_file: a}", "79: with.credentials_file: \"a\" is not a path of the host; write an absolute path".into()),
         ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, ca_bundle: a}", "72: with.ca_bundle: \"a\" is not a path of the host; write an absolute path".into()),
         ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, ca_file: /a}", "61: with.ca_file: unknown field; did you mean \"ca_bundle\"?".into()),

@@ -14,8 +14,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 const CONNECT: Duration = Duration::from_secs(20);
-/// A store that sends nothing for so long during a pull is asked anew for the rest.
+/// A store that sends nothing for so long during a pull is asked anew for the rest; one that takes no byte for so
+/// long is gone.
 const STALL: Duration = Duration::from_secs(60);
+/// The same for the answer to an upload. It counts from a request's start, so a part at 40 kB/s must fit in.
+const ANSWER: Duration = Duration::from_secs(5 * 60);
 /// The longest pause between two requests.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The number of retries ends them, not the time that a large object takes.
@@ -134,14 +137,12 @@ fn http_client(
         .redirect(reqwest::redirect::Policy::none())
         .dns_resolver(names)
         .connect_timeout(CONNECT)
+        .tcp_user_timeout(STALL)
+        .read_timeout(if direction == Direction::Pull { STALL } else { ANSWER })
         // Without TLS and redirects no certificate is met, and a host without CA certificates serves.
         .tls_danger_accept_invalid_certs(!with_tls);
     if let Some(authorities) = authorities {
         builder = builder.tls_certs_only(authorities);
-    }
-    // It counts from a request's start, so it would end a part that takes long to send.
-    if direction == Direction::Pull {
-        builder = builder.read_timeout(STALL);
     }
     builder.build()
 }
