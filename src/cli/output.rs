@@ -57,9 +57,11 @@ pub(super) fn complain(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Foreign text without what a terminal would obey: control characters but line feeds are escaped.
+/// Foreign text without what a terminal would obey: control characters but line feeds are escaped, and so are those
+/// that change the direction of text (<https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters>).
 pub(super) fn printable(text: &str) -> String {
-    let escape = |c: char| c.is_control() && c != '\n';
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let escape = |c: char| (c.is_control() && c != '\n') || turns(c);
     if !text.contains(escape) {
         return text.to_owned();
     }
@@ -74,5 +76,6 @@ mod tests {
     fn terminals_are_not_commanded() {
         assert_eq!(printable("plain ünïcode\nline"), "plain ünïcode\nline");
         assert_eq!(printable("a\u{1b}[31mb\r\t\u{9b}"), "a\\u{1b}[31mb\\r\\t\\u{9b}");
+        assert_eq!(printable("\u{202e}cod\u{2069}.exe ל"), "\\u{202e}cod\\u{2069}.exe ל");
     }
 }

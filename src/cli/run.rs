@@ -2,7 +2,7 @@
 
 use super::args::RunArgs;
 use super::error::CliError;
-use super::executions::exit_code;
+use super::executions::{exit_code, was_cancelled_without_a_code};
 use super::interrupts::Interrupts;
 use super::progress::Progress;
 use super::{output, status, validate};
@@ -165,10 +165,20 @@ struct Run<'a> {
 /// How one job went.
 enum Went {
     Execution(Box<JobExecution>),
-    /// It was interrupted by this signal before anything of it ran.
-    NotStarted(i32),
+    /// It was interrupted by this signal before its main process ran, or between two attempts.
+    NotStarted(Box<JobExecution>, i32),
     /// This signal ended the waiting for an execution that is another command's.
     Left(i32),
+}
+
+impl Went {
+    /// How an execution went that this signal has interrupted, if one has.
+    fn of(execution: JobExecution, interrupted_by: Option<i32>) -> Went {
+        match interrupted_by {
+            Some(signal) if was_cancelled_without_a_code(&execution) => Went::NotStarted(Box::new(execution), signal),
+            _ => Went::Execution(Box::new(execution)),
+        }
+    }
 }
 
 impl Run<'_> {
@@ -189,12 +199,17 @@ impl Run<'_> {
             let execution = match went {
                 Went::Execution(execution) => execution,
                 Went::Left(signal) => return Ok(signal_code(signal)),
-                Went::NotStarted(signal) => {
+                Went::NotStarted(execution, signal) => {
                     let was_pulling = self.progress.close();
                     self.interrupts.unless(self.runtime.finish_pulls()).await;
                     let kept =
                         if was_pulling { "; finished layers are kept; the next pull goes on from there" } else { "" };
-                    output::message("note", &format!("{}: cancelled before its start{kept}", job.name));
+                    match &execution.end {
+                        Some(End::Cancelled { how: Stopped::BeforeStart }) => {
+                            output::message("note", &format!("{}: cancelled before its start{kept}", job.name));
+                        }
+                        _ => report(&execution, &shown.lock().unwrap_or_else(PoisonError::into_inner)),
+                    }
                     return Ok(signal_code(signal));
                 }
             };
@@ -252,17 +267,17 @@ impl Run<'_> {
 
     /// Waits for the end. The first signal cancels, every further one kills.
     async fn attend(&mut self, id: &JobExecutionId) -> Result<Went, CliError> {
-        let mut cancelled = false;
+        let mut interrupted_by = None;
         loop {
             let signal = tokio::select! {
                 biased;
-                ended = self.executor.wait(id) => return Ok(Went::Execution(Box::new(ended?))),
+                ended = self.executor.wait(id) => return Ok(Went::of(ended?, interrupted_by)),
                 signal = self.interrupts.next() => signal,
             };
             if self.executor.execution(id).await?.status == JobStatus::Pending {
                 return self.give_up(id, signal).await;
             }
-            let grace = if cancelled {
+            let grace = if interrupted_by.is_some() {
                 output::message("note", "killing the job");
                 Some(Duration::ZERO)
             } else {
@@ -274,7 +289,7 @@ impl Run<'_> {
                 Ok(()) | Err(ExecError::Ended { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
-            cancelled = true;
+            interrupted_by.get_or_insert(signal);
         }
     }
 
@@ -284,12 +299,8 @@ impl Run<'_> {
             Ok(()) | Err(ExecError::Ended { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        let execution = self.executor.wait(id).await?;
         // It may have begun at the last moment.
-        Ok(match execution.end {
-            Some(End::Cancelled { how: Stopped::BeforeStart }) => Went::NotStarted(signal),
-            _ => Went::Execution(Box::new(execution)),
-        })
+        Ok(Went::of(self.executor.wait(id).await?, Some(signal)))
     }
 }
 

@@ -6,7 +6,7 @@ use super::executor::{Attended, JobExecutor, QueueCare};
 use super::model::{ContainerId, JobExecutionId, JobTrigger, TriggerOptions, Triggered};
 use crate::engine::Stdio;
 use crate::record::{self, Insertion, NewExecution};
-use crate::spec::{JobPolicy, OnConflict, Overrides, ServiceSpec};
+use crate::spec::{JobPolicy, OnConflict, Overrides, ServiceSpec, parse_idempotency_key};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -21,7 +21,8 @@ pub(super) struct Inherited {
 
 impl JobExecutor {
     /// Records an execution of `spec` under the job's name, durably, and returns its id. It starts when its turn
-    /// comes, which may be at once; everything that comes after is its result.
+    /// comes, which may be at once; everything that comes after is its result. Relative paths of images in local
+    /// files start from this process's current directory, whichever process starts the execution.
     ///
     /// # Errors
     /// [`ExecError::Conflict`], [`ExecError::ShuttingDown`], or the record cannot be written; nothing is left then.
@@ -90,7 +91,8 @@ impl JobExecutor {
             env: options.env.clone(),
             ..Overrides::default()
         };
-        let job = spec.clone().with(changes)?;
+        options.idempotency_key.as_deref().map(parse_idempotency_key).transpose()?;
+        let job = spec.clone().with(changes)?.with_absolute_images().map_err(ExecError::io("find", "."))?;
         let id = JobExecutionId::new();
         let new = self.new_execution(&id, &job, trigger, &options, inherited);
         let is_left_to_others = matches!(self.inner.config.queue, QueueCare::Elsewhere(_));
@@ -101,7 +103,11 @@ impl JobExecutor {
         if !matches!(inserted, Ok(Insertion::Claimed | Insertion::Waiting | Insertion::Replacing { .. })) {
             self.attended().remove(id.as_str());
         }
-        let claimed = match inserted? {
+        let inserted = inserted?;
+        if matches!(inserted, Insertion::Claimed | Insertion::Waiting | Insertion::Replacing { .. }) {
+            self.remember_triggered(&id);
+        }
+        let claimed = match inserted {
             Insertion::Claimed => true,
             Insertion::Waiting => false,
             Insertion::Existing { id } => {
