@@ -365,6 +365,7 @@ fn unwritable(source: serde_json::Error) -> CliError {
 mod tests {
     use super::*;
     use crate::exec::{JobExecutionId, JobStatus};
+    use crate::outcome::{StepCause, Stopped};
 
     fn execution() -> JobExecution {
         JobExecution {

@@ -38,6 +38,7 @@ mod stats;
 mod status;
 mod tally;
 mod trigger;
+mod unfinished;
 mod validate;
 
 use crate::config::Config;

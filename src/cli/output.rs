@@ -2,8 +2,10 @@
 
 use super::error::CliError;
 use crate::sys::readable;
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 
 /// Writes a result to standard output.
 ///
@@ -35,6 +37,15 @@ pub(super) async fn closed() {
         // Files have no readers to go.
         Err(_) => std::future::pending().await,
     }
+}
+
+/// True when standard output and standard error are the same terminal, pipe or file.
+pub(super) fn streams_are_one() -> bool {
+    let identity = |stream: BorrowedFd<'_>| {
+        let metadata = File::from(stream.try_clone_to_owned().ok()?).metadata().ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    identity(io::stdout().as_fd()).is_some_and(|stdout| Some(stdout) == identity(io::stderr().as_fd()))
 }
 
 /// The exit code of a command that did nothing but print.

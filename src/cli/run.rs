@@ -5,7 +5,7 @@ use super::error::CliError;
 use super::executions::{exit_code, was_cancelled_without_a_code};
 use super::interrupts::Interrupts;
 use super::progress::Progress;
-use super::{output, status, validate};
+use super::{output, status, unfinished, validate};
 use crate::config::Config;
 use crate::engine::OciRuntime;
 use crate::exec::{
@@ -201,6 +201,7 @@ impl Run<'_> {
                 Went::Left(signal) => return Ok(signal_code(signal)),
                 Went::NotStarted(execution, signal) => {
                     let was_pulling = self.progress.close();
+                    self.end_line(&execution).await;
                     self.interrupts.unless(self.runtime.finish_pulls()).await;
                     let kept =
                         if was_pulling { "; finished layers are kept; the next pull goes on from there" } else { "" };
@@ -218,6 +219,7 @@ impl Run<'_> {
                 output::print(&format!("{id}\n"))?;
                 continue;
             }
+            self.end_line(&execution).await;
             // A panic elsewhere leaves whole notes.
             report(&execution, &shown.lock().unwrap_or_else(PoisonError::into_inner));
             if !matches!(execution.end, Some(End::Exited { code: 0 })) {
@@ -225,6 +227,13 @@ impl Run<'_> {
             }
         }
         Ok(0)
+    }
+
+    /// Before a message, when the job's output is shown here and there will be one.
+    async fn end_line(&self, execution: &JobExecution) {
+        if !self.args.detach && !matches!(execution.end, Some(End::Exited { .. })) {
+            unfinished::end_line(self.executor, &execution.id).await;
+        }
     }
 
     async fn trigger(&self, job: &ServiceSpec, shown: &Arc<Mutex<Vec<String>>>) -> Result<Triggered, CliError> {
@@ -277,6 +286,7 @@ impl Run<'_> {
             if self.executor.execution(id).await?.status == JobStatus::Pending {
                 return self.give_up(id, signal).await;
             }
+            unfinished::end_line(self.executor, id).await;
             let grace = if interrupted_by.is_some() {
                 output::message("note", "killing the job");
                 Some(Duration::ZERO)

@@ -235,7 +235,7 @@ fn cancel_ends_what_has_not_ended() {
     host.run(["ps", "-q", "--status", "cancelled"]).prints(&format!("{C}\n"));
     host.run(["cancel", C]).exits(125).complains(&["has ended already"]);
     // What was cancelled before its start has no exit code of its own.
-    host.run(["wait", C]).exits(125).prints("125\n");
+    host.run(["wait", C]).exits(143).prints("143\n");
     host.run(["cancel", "--grace", "x", C]).exits(125).complains(&["--grace"]);
 }
 

@@ -219,7 +219,7 @@ fn prune_applies_the_configuration_of_now() {
     prune(config("jobs: { retention: { keep_last: 1 } }\n"))
         .exits(0)
         .prints(&format!("removed: {A}\nfreed: 0 bytes of 1 executions\n"));
-    prune(config("jobs: { retention: { ttl: 30000d } }\n")).exits(0).prints("freed: 0 bytes of 0 executions\n");
+    host.run(["prune"]).exits(0).prints("freed: 0 bytes of 0 executions\n");
     prune(config("jobs: { retention: { ttl: 1d } }\n"))
         .exits(0)
         .prints(&format!("removed: {B}\nfreed: 0 bytes of 1 executions\n"));
@@ -261,8 +261,8 @@ fn variables_of_the_caller_are_not_shown() {
     let recorded = host.record().job("job").expect("a record").expect("a job");
     assert_eq!(recorded.spec["env"][0][1], "Bearer hidden-1");
     let id = host.run(["trigger", "job"]).exits(125).text();
-    let inspected = host.run(["inspect", "--json", id.trim()]).exits(0);
-    assert!(!inspected.text().contains("hidden-1"), "{}", inspected.text());
+    let inspected = host.run(["inspect", "--json", id.trim()]).exits(0).text();
+    assert!(!inspected.contains("hidden-1"), "{inspected}");
 }
 
 #[test]

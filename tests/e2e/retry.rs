@@ -91,10 +91,24 @@ fn a_wait_for_the_next_attempt_is_shown_and_can_be_cancelled() {
     let listed = coracle.run(["ps"]).stdout();
     assert!(listed.contains("pending (retry 2/2 in 59m"), "{listed}");
     coracle.run(["cancel", &id]).expect_code(0);
-    coracle.run(["wait", &id]).expect_code(125);
+    coracle.run(["wait", &id]).expect_code(143);
     let record = coracle.inspect(&id);
+    assert_eq!(record["reason"], "cancelled while it waited for attempt 2");
     assert_eq!((&record["status"], &record["retry_at"]), (&"cancelled".into(), &serde_json::Value::Null), "{record:#}");
     assert_eq!(record["attempts"][0]["exit_code"], 1, "{record:#}");
+}
+
+#[test]
+fn ctrl_c_ends_a_run_that_waits_for_its_next_attempt() {
+    let coracle = Coracle::new();
+    let job = "job: { retry: { max_attempts: 2, backoff: { initial: 1h, max: 1h } } }\ncommand: [exit, \"1\"]";
+    let spec = coracle.job(job);
+    let running = coracle.start(coracle.command(["run".as_ref(), spec.as_os_str()]));
+    // As above.
+    while coracle.executions().first().is_none_or(|record| record["retry_at"].is_null()) {}
+    running.process.signal(Signal::SIGINT);
+    let finished = running.finish().expect_error(130, &["cancelled while it waited for attempt 2"]);
+    assert!(!finished.stderr().contains("not started"), "{finished}");
 }
 
 #[test]
