@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::time::Duration;
 
 /// Name of one execution: a UUID v7, lower case with hyphens. Ids sort by creation, to the
 /// millisecond.
@@ -13,6 +14,21 @@ impl JobExecutionId {
     /// A new id, unlike any other.
     pub fn new() -> JobExecutionId {
         JobExecutionId(uuid::Uuid::now_v7().to_string())
+    }
+
+    /// A new id that sorts after `newest`, also when the clock was set back since.
+    pub(crate) fn after(newest: Option<&str>) -> JobExecutionId {
+        let new = JobExecutionId::new();
+        let Some(newest) = newest.filter(|newest| *newest >= new.as_str()) else { return new };
+        // One that is no UUID v7 is none of ours.
+        let Some((seconds, nanoseconds)) =
+            uuid::Uuid::parse_str(newest).ok().and_then(|id| id.get_timestamp()).map(|time| time.to_unix())
+        else {
+            return new;
+        };
+        let next = Duration::new(seconds, nanoseconds) + Duration::from_millis(1);
+        let time = uuid::Timestamp::from_unix(uuid::NoContext, next.as_secs(), next.subsec_nanos());
+        JobExecutionId(uuid::Uuid::new_v7(time).to_string())
     }
 
     pub fn as_str(&self) -> &str {
@@ -92,6 +108,21 @@ mod tests {
         assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 1000);
         assert!(ids.is_sorted());
         assert_eq!(ids[0].to_string().len(), 36);
+    }
+
+    #[test]
+    fn ids_sort_by_creation_when_the_clock_was_set_back() {
+        let old = JobExecutionId::new();
+        assert!(JobExecutionId::after(Some(old.as_str())) > old);
+        // A thousand years from now.
+        let mut ids = vec![JobExecutionId("1e000000-0000-7fff-bfff-ffffffffffff".to_owned())];
+        for _ in 0..1000 {
+            ids.push(JobExecutionId::after(ids.last().map(JobExecutionId::as_str)));
+        }
+        assert!(ids.is_sorted());
+        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 1001);
+        assert!(ids.iter().all(|id| id.as_str().len() == 36 && id.as_str().as_bytes()[14] == b'7'));
+        assert!(JobExecutionId::after(Some("zzz")) > old, "a name that is none of ours is left alone");
     }
 
     #[test]

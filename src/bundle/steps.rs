@@ -5,8 +5,8 @@ use super::error::BundleError;
 use super::process::Container;
 use super::{Images, StepImage};
 use crate::plan::{Overlay, Program, StepAction, StepPlan};
-use crate::spec::{InitAction, InitStep, S3Direction, S3Transfer, ServiceSpec, WaitHttp};
-use crate::step::{Direction, Resolve, StepRequest};
+use crate::spec::{InitAction, InitStep, S3Addressing, S3Direction, S3Transfer, ServiceSpec, WaitHttp};
+use crate::step::{Addressing, Direction, Resolve, StepRequest};
 use oci_spec::image::ImageConfiguration;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -14,6 +14,9 @@ use std::path::Path;
 /// The variables of the job that a transfer gets: its credentials and region
 /// (<https://docs.aws.amazon.com/sdkref/latest/guide/settings-reference.html>).
 const TRANSFER_PREFIX: &str = "AWS_";
+
+/// The variable that names a file of authorities, as for AWS's own tools.
+const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
 
 /// The images other than the job's own that its steps run on, as they are written.
 pub fn other_images(job: &ServiceSpec) -> BTreeSet<&str> {
@@ -138,6 +141,8 @@ fn s3(transfer: &S3Transfer, job: &ServiceSpec) -> StepRequest {
     let of_job = job.env.iter().filter(|(name, _)| {
         name.starts_with(TRANSFER_PREFIX) && !transfer.env.iter().any(|(of_step, _)| of_step == name)
     });
+    // Of the step alone: in the job's own environment it names a file of the container.
+    let ca_bundle = || transfer.env.iter().find(|(name, _)| name == CA_BUNDLE).map(|(_, path)| path.into());
     StepRequest::S3 {
         direction: match transfer.direction {
             S3Direction::Pull => Direction::Pull,
@@ -149,6 +154,13 @@ fn s3(transfer: &S3Transfer, job: &ServiceSpec) -> StepRequest {
         region: transfer.region.clone(),
         env: transfer.env.iter().chain(of_job).cloned().collect(),
         credentials_file: transfer.credentials_file.clone(),
+        anonymous: transfer.anonymous,
+        ca_bundle: transfer.ca_bundle.clone().or_else(ca_bundle),
+        addressing: match transfer.addressing_style {
+            S3Addressing::Auto => Addressing::Auto,
+            S3Addressing::Path => Addressing::Path,
+            S3Addressing::Virtual => Addressing::Virtual,
+        },
         resolve: resolve(job),
     }
 }

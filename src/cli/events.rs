@@ -4,7 +4,7 @@ use super::args::EventsArgs;
 use super::error::CliError;
 use super::interrupts::Interrupts;
 use super::json::{self, EventDocument};
-use super::{jobs, output};
+use super::{human, jobs, output, status};
 use crate::exec::{JobExecutionId, JobExecutor, JobStatus, StatusChange};
 use futures_util::StreamExt;
 use std::pin::pin;
@@ -47,7 +47,10 @@ fn line(change: &StatusChange) -> String {
     let StatusChange { id, job_name, attempt, status, step, at, .. } = change;
     let mut line = format!("{at:.3} {id} {job_name} {status}");
     if let Some(step) = step {
-        line.push_str(&format!(" {step}"));
+        line.push_str(&format!(" {}{}", step.id, status::try_of(step)));
+        if step.attempt > 1 {
+            line.push_str(&format!(", {} since its first try", human::duration(step.elapsed)));
+        }
     }
     if *attempt > 1 {
         line.push_str(&format!(" (attempt {attempt})"));
@@ -61,7 +64,8 @@ fn line(change: &StatusChange) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::JobTrigger;
+    use crate::exec::{JobTrigger, StepProgress};
+    use std::time::Duration;
 
     fn change(status: JobStatus) -> StatusChange {
         StatusChange {
@@ -78,9 +82,12 @@ mod tests {
     #[test]
     fn a_change_is_one_line() {
         let failed = JobStatus::Failed { reason: "exited with\ncode 7".into(), exit_code: Some(7) };
+        let step = StepProgress { id: "wait".into(), attempt: 1, max_attempts: Some(4), elapsed: Duration::ZERO };
+        let again = StepProgress { attempt: 2, elapsed: Duration::from_millis(1250), ..step.clone() };
         let shown = [
             line(&change(JobStatus::Pending)),
-            line(&StatusChange { step: Some("wait".into()), ..change(JobStatus::Initializing) }),
+            line(&StatusChange { step: Some(step.clone()), ..change(JobStatus::Initializing) }),
+            line(&StatusChange { step: Some(again), ..change(JobStatus::Initializing) }),
             line(&StatusChange { attempt: 2, ..change(failed) }),
         ];
         let start = "2026-01-02T03:04:05.678Z 0199aaaa-0000-7000-8000-000000000001 bad\\u{1b}\\nname";
@@ -89,6 +96,7 @@ mod tests {
             [
                 format!("{start} pending"),
                 format!("{start} initializing wait"),
+                format!("{start} initializing wait (try 2 of 4), 1.2s since its first try"),
                 format!("{start} failed(7) (attempt 2): exited with\\ncode 7"),
             ]
         );

@@ -36,7 +36,12 @@ fn description(execution: &JobExecution, position: Option<QueuePosition>, now: T
     let cpu = usage.cpu_user.zip(usage.cpu_system).map(|(user, system)| format!("{user:?} user, {system:?} system"));
     let step = execution.step.as_ref().map(|step| {
         let since = execution.step_since.map(|since| human::duration(human::since(since, now)));
-        format!("{step}{}{}", status::try_of(execution), since.map(|time| format!(", for {time}")).unwrap_or_default())
+        let mut text = format!("{}{}", step.id, status::try_of(step));
+        text.extend(since.map(|time| format!(", for {time}")));
+        if step.attempt > 1 {
+            text.push_str(&format!(", {} since its first try", human::duration(step.elapsed)));
+        }
+        text
     });
     // Nobody asks for the number of the only one.
     let has_retries = execution.max_attempts() > 1;

@@ -26,7 +26,9 @@
 //! | `labels` | object of strings |
 //! | `notes` | array of strings: what a user should know that is no failure |
 //! | `init_step` | the init step that runs now |
-//! | `init_step_attempt`, `init_step_since` | number of its try, from 1; when that try began |
+//! | `init_step_attempt`, `init_step_max_attempts` | number of its try, from 1; tries that it gets at most, over all runs of the init steps |
+//! | `init_step_since` | when that try, or the wait for the next one, began |
+//! | `init_step_elapsed_seconds` | from the beginning of its first try in this run of the init steps to now |
 //! | `attempt` | number of the attempt that is made, waits or was the last, from 1 |
 //! | `max_attempts` | attempts that it gets at most |
 //! | `waiting` | true while it waits for its turn or its next attempt, and nothing of it runs |
@@ -51,8 +53,9 @@
 //!
 //! # An event
 //! `events --json` prints one per line: `at`, `id`, `job`, `attempt`, `status`, `exit_code`, `reason`,
-//! `duration_seconds`, `init_step`, `trigger`, as in an execution. `status` is `pending` again before each further
-//! attempt; `init_step` is the one that begins.
+//! `duration_seconds`, `init_step`, `init_step_attempt`, `init_step_max_attempts`, `init_step_elapsed_seconds`,
+//! `trigger`, as in an execution. `status` is `pending` again before each further attempt; `init_step` is the one of
+//! which a try begins, `init_step_elapsed_seconds` is up to `at`.
 //!
 //! # Statistics
 //! `stats --json` prints `{"executions": {"all", "pending", "active", "completed", "failed", "cancelled", "waiting"},
@@ -160,6 +163,8 @@ pub(super) struct ExecutionDocument<'a> {
     supervisor_pid: Option<i32>,
     init_step_attempt: Option<u32>,
     init_step_since: Option<Timestamp>,
+    init_step_max_attempts: Option<u32>,
+    init_step_elapsed_seconds: Option<f64>,
     attempt: u32,
     max_attempts: u32,
     waiting: bool,
@@ -216,7 +221,7 @@ struct UsageDocument {
 
 impl<'a> ExecutionDocument<'a> {
     pub(super) fn new(execution: &'a JobExecution) -> ExecutionDocument<'a> {
-        let end = execution.end.as_ref();
+        let (end, step) = (execution.end.as_ref(), execution.step.as_ref());
         ExecutionDocument {
             id: execution.id.as_str(),
             job: &execution.job_name,
@@ -236,10 +241,12 @@ impl<'a> ExecutionDocument<'a> {
             usage: usage(&execution.usage),
             labels: &execution.labels,
             notes: &execution.notes,
-            init_step: execution.step.as_deref(),
+            init_step: step.map(|step| step.id.as_str()),
             supervisor_pid: execution.supervisor,
-            init_step_attempt: execution.step_attempt,
+            init_step_attempt: step.map(|step| step.attempt),
             init_step_since: execution.step_since,
+            init_step_max_attempts: step.and_then(|step| step.max_attempts),
+            init_step_elapsed_seconds: step.map(|step| seconds(step.elapsed)),
             attempt: execution.attempt,
             max_attempts: execution.max_attempts(),
             waiting: execution.is_waiting,
@@ -393,7 +400,6 @@ mod tests {
             notes: vec!["a note".into()],
             labels: [("team".into(), "a".into())].into(),
             step: None,
-            step_attempt: None,
             step_since: None,
             supervisor: None,
             spec: json!({"name": "hello"}),
@@ -450,6 +456,8 @@ mod tests {
           "supervisor_pid": null,
           "init_step_attempt": null,
           "init_step_since": null,
+          "init_step_max_attempts": null,
+          "init_step_elapsed_seconds": null,
           "attempt": 1,
           "max_attempts": 1,
           "waiting": false,

@@ -209,6 +209,9 @@ impl Run<'_> {
                         Some(End::Cancelled { how: Stopped::BeforeStart }) => {
                             output::message("note", &format!("{}: cancelled before its start{kept}", job.name));
                         }
+                        Some(End::Cancelled { how: Stopped::BetweenAttempts { next } }) => {
+                            output::message("note", &format!("{}: cancelled before attempt {next}{kept}", job.name));
+                        }
                         _ => report(&execution, &shown.lock().unwrap_or_else(PoisonError::into_inner)),
                     }
                     return Ok(signal_code(signal));

@@ -1,7 +1,7 @@
 //! How far an execution is, in words for a table or a line.
 
 use super::human;
-use crate::exec::{JobExecution, JobStatus, QueuePosition};
+use crate::exec::{JobExecution, JobStatus, QueuePosition, StepProgress};
 use jiff::Timestamp;
 
 /// The status, with what a waiting execution waits for and the step that runs.
@@ -16,16 +16,17 @@ pub(super) fn status(execution: &JobExecution, now: Timestamp) -> String {
             }
         }
         (JobStatus::Pending, None, _) if execution.is_waiting => format!("{status} (waiting)"),
-        (JobStatus::Initializing, _, Some(step)) => format!("{status} {step}{}", try_of(execution)),
+        (JobStatus::Initializing, _, Some(step)) => format!("{status} {}{}", step.id, try_of(step)),
         _ => status.to_string(),
     }
 }
 
 /// Which try of its init step it is, from the second one on.
-pub(super) fn try_of(execution: &JobExecution) -> String {
-    match execution.step_attempt {
-        Some(attempt) if attempt > 1 => format!(" (try {attempt})"),
-        _ => String::new(),
+pub(super) fn try_of(step: &StepProgress) -> String {
+    match (step.attempt, step.max_attempts) {
+        (..=1, _) => String::new(),
+        (attempt, Some(most)) => format!(" (try {attempt} of {most})"),
+        (attempt, None) => format!(" (try {attempt})"),
     }
 }
 

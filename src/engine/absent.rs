@@ -24,7 +24,7 @@ impl Runtime for AbsentRuntime {
         None
     }
 
-    async fn pull(&self, _image: &ImageSpec) -> Result<Image, RuntimeError> {
+    async fn pull(&self, _image: &ImageSpec, _settings: Option<&serde_json::Value>) -> Result<Image, RuntimeError> {
         Err(AbsentRuntime::refused())
     }
 

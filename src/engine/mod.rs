@@ -20,6 +20,7 @@ pub use crate::image::{
 };
 pub use model::{
     Activity, ContainerState, CreateRequest, Created, Image, LogEntry, LogEvent, LogQuery, LogStream, Removal, Stdio,
+    StepProgress,
 };
 pub use oci::{
     ImageConfig, ImageDetails, ImageSummary, LayerDetails, LoadInput, OciRuntime, OciRuntimeConfig, PullOptions,
@@ -50,11 +51,19 @@ pub trait Runtime: Send + Sync + fmt::Debug {
     /// that outlives this process.
     fn root(&self) -> Option<&Path>;
 
+    /// What in this process, beside a job's spec, decides which images its containers may be made from and how
+    /// they are got. It is recorded with the executions that are triggered here, and whoever prepares one is given
+    /// it. No secrets; `None`: nothing.
+    fn settings(&self) -> Option<serde_json::Value> {
+        None
+    }
+
     /// Makes sure that the image is here as its policy says. While the value lives nothing removes the image.
+    /// `settings` are those of the process that asks for it; `None`: this one's.
     ///
     /// # Errors
     /// A name that is none, a registry that does not answer, a full disk, …
-    async fn pull(&self, image: &ImageSpec) -> Result<Image, RuntimeError>;
+    async fn pull(&self, image: &ImageSpec, settings: Option<&serde_json::Value>) -> Result<Image, RuntimeError>;
 
     /// Prepares the container of an attempt, so that [`Runtime::start`] has little left to do. Nothing of the job
     /// runs yet.

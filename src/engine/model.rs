@@ -47,6 +47,8 @@ pub struct CreateRequest<'a> {
     /// For all of its processes, over what job and image say.
     pub env: Vec<(String, String)>,
     pub image: Image,
+    /// As for [`Runtime::pull`](super::Runtime::pull).
+    pub settings: Option<&'a serde_json::Value>,
     /// From now on until the stop signal is sent.
     pub deadline: Option<Duration>,
     /// Bytes of output that are kept.
@@ -90,17 +92,27 @@ pub enum ContainerState {
 pub enum Activity {
     /// It is being made, or an init step runs.
     Initializing {
-        /// Id of the step.
-        step: Option<String>,
-        /// Number of the step's try, from 1, where that is known.
-        attempt: Option<u32>,
-        /// When that try, or else the making, began.
+        step: Option<StepProgress>,
+        /// When the step's try, the wait for its next one, or else the making, began.
         since: Timestamp,
         /// The process that looks after it.
         keeper: Option<i32>,
     },
     /// The main process runs, or has ended a moment ago.
     Main { started_at: Option<Timestamp>, keeper: Option<i32> },
+}
+
+/// How far an init step is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepProgress {
+    pub id: String,
+    /// Number of its try, from 1, over all runs of the steps.
+    pub attempt: u32,
+    /// Tries that it gets at most, over all runs of the steps; `None`: that is not known.
+    pub max_attempts: Option<u32>,
+    /// From the beginning of its first try in this run of the steps: in an [`Activity`] to its `since`, in a change of
+    /// status to when that happened, else to when it was looked at.
+    pub elapsed: Duration,
 }
 
 /// What [`Runtime::remove`](super::Runtime::remove) removes, each more than the one before it.

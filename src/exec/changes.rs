@@ -13,7 +13,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
 /// When the record is looked at again after another process wrote to its log: a commit is visible to others only
-/// a moment after the write that can be heard, or much later, when its process was stopped in between.
+/// a moment after the write that can be heard. When it takes longer, the end of it is heard as well.
 const ECHOES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(100)];
 
 /// How often the record is looked at where the kernel has no watch left.
@@ -139,7 +139,9 @@ async fn heard(inotify: &Inotify, readable: &AsyncFd<OwnedFd>) -> io::Result<()>
 fn watch_files(database: &Path) -> io::Result<Foreign> {
     let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
     let directory = database.parent().unwrap_or(Path::new("."));
-    inotify.add_watch(directory, AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_MOVED_TO)?;
+    // A commit that is complete changes an attribute; an older version only writes.
+    let heard = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_MOVED_TO;
+    inotify.add_watch(directory, heard)?;
     let readable = readable::watch(inotify.as_fd().try_clone_to_owned()?)?;
     Ok(Foreign::Watched { inotify, readable, echoes: VecDeque::new() })
 }

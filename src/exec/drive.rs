@@ -8,7 +8,7 @@ use crate::causes::with_causes;
 use crate::engine::{CreateRequest, Created, Removal};
 use crate::outcome::{End, Outcome, Stopped};
 use crate::record::{Execution, RecordError, Status};
-use crate::spec::ServiceSpec;
+use crate::spec::{Retry, ServiceSpec};
 use jiff::Timestamp;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -19,6 +19,10 @@ const UNDISTURBED: Duration = Duration::from_millis(20);
 
 /// How long after a failure of the record or the runtime they are tried again.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often the end of an attempt that did not begin is tried to be recorded before a program that ends leaves that
+/// to whoever next opens the store.
+const TRIES: u32 = 10;
 
 /// An attempt that this process has claimed.
 #[derive(Debug, Clone)]
@@ -32,6 +36,8 @@ pub(super) struct Claimed {
     /// When this process took it on.
     pub claimed_at: Instant,
     pub scheduled_for: Option<Timestamp>,
+    /// What the runtime was told where the execution was triggered.
+    pub settings: Option<serde_json::Value>,
     /// That of the attempt, made or to be made.
     pub container: ContainerId,
 }
@@ -53,6 +59,7 @@ impl Claimed {
             spent: row.spent,
             claimed_at: Instant::now(),
             scheduled_for: row.scheduled_for,
+            settings: row.settings,
         })
     }
 
@@ -80,6 +87,8 @@ enum NotBegun {
     /// It was cancelled, or is another process's by now.
     Lost,
     End(End),
+    /// Its record might not survive the death of the host.
+    NotDurable,
     Failed(ExecError),
 }
 
@@ -135,7 +144,7 @@ impl JobExecutor {
     /// record is durable.
     ///
     /// # Errors
-    /// When it cannot be made durable; it is not started then.
+    /// When it cannot be made durable; it ends as failed then, without having started.
     pub(super) async fn drive_new(&self, claimed: Claimed) -> Result<(), ExecError> {
         let (tell, durable) = oneshot::channel();
         self.drive(claimed, Some(tell));
@@ -150,11 +159,22 @@ impl JobExecutor {
         let driving = Driving::new(self, &claimed);
         let task = tokio::spawn(async move {
             let this = &driving.executor;
+            let (mut claimed, is_new) = (claimed, durable.is_some());
             let begun = this.begin(&claimed, durable).await;
-            drop(preparing);
+            // Nobody else tells of one that has not begun: who waits for what is being prepared waits for that too.
+            let mut untold = begun.is_err().then_some(preparing);
             let begun = begun.map_err(|why| match why {
                 NotBegun::Lost => Left::GivenUp,
                 NotBegun::End(end) => {
+                    let elapsed = claimed.claimed_at.elapsed();
+                    Left::Ended(Box::new(outcome(end, claimed.attempt, this.now(), elapsed)))
+                }
+                NotBegun::NotDurable => {
+                    if is_new {
+                        // Whoever triggered it has been told that it does not run.
+                        claimed.job.policy.retry = Retry::default();
+                    }
+                    let end = End::Host { message: "the record could not be written to the disk".to_owned() };
                     let elapsed = claimed.claimed_at.elapsed();
                     Left::Ended(Box::new(outcome(end, claimed.attempt, this.now(), elapsed)))
                 }
@@ -164,14 +184,20 @@ impl JobExecutor {
                 }
             });
             // Nobody else does it while this process lives; if that ends, whoever next opens the store finds it so.
+            let mut tries = 0;
             while let Err(error) = this.conclude(&claimed, begun.as_ref().err()).await {
                 tracing::warn!(error = with_causes(&error), id = %claimed.id, "tried again later");
                 if matches!(error, ExecError::Record(RecordError::NotFound { .. })) {
                     break;
                 }
+                tries += 1;
+                if tries == TRIES {
+                    untold = None;
+                }
                 tokio::time::sleep(PAUSE).await;
             }
             driving.finish();
+            drop(untold);
         });
         !task.is_finished()
     }
@@ -196,8 +222,7 @@ impl JobExecutor {
             () = self.lost(claimed) => return Err(NotBegun::Lost),
         };
         if !synced.await.unwrap_or(false) {
-            let message = "the record could not be written to the disk".to_owned();
-            return Err(NotBegun::End(End::Host { message }));
+            return Err(NotBegun::NotDurable);
         }
         let keeper = created.keeper.as_ref().unwrap_or(&self.inner.me);
         let (id, container) = (claimed.id.as_str(), claimed.container.as_str());
@@ -223,7 +248,7 @@ impl JobExecutor {
         };
         let prepare = async {
             let job = &claimed.job;
-            let image = self.runtime().pull(&job.image).await.map_err(|error| {
+            let image = self.runtime().pull(&job.image, claimed.settings.as_ref()).await.map_err(|error| {
                 NotBegun::End(End::Image { image: job.image.name.clone(), message: with_causes(&error) })
             })?;
             tell(&image.notes);
@@ -235,6 +260,7 @@ impl JobExecutor {
                 job,
                 env: claimed.env(),
                 image,
+                settings: claimed.settings.as_ref(),
                 deadline: limit.map(|limit| limit.saturating_sub(claimed.claimed_at.elapsed())),
                 max_log_size: job.logs.max_size,
                 stdio: attended.stdio,

@@ -19,8 +19,14 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 /// How an executor works.
+///
+/// ```
+/// use coracle::JobExecutorConfig;
+///
+/// let config = JobExecutorConfig { max_concurrent: 4, ..JobExecutorConfig::default() };
+/// # assert_eq!(config.max_log_size, 1 << 20);
+/// ```
 #[derive(Debug, Clone)]
-#[non_exhaustive]
 pub struct JobExecutorConfig {
     /// Executions of all jobs at once, in all processes of the root, as far as this executor triggers them; 0:
     /// any number. Further ones wait.
@@ -252,12 +258,8 @@ impl JobExecutor {
     /// When the record cannot be read.
     pub async fn leave(&self) -> Result<(), ExecError> {
         self.inner.preparing.closed().await;
-        if let QueueCare::Elsewhere(leave) = &self.inner.config.queue
-            && self.leaves_work()?
-        {
-            leave();
-        }
-        Ok(())
+        self.let_go().await;
+        self.hand_over()
     }
 
     pub(super) fn record(&self) -> &Record {

@@ -14,9 +14,11 @@ use std::path::Path;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-/// How many forgotten executions are remembered for those who begin to wait only now, and for how long after
-/// their end.
-const REMEMBERED: usize = 32;
+/// How many forgotten executions are remembered for those who begin to wait only now. Those of other processes
+/// are only for a while after their end.
+const REMEMBERED: usize = 1024;
+/// Ended executions among which those are looked for that this process holds.
+const HELD_BATCH: u32 = 64;
 const REMEMBERED_FOR: SignedDuration = SignedDuration::from_secs(10);
 
 /// How often those are looked for who wait for what is to be forgotten, and for how long.
@@ -44,6 +46,8 @@ impl JobExecutor {
         let alone = self.inner.waiters.alone().map_err(ExecError::io("open", "waiters.lock"))?;
         for id in ids {
             let execution = JobExecutionId(id.clone());
+            // First: from the next call on others may forget it.
+            self.remember(&execution)?;
             let is_alone = self.inner.waiters.take(&alone, &execution).unwrap_or_else(|error| {
                 tracing::debug!(%error, id, "whether others wait for it is not known");
                 true
@@ -52,7 +56,6 @@ impl JobExecutor {
                 batch.waited_for.push(id.clone());
                 continue;
             }
-            self.remember(&execution)?;
             match self.runtime().remove(&ContainerId::new(&execution, 1), Removal::Everything).await {
                 Ok(()) => batch.gone.push(id.clone()),
                 Err(error) => batch.failed.push((id.clone(), with_causes(&error))),
@@ -96,16 +99,45 @@ impl JobExecutor {
         Ok(alone)
     }
 
+    /// Lets go of executions that this process has triggered, for it ends: those that have ended are forgotten, as
+    /// others could not do it.
+    pub(super) async fn let_go(&self) {
+        for id in self.inner.waiters.let_all_go() {
+            match self.row(&id) {
+                Ok(row) if row.status.is_terminal() => self.depart(&id).await,
+                // Whoever ends it does it; what cannot be read now is forgotten later.
+                _ => {}
+            }
+        }
+    }
+
+    /// Forgets executions that this process has triggered and another one has ended.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub(super) fn attend_held(&self) -> Result<(), ExecError> {
+        let waiters = &self.inner.waiters;
+        if waiters.holds_any()
+            && self.record().departing(HELD_BATCH)?.into_iter().any(|id| waiters.holds(&JobExecutionId(id)))
+            && self.inner.stuck.try_lock().is_ok()
+        {
+            self.tidy(None);
+        }
+        Ok(())
+    }
+
     fn remember(&self, id: &JobExecutionId) -> Result<(), ExecError> {
         let Some(row) = self.record().get(id.as_str())? else { return Ok(()) };
         let now = self.now();
-        if row.completed_at.is_none_or(|at| now.duration_since(at).abs() > REMEMBERED_FOR) {
+        let is_news = |at| now.duration_since(at).abs() <= REMEMBERED_FOR || self.inner.waiters.holds(id);
+        if !row.completed_at.is_some_and(is_news) {
             return Ok(());
         }
-        let mut execution = JobExecution::new(row, None);
+        let mut execution = JobExecution::new(row, None, now);
         execution.attempts = self.record().attempts(id.as_str())?;
         // A panic elsewhere leaves a whole list.
         let mut forgotten = self.inner.forgotten.lock().unwrap_or_else(PoisonError::into_inner);
+        forgotten.retain(|known| known.id != *id);
         if forgotten.len() == REMEMBERED {
             forgotten.pop_front();
         }

@@ -14,7 +14,8 @@
 //! A waiting execution is a row. Whoever claims it (a compare-and-set) drives one attempt of it through the
 //! [`Runtime`](crate::engine::Runtime) and settles it: the program that triggered it, one that waits for it, or
 //! the settler that a supervisor becomes when its front has gone. Each of them then claims what may run
-//! next. What a dead process had claimed or kept is taken over by whoever next opens the store.
+//! next. What a dead process had claimed or kept is taken over by whoever next opens the store; while something
+//! waits for it, by those who see to the queue, who hear of the death.
 
 mod cancel;
 mod changes;
@@ -26,6 +27,8 @@ mod events;
 mod executor;
 mod forget;
 mod jobs;
+mod keepers;
+mod logs;
 mod model;
 mod notify;
 mod query;
@@ -52,4 +55,4 @@ pub use model::{
 pub use retention::{PruneProblem, PruneReport, PruneRequest};
 pub use stats::{JobStats, OldestWaiting, QueuePosition, RECENT, RecentEnds, Stats, Totals};
 // What the functions above speak of.
-pub use crate::engine::{LogEntry, LogEvent, LogQuery, LogStream, Stdio};
+pub use crate::engine::{LogEntry, LogEvent, LogQuery, LogStream, Stdio, StepProgress};

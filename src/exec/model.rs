@@ -1,6 +1,6 @@
 //! What the world sees of an execution.
 
-use crate::engine::{Activity, Stdio};
+use crate::engine::{Activity, Stdio, StepProgress};
 use crate::outcome::{End, Usage};
 use crate::record;
 use jiff::Timestamp;
@@ -108,10 +108,8 @@ pub struct JobExecution {
     pub notes: Vec<String>,
     pub labels: BTreeMap<String, String>,
     /// The init step that runs now.
-    pub step: Option<String>,
-    /// Number of its try, from 1; set exactly when `step` is.
-    pub step_attempt: Option<u32>,
-    /// When that try began.
+    pub step: Option<StepProgress>,
+    /// When its try, or the wait for its next one, began; set exactly when `step` is.
     pub step_since: Option<Timestamp>,
     /// Pid of the supervisor, while there is one.
     pub supervisor: Option<i32>,
@@ -120,9 +118,9 @@ pub struct JobExecution {
 }
 
 impl JobExecution {
-    /// The row of the record, with what its runtime tells while it is live. `live` counts for an
+    /// The row of the record, with what its runtime tells of it `now` while it is live. `live` counts for an
     /// active row only; an active row without it is initialising: nobody has said more.
-    pub(super) fn new(row: record::Execution, live: Option<Activity>) -> JobExecution {
+    pub(super) fn new(row: record::Execution, live: Option<Activity>, now: Timestamp) -> JobExecution {
         let live = live.filter(|_| row.status == record::Status::Active);
         let is_waiting = row.is_waiting();
         let status = match row.status {
@@ -139,15 +137,18 @@ impl JobExecution {
             }
             record::Status::Cancelled => JobStatus::Cancelled,
         };
-        let (step_attempt, step_since) = match &live {
-            Some(Activity::Initializing { step: Some(_), attempt, since, .. }) => (*attempt, Some(*since)),
-            _ => (None, None),
-        };
         let (step, started_at, supervisor) = match live {
-            Some(Activity::Initializing { step, keeper, .. }) => (step, None, keeper),
+            Some(Activity::Initializing { step, since, keeper }) => (step.map(|step| (step, since)), None, keeper),
             Some(Activity::Main { started_at, keeper }) => (None, started_at, keeper),
             None => (None, row.started_at, None),
         };
+        let step = step.map(|(mut step, since)| {
+            // A clock that was set back says nothing of it.
+            let more = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+            step.elapsed = step.elapsed.saturating_add(more);
+            (step, since)
+        });
+        let (step, step_since) = step.unzip();
         JobExecution {
             id: JobExecutionId(row.id),
             job_name: row.job_name,
@@ -173,7 +174,6 @@ impl JobExecution {
             notes: row.notes,
             labels: row.labels,
             step,
-            step_attempt,
             step_since,
             supervisor,
             spec: row.spec,
@@ -325,8 +325,8 @@ pub struct StatusChange {
     /// The attempt that it is about, from 1.
     pub attempt: u32,
     pub status: JobStatus,
-    /// The init step that begins, while `status` is initializing.
-    pub step: Option<String>,
+    /// The init step of which a try begins, while `status` is initializing.
+    pub step: Option<StepProgress>,
     pub trigger: JobTrigger,
     /// When it happened, as far as is known, else when it was seen.
     pub at: Timestamp,

@@ -1,20 +1,15 @@
-//! Finding, watching, reading and forgetting executions.
+//! Finding, watching and forgetting executions.
 
 use super::changes::Watcher;
 use super::error::ExecError;
 use super::executor::{JobExecutor, QueueCare};
+use super::keepers::Keepers;
 use super::model::{ContainerId, JobExecution, JobExecutionId, ListQuery};
-use crate::engine::{Activity, ContainerState, LogEvent, LogQuery, LogStream, Removal, RuntimeError};
-use crate::log::LogStream as Stream;
+use super::queue::wait;
+use crate::engine::{Activity, ContainerState, Removal};
 use crate::record::{Execution, LabelFilter, Query, Status};
 use crate::spec::ValueError;
 use crate::sys::readable;
-use futures_util::StreamExt;
-use std::collections::VecDeque;
-use std::time::Duration;
-
-/// How often a log is looked for that a supervisor is about to begin.
-const LOG_POLL: Duration = Duration::from_millis(20);
 
 impl JobExecutor {
     /// The execution whose id begins with `prefix`.
@@ -41,7 +36,7 @@ impl JobExecutor {
         while row.status == Status::Active {
             let live = self.activity(&row).await;
             if live.is_some() {
-                return JobExecution::new(row, live);
+                return JobExecution::new(row, live, self.now());
             }
             // Its end may have been recorded since: nothing goes back to what it was before.
             match self.record().get(&row.id) {
@@ -49,7 +44,7 @@ impl JobExecutor {
                 _ => break,
             }
         }
-        JobExecution::new(row, None)
+        JobExecution::new(row, None, self.now())
     }
 
     async fn activity(&self, row: &Execution) -> Option<Activity> {
@@ -88,36 +83,6 @@ impl JobExecutor {
         };
         execution.logs = self.log_tail(&execution).await?;
         Ok(Some(execution))
-    }
-
-    async fn log_tail(&self, execution: &JobExecution) -> Result<Option<String>, ExecError> {
-        let Some(container) = &execution.container_id else { return Ok(None) };
-        let limit = usize::try_from(self.inner.config.max_log_size).unwrap_or(usize::MAX);
-        let mut log = match self.runtime().logs(container, LogQuery::default()).await {
-            Ok(log) => log,
-            Err(RuntimeError::NoLog { .. }) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        let (mut tail, mut is_cut) = (VecDeque::new(), false);
-        while let Some(event) = log.next().await {
-            let LogEvent::Entry(entry) = event? else { continue };
-            if entry.stream == Stream::System {
-                continue;
-            }
-            tail.extend(&entry.bytes);
-            is_cut |= tail.len() > limit;
-            tail.drain(..tail.len().saturating_sub(limit));
-        }
-        let mut tail = Vec::from(tail);
-        if is_cut {
-            // The cut may be inside of a character, of which at most three bytes are left.
-            let inside = tail.iter().take(3).take_while(|byte| **byte & 0xc0 == 0x80).count();
-            tail.drain(..inside);
-        }
-        let mut text = String::from_utf8_lossy(&tail).into_owned();
-        // What stands for a byte that is no UTF-8 is longer than that.
-        text.drain(..text.ceil_char_boundary(text.len().saturating_sub(limit)));
-        Ok(Some(text))
     }
 
     /// Executions of a job, newest first, ended ones too.
@@ -204,6 +169,7 @@ impl JobExecutor {
         // What this executor drives changes by its doing alone.
         let mut changes = self.inner.changes.watch_own();
         let mut hears_others = false;
+        let mut keepers = Keepers::default();
         loop {
             // Read after the watch was made: no change is missed between them.
             let row = self.row(id)?;
@@ -216,15 +182,21 @@ impl JobExecutor {
                 changes = self.inner.changes.watch();
                 hears_others = true;
             } else if !self.reconcile_one(row.clone()).await? {
-                self.wait_for_others(&row, &mut changes).await?;
+                self.wait_for_others(&row, &mut changes, &mut keepers).await?;
             }
         }
     }
 
     /// Waits until there may be something new of an execution that this executor does not drive now.
-    async fn wait_for_others(&self, row: &Execution, changes: &mut Watcher) -> Result<(), ExecError> {
+    async fn wait_for_others(
+        &self,
+        row: &Execution,
+        changes: &mut Watcher,
+        keepers: &mut Keepers,
+    ) -> Result<(), ExecError> {
         let mut due = None;
         if let (Status::Pending, QueueCare::Elsewhere(_)) = (row.status, &self.inner.config.queue) {
+            self.attend_keepers(keepers).await?;
             due = self.kick_and_next_due()?;
         }
         let owner_ends = async {
@@ -237,16 +209,11 @@ impl JobExecutor {
                 _ => std::future::pending().await,
             }
         };
-        let due = async {
-            match due {
-                Some(due) => tokio::time::sleep(due).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             () = changes.changed() => {}
             () = owner_ends => {}
-            () = due => {}
+            () = keepers.ended() => {}
+            () = wait(due) => {}
         }
         Ok(())
     }
@@ -291,52 +258,6 @@ impl JobExecutor {
             // This executor has forgotten it before the call began.
             Err(ExecError::NotFound { prefix }) => self.remembered(id).ok_or(ExecError::NotFound { prefix }),
             Err(error) => Err(error),
-        }
-    }
-
-    /// What the newest attempt wrote, oldest first. Following an execution that has no log yet waits until there
-    /// is one or will be none.
-    ///
-    /// # Errors
-    /// [`ExecError::NoLog`] when there is none; a log that cannot be read.
-    pub async fn logs(&self, id: &JobExecutionId, query: LogQuery) -> Result<LogStream, ExecError> {
-        let mut changes = self.inner.changes.watch();
-        loop {
-            // Asked first: an execution that has ended by now writes no log any more.
-            let row = self.row(id)?;
-            match self.logs_of_attempt(id, row.attempt, query).await {
-                Err(ExecError::NoLog { .. }) if query.follow && !row.status.is_terminal() => {}
-                result => return result,
-            }
-            // Its supervisor begins the log without a word to the record.
-            tokio::select! {
-                () = changes.changed() => {}
-                () = tokio::time::sleep(LOG_POLL), if row.status == Status::Active => {}
-            }
-        }
-    }
-
-    /// What an attempt wrote.
-    ///
-    /// # Errors
-    /// As [`JobExecutor::logs`].
-    pub async fn logs_of_attempt(
-        &self,
-        id: &JobExecutionId,
-        attempt: u32,
-        query: LogQuery,
-    ) -> Result<LogStream, ExecError> {
-        let no_log = || ExecError::NoLog { id: id.clone() };
-        let row = self.row(id)?;
-        let container = if attempt == row.attempt {
-            row.container_id
-        } else {
-            let attempts = self.record().attempts(id.as_str())?;
-            attempts.into_iter().find(|it| it.number == attempt).and_then(|attempt| attempt.container_id)
-        };
-        match self.runtime().logs(&ContainerId(container.ok_or_else(no_log)?), query).await {
-            Err(RuntimeError::NoLog { .. }) => Err(no_log()),
-            result => Ok(result?),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::drive::Claimed;
 use super::error::ExecError;
 use super::executor::{Inner, JobExecutor, QueueCare};
+use super::keepers::Keepers;
 use super::model::JobExecutionId;
 use super::notify::SENDERS;
 use super::settle::outcome;
@@ -10,7 +11,7 @@ use crate::causes::with_causes;
 use crate::outcome::{End, Stopped};
 use crate::record::{AfterAttempt, Execution};
 use crate::state_dir::StateDir;
-use crate::sys::process::ProcessIdentity;
+use crate::sys::process::{ProcessIdentity, heed_termination};
 use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
@@ -47,8 +48,14 @@ impl JobExecutor {
     }
 
     fn kick_at(&self, now: Timestamp) -> Result<(), ExecError> {
-        for row in self.record().overdue(now, BATCH)? {
-            self.expire(&row)?;
+        loop {
+            let overdue = self.record().overdue(now, BATCH)?;
+            for row in &overdue {
+                self.expire(row)?;
+            }
+            if overdue.len() < BATCH as usize {
+                break;
+            }
         }
         if let QueueCare::Elsewhere(leave) = &self.inner.config.queue {
             let own: Vec<String> = self.attended().keys().cloned().collect();
@@ -117,30 +124,51 @@ impl JobExecutor {
         let executor = Arc::downgrade(&self.inner);
         let mut changes = self.inner.changes.watch();
         tokio::spawn(async move {
-            while let Some(due) = attend_once(&executor) {
+            let mut keepers = Keepers::default();
+            while let Some(due) = attend_once(&executor, &mut keepers).await {
                 tokio::select! {
                     () = changes.changed() => {}
+                    () = keepers.ended() => {}
                     () = wait(due) => {}
                 }
             }
         });
     }
 
-    /// Whether something waits for its time or for somebody to start it.
+    /// Whether something waits for its time, for somebody to start it, or for a process that may die.
     ///
     /// # Errors
     /// When the record cannot be used.
     pub(super) fn leaves_work(&self) -> Result<bool, ExecError> {
         let now = self.now();
-        Ok(self.has_timers(now)? || self.record().is_claimable(now, &is_alive)?)
+        Ok(self.needs_care(now, None)? || self.record().is_claimable(now, &is_alive)?)
     }
 
-    /// Whether something waits for a time after `now`, or to be told.
-    fn has_timers(&self, now: Timestamp) -> Result<bool, ExecError> {
-        Ok(self.record().next_due(now)?.is_some() || self.record().next_notification()?.is_some())
+    /// Whether something waits for a time after `now`, to be told, or for a process but `me` that leaves nobody
+    /// behind when it dies.
+    fn needs_care(&self, now: Timestamp, me: Option<&ProcessIdentity>) -> Result<bool, ExecError> {
+        let record = self.record();
+        Ok(record.next_due(now)?.is_some()
+            || record.next_notification()?.is_some()
+            || record.depends_on_preparers(me)?)
     }
 
-    /// For a settler: starts what may run, and stays until nothing waits for a time, unless another one does.
+    /// Where others see to the queue: has them do so from now on if anything needs it, for this process may be
+    /// killed at any moment.
+    ///
+    /// # Errors
+    /// When the record cannot be used.
+    pub(super) fn hand_over(&self) -> Result<(), ExecError> {
+        if let QueueCare::Elsewhere(leave) = &self.inner.config.queue
+            && self.leaves_work()?
+        {
+            leave();
+        }
+        Ok(())
+    }
+
+    /// For a settler: starts what may run, and stays until nothing waits for a time or for a process that may die,
+    /// unless another one does.
     ///
     /// # Errors
     /// When the record cannot be used.
@@ -148,7 +176,7 @@ impl JobExecutor {
         loop {
             let now = self.now();
             self.kick_at(now)?;
-            if !self.has_timers(now)? {
+            if !self.needs_care(now, Some(&self.inner.me))? {
                 break;
             }
             let path = state.timer_lock();
@@ -156,38 +184,52 @@ impl JobExecutor {
             let file = file.map_err(ExecError::io("open", &path))?;
             // The one that holds it looks once more after it let go, so what was recorded before is seen.
             let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { break };
-            self.attend_timers().await?;
+            // The supervisor that this may have been had it ignored. From here on it may stay for long, and whoever
+            // next opens the store does what it leaves.
+            heed_termination();
+            self.attend_while_needed().await?;
         }
         self.inner.preparing.closed().await;
         // What it delivers when another one attends to the timers. The semaphore is never closed.
         drop(self.inner.senders.acquire_many(SENDERS).await);
+        self.let_go().await;
         Ok(())
     }
 
-    async fn attend_timers(&self) -> Result<(), ExecError> {
+    async fn attend_while_needed(&self) -> Result<(), ExecError> {
         let mut changes = self.inner.changes.watch();
-        while let Some(due) = self.kick_and_next_due()? {
+        let mut keepers = Keepers::default();
+        loop {
+            self.attend_keepers(&mut keepers).await?;
+            let due = self.kick_and_next_due()?;
+            if due.is_none() && !self.record().depends_on_preparers(Some(&self.inner.me))? {
+                return Ok(());
+            }
             tokio::select! {
                 () = changes.changed() => {}
-                () = tokio::time::sleep(due) => {}
+                () = keepers.ended() => {}
+                () = wait(due) => {}
             }
         }
-        Ok(())
     }
 }
 
 /// How long to wait for the next look, `Some(None)`: until something changes. `None`: the executor is gone.
-fn attend_once(executor: &Weak<Inner>) -> Option<Option<Duration>> {
+async fn attend_once(executor: &Weak<Inner>, keepers: &mut Keepers) -> Option<Option<Duration>> {
     let executor = JobExecutor { inner: executor.upgrade()? };
-    let attended =
-        executor.kick_and_next_due().and_then(|due| Ok([due, executor.attend_expiry()?].into_iter().flatten().min()));
-    Some(attended.unwrap_or_else(|error| {
+    let attended = async {
+        executor.attend_keepers(keepers).await?;
+        let due = executor.kick_and_next_due()?;
+        executor.attend_held()?;
+        Ok::<_, ExecError>([due, executor.attend_expiry()?].into_iter().flatten().min())
+    };
+    Some(attended.await.unwrap_or_else(|error| {
         tracing::warn!(error = with_causes(&error), "the queue is looked at again later");
         Some(PAUSE)
     }))
 }
 
-async fn wait(due: Option<Duration>) {
+pub(super) async fn wait(due: Option<Duration>) {
     match due {
         Some(due) => tokio::time::sleep(due).await,
         None => std::future::pending().await,

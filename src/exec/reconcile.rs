@@ -3,6 +3,7 @@
 use super::drive::Claimed;
 use super::error::ExecError;
 use super::executor::JobExecutor;
+use super::model::ContainerId;
 use super::queue::is_alive;
 use super::settle::outcome;
 use crate::causes::with_causes;
@@ -27,7 +28,7 @@ impl JobExecutor {
                 Err(error) => tracing::warn!(error = with_causes(&error), id, "an execution is left as it is"),
             }
         }
-        if !self.record().departing(1)?.is_empty() {
+        if !self.record().departing(1)?.is_empty() || !self.record().expired(self.now(), 1)?.is_empty() {
             self.tidy(None);
         }
         Ok(())
@@ -41,6 +42,13 @@ impl JobExecutor {
         // One whose owner is not recorded is as good as lost: every claim and start records it.
         let is_owned = row.owner.as_ref().is_some_and(|owner| *owner == self.inner.me || is_alive(owner));
         match row.status {
+            // Whoever asked for it may have died before its supervisor was told; once more does nothing.
+            Status::Active if is_owned && row.cancel_requested => {
+                if let Some(container) = row.container_id.map(ContainerId) {
+                    self.runtime().stop(&container, None).await?;
+                }
+                return Ok(false);
+            }
             Status::Active if !is_owned => self.settle_lost(&Claimed::from_row(row)?).await?,
             Status::Pending if row.owner.is_some() && !is_owned => self.take_back(row).await?,
             Status::Pending if row.owner.is_none() && row.reserved_for.as_ref().is_some_and(|it| !is_alive(it)) => {

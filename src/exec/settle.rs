@@ -39,8 +39,20 @@ impl JobExecutor {
         let under_way = is_leaving.then(|| self.inner.preparing.subscribe());
         let attended = is_leaving.then(|| self.inner.waiters.enter(&attempt.id));
         let (id, number) = (attempt.id.as_str(), attempt.attempt);
-        let ended = self.record().end_attempt_telling(id, number, &outcome, then, &notifications)?;
+        // Its caller is here, and hears of the next attempt as of this one.
+        let heir = self.attended().contains_key(id).then_some(&self.inner.me);
+        let ended = self.record().end_attempt_telling(id, number, &outcome, then, &notifications, heir)?;
+        // Both before the supervisor is told that it is not needed: should this process be killed by then, that
+        // one becomes the settler.
+        if let Err(error) = self.kick() {
+            // This one is recorded. Whoever ends or opens next does it.
+            tracing::warn!(error = with_causes(&error), "what waits is left waiting");
+        }
         if ended == Ended::Waiting {
+            if let Err(error) = self.hand_over() {
+                // It is tried again when this process ends in order.
+                tracing::warn!(error = with_causes(&error), "nobody sees to what waits if this process is killed");
+            }
             self.announce_retry(attempt, &outcome.end, then);
         }
         // The record has it. Left behind by a crash right here, it goes with the execution.
@@ -53,10 +65,6 @@ impl JobExecutor {
         }
         drop(attended);
         self.inner.changes.notify();
-        if let Err(error) = self.kick() {
-            // This one is recorded. Whoever ends or opens next does it.
-            tracing::warn!(error = with_causes(&error), "what waits is left waiting");
-        }
         if ended == Ended::Final {
             if is_leaving {
                 self.depart(&attempt.id).await;

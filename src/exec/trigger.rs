@@ -5,6 +5,7 @@ use super::error::ExecError;
 use super::executor::{Attended, JobExecutor, QueueCare};
 use super::model::{ContainerId, JobExecutionId, JobTrigger, TriggerOptions, Triggered};
 use crate::engine::Stdio;
+use crate::outcome::End;
 use crate::record::{self, Insertion, NewExecution};
 use crate::spec::{JobPolicy, OnConflict, Overrides, ServiceSpec, parse_idempotency_key};
 use serde::{Deserialize, Serialize};
@@ -12,11 +13,14 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// What holds for an execution where its job says nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Inherited {
     pub ttl: Option<Duration>,
     pub keep_last_total: Option<u32>,
     pub global_limit: Option<u32>,
+    /// What the runtime was told where it was triggered.
+    #[serde(default)]
+    pub settings: Option<serde_json::Value>,
 }
 
 impl JobExecutor {
@@ -25,7 +29,8 @@ impl JobExecutor {
     /// files start from this process's current directory, whichever process starts the execution.
     ///
     /// # Errors
-    /// [`ExecError::Conflict`], [`ExecError::ShuttingDown`], or the record cannot be written; nothing is left then.
+    /// [`ExecError::Conflict`], [`ExecError::ShuttingDown`], or the record cannot be written. Nothing is left then,
+    /// or an execution that has failed without having started.
     pub async fn trigger(
         &self,
         name: &str,
@@ -66,6 +71,7 @@ impl JobExecutor {
             ttl: Some(config.retention).filter(|ttl| *ttl != Duration::MAX),
             keep_last_total: config.keep_last,
             global_limit: u32::try_from(config.max_concurrent).ok().filter(|limit| *limit > 0),
+            settings: self.runtime().settings(),
         };
         self.trigger_inheriting(name, spec, trigger, options, inherited).await
     }
@@ -93,15 +99,20 @@ impl JobExecutor {
         };
         options.idempotency_key.as_deref().map(parse_idempotency_key).transpose()?;
         let job = spec.clone().with(changes)?.with_absolute_images().map_err(ExecError::io("find", "."))?;
-        let id = JobExecutionId::new();
+        let id = JobExecutionId::after(self.record().newest()?.as_deref());
         let new = self.new_execution(&id, &job, trigger, &options, inherited);
         let is_left_to_others = matches!(self.inner.config.queue, QueueCare::Elsewhere(_));
         if is_left_to_others || options.stdio != Stdio::Detached || options.notices.is_some() {
             self.attended().insert(id.0.clone(), Attended { stdio: options.stdio, notices: options.notices });
         }
+        if new.delete_on_exit {
+            // Before anybody can see it: it may end, and be forgotten, before its caller begins to wait.
+            self.inner.waiters.hold(&id);
+        }
         let inserted = self.record().insert(&new, Some(&self.inner.me), new.created_at);
         if !matches!(inserted, Ok(Insertion::Claimed | Insertion::Waiting | Insertion::Replacing { .. })) {
             self.attended().remove(id.as_str());
+            self.inner.waiters.let_go(&id);
         }
         let inserted = inserted?;
         if matches!(inserted, Insertion::Claimed | Insertion::Waiting | Insertion::Replacing { .. }) {
@@ -135,12 +146,18 @@ impl JobExecutor {
                 spent: Duration::ZERO,
                 claimed_at: Instant::now(),
                 scheduled_for: options.scheduled_for,
+                settings: new.settings,
             };
             self.drive_new(claimed).await?;
         } else {
-            self.make_durable().await?;
+            if let Err(error) = self.make_durable().await {
+                let message = "the record could not be written to the disk".to_owned();
+                self.end_waiting(&self.row(&id)?, End::Host { message })?;
+                return Err(error);
+            }
             // What it waits for may have ended meanwhile.
             self.kick()?;
+            self.hand_over()?;
         }
         Ok(Triggered { id, is_new: true })
     }
@@ -181,6 +198,7 @@ impl JobExecutor {
             keep_last_total: inherited.keep_last_total,
             delete_on_exit: policy.delete_on_exit,
             scheduled_for: options.scheduled_for,
+            settings: inherited.settings,
         }
     }
 

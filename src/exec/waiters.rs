@@ -1,11 +1,11 @@
-//! Who waits for the end of which execution: those are not forgotten by themselves before they have seen it.
+//! Who waits for the end of which execution or follows its log: those are not forgotten by themselves before they have seen it.
 //!
 //! Between processes it is a lock on one byte of a file for each execution, so that there is nothing to clean up
 //! after whoever dies while waiting.
 
 use super::model::JobExecutionId;
 use crate::sys::range_lock::{self, RangeLock};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
 use std::path::PathBuf;
@@ -24,6 +24,14 @@ struct Own {
     /// Open from the first waiter on.
     file: Option<File>,
     waiting: HashMap<JobExecutionId, usize>,
+    /// Those that this process has triggered, and whose ends it has not forgotten yet.
+    held: HashSet<JobExecutionId>,
+}
+
+impl Own {
+    fn locks(&self, id: &JobExecutionId) -> bool {
+        self.waiting.contains_key(id) || self.held.contains(id)
+    }
 }
 
 /// While it lives, the execution is not forgotten by itself.
@@ -48,15 +56,53 @@ impl Waiters {
     /// after this call. Where files cannot be locked only this process knows.
     pub fn enter(self: &Arc<Waiters>, id: &JobExecutionId) -> Waiting {
         let mut own = self.own();
-        let count = own.waiting.entry(id.clone()).or_default();
-        *count += 1;
-        if *count == 1
-            && let Err(error) = self.lock(&mut own, id, RangeLock::Shared)
+        self.lock_first(&mut own, id);
+        *own.waiting.entry(id.clone()).or_default() += 1;
+        drop(own);
+        Waiting { waiters: self.clone(), id: id.clone() }
+    }
+
+    /// Keeps other processes from forgetting an execution that this one is about to trigger, until it forgets it
+    /// itself or lets go. Whoever waits here has then time to begin.
+    pub fn hold(&self, id: &JobExecutionId) {
+        let mut own = self.own();
+        self.lock_first(&mut own, id);
+        own.held.insert(id.clone());
+    }
+
+    pub fn holds(&self, id: &JobExecutionId) -> bool {
+        self.own().held.contains(id)
+    }
+
+    pub fn holds_any(&self) -> bool {
+        !self.own().held.is_empty()
+    }
+
+    pub fn let_go(&self, id: &JobExecutionId) {
+        let mut own = self.own();
+        if own.held.remove(id) && !own.locks(id) {
+            self.unlock(&mut own, id);
+        }
+    }
+
+    /// Lets go of all that are held, and says which.
+    pub fn let_all_go(&self) -> Vec<JobExecutionId> {
+        let held: Vec<JobExecutionId> = self.own().held.iter().cloned().collect();
+        held.iter().for_each(|id| self.let_go(id));
+        held
+    }
+
+    fn lock_first(&self, own: &mut Own, id: &JobExecutionId) {
+        if !own.locks(id)
+            && let Err(error) = self.lock(own, id, RangeLock::Shared)
         {
             tracing::debug!(%error, %id, "others do not see that it is waited for");
         }
-        drop(own);
-        Waiting { waiters: self.clone(), id: id.clone() }
+    }
+
+    /// It was locked by the same call; a file that cannot be unlocked now is so when it is closed.
+    fn unlock(&self, own: &mut Own, id: &JobExecutionId) {
+        let _ = self.lock(own, id, RangeLock::Free);
     }
 
     /// # Errors
@@ -65,7 +111,8 @@ impl Waiters {
         Ok(Alone { file: self.open()? })
     }
 
-    /// Adds an execution to those that `alone` holds; false when somebody waits for it or is forgetting it.
+    /// Adds an execution to those that `alone` holds; false when somebody waits for it or is forgetting it, or
+    /// another process holds it. This one holds it no more.
     ///
     /// # Errors
     /// When the file cannot be locked.
@@ -73,6 +120,7 @@ impl Waiters {
         if self.own().waiting.contains_key(id) {
             return Ok(false);
         }
+        self.let_go(id);
         alone.file.as_ref().map_or(Ok(true), |file| range_lock::set(file, position(id), RangeLock::Alone))
     }
 
@@ -103,8 +151,9 @@ impl Drop for Waiting {
         });
         if count == 0 {
             own.waiting.remove(&self.id);
-            // It was locked by the same call; a file that cannot be unlocked now is so when it is closed.
-            let _ = self.waiters.lock(&mut own, &self.id, RangeLock::Free);
+            if !own.locks(&self.id) {
+                self.waiters.unlock(&mut own, &self.id);
+            }
         }
     }
 }
@@ -136,6 +185,21 @@ mod tests {
         assert!(!is_free(&here, &id) && !is_free(&there, &id));
         drop(second);
         assert!(is_free(&here, &id) && is_free(&there, &id));
+    }
+
+    #[test]
+    fn what_is_held_only_its_holder_forgets() {
+        let directory = tempfile::tempdir().unwrap();
+        let open = || Arc::new(Waiters::new(Some(directory.path().join("lock"))));
+        let (here, there) = (open(), open());
+        let (one, other) = (JobExecutionId::new(), JobExecutionId::new());
+        here.hold(&one);
+        here.hold(&other);
+        drop(here.enter(&one));
+        assert!(!is_free(&there, &one) && !is_free(&there, &other));
+        assert!(is_free(&here, &one) && is_free(&there, &one));
+        assert_eq!(here.let_all_go(), std::slice::from_ref(&other));
+        assert!(is_free(&there, &other) && !here.holds_any());
     }
 
     #[test]

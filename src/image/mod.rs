@@ -37,6 +37,7 @@ mod reference;
 mod registry;
 mod source;
 mod store;
+mod surroundings;
 pub mod unpack;
 
 pub use config::{
@@ -58,3 +59,4 @@ pub use store::{
     ListError, LiveUse, LoadedImage, PullPolicy, References, Removed, RemovedKind, StagingError, StoredImage,
     StoredLayer, Work,
 };
+pub use surroundings::Surroundings;

@@ -55,11 +55,12 @@ impl Record {
         outcome: &Outcome,
         then: AfterAttempt,
     ) -> Result<Ended, RecordError> {
-        self.end_attempt_telling(id, attempt, outcome, then, &[])
+        self.end_attempt_telling(id, attempt, outcome, then, &[], None)
     }
 
     /// As [`Record::end_attempt`], and in the same transaction records what is to be told of an end that is
-    /// final and the outcome's own.
+    /// final and the outcome's own, or the process that the next attempt is reserved for. Without one, that stays as
+    /// it is.
     ///
     /// # Errors
     /// As [`Record::end_attempt`].
@@ -70,7 +71,9 @@ impl Record {
         outcome: &Outcome,
         then: AfterAttempt,
         notifications: &[NewNotification],
+        reserved_for: Option<&ProcessIdentity>,
     ) -> Result<Ended, RecordError> {
+        let reserved_for = reserved_for.map(|process| to_json(id, "reservation", process)).transpose()?;
         self.transaction("record the end of the attempt", Durability::Host, |transaction| {
             let live = Live::find(transaction, id)?.ok_or_else(|| not_found(id))?;
             let is_under_way = !live.status.is_terminal() && !live.is_waiting;
@@ -92,8 +95,8 @@ impl Record {
                     transaction
                         .prepare_cached(
                             "UPDATE executions SET status = 'pending', attempt = ?2, owner = NULL, \
-                             container_id = NULL, retry_at = ?3, waiting_since = ?4, spent = ?5, revision = ?6 \
-                             WHERE id = ?1",
+                             container_id = NULL, retry_at = ?3, waiting_since = ?4, spent = ?5, revision = ?6, \
+                             reserved_for = ifnull(?7, reserved_for) WHERE id = ?1",
                         )?
                         .execute(params![
                             id,
@@ -102,6 +105,7 @@ impl Record {
                             nanoseconds(now),
                             duration_nanoseconds(spent),
                             next_revision(transaction)?,
+                            reserved_for,
                         ])?;
                     return Ok(Ended::Waiting);
                 }
@@ -153,11 +157,7 @@ impl Record {
                     Ok(Cancel::Cancelled)
                 }
                 Status::Active => {
-                    if !live.cancel_requested {
-                        transaction
-                            .prepare_cached("UPDATE executions SET cancel_requested = 1, revision = ?2 WHERE id = ?1")?
-                            .execute(params![id, next_revision(transaction)?])?;
-                    }
+                    request_cancel(transaction, id)?;
                     Ok(Cancel::Active)
                 }
                 over => Ok(Cancel::Over(over)),
@@ -179,6 +179,18 @@ impl Record {
                 .collect()
         })
     }
+}
+
+/// Writes down that an active execution is to be cancelled, unless that was done before.
+pub(super) fn request_cancel(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<()> {
+    let is_new =
+        "SELECT EXISTS (SELECT 1 FROM executions WHERE id = ?1 AND status = 'active' AND NOT cancel_requested)";
+    if transaction.prepare_cached(is_new)?.query_row([id], |row| row.get(0))? {
+        transaction
+            .prepare_cached("UPDATE executions SET cancel_requested = 1, revision = ?2 WHERE id = ?1")?
+            .execute(params![id, next_revision(transaction)?])?;
+    }
+    Ok(())
 }
 
 /// Cancels an execution that the caller has found to be pending. An attempt that was being prepared is
@@ -287,7 +299,7 @@ fn end(transaction: &Transaction<'_>, id: &str, live: &Live, outcome: &Outcome) 
             "UPDATE executions SET status = ?2, started_at = ?3, completed_at = ?4, elapsed = ?5, exit_code = ?6, \
              outcome_end = ?7, reason = ?8, peak_memory = ?9, peak_memory_source = ?10, cpu_user = ?11, \
              cpu_system = ?12, oom_kills = ?13, notes = ?14, expires_at = ?15, revision = ?16, owner = NULL, \
-             retry_at = NULL, waiting_since = NULL WHERE id = ?1",
+             retry_at = NULL, waiting_since = NULL, settings = NULL WHERE id = ?1",
         )?
         .execute(params![
             id,

@@ -41,6 +41,7 @@ mod ending;
 mod error;
 mod images;
 mod jobs;
+mod keepers;
 mod model;
 mod news;
 mod outbox;

@@ -189,6 +189,8 @@ pub struct NewExecution {
     pub delete_on_exit: bool,
     /// The time that a schedule meant.
     pub scheduled_for: Option<Timestamp>,
+    /// What else decides how it is prepared, whoever does it; the record does not look into it.
+    pub settings: Option<serde_json::Value>,
 }
 
 impl NewExecution {
@@ -222,6 +224,7 @@ impl NewExecution {
             keep_last_total: None,
             delete_on_exit: false,
             scheduled_for: None,
+            settings: None,
         }
     }
 }
@@ -300,6 +303,8 @@ pub struct Execution {
     pub scheduled_for: Option<Timestamp>,
     /// Number of the change that made it what it is; 0 for what an older version recorded.
     pub revision: i64,
+    /// As in [`NewExecution`]; `None` from its end on.
+    pub settings: Option<serde_json::Value>,
 }
 
 impl Execution {

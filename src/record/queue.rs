@@ -62,6 +62,8 @@ impl Record {
                 if is_waiting {
                     ending::cancel_pending(transaction, &id, now)?;
                 } else {
+                    // Should this process die now, whoever next opens the store tells them.
+                    ending::request_cancel(transaction, &id)?;
                     cancel.push(id);
                 }
             }
@@ -82,9 +84,9 @@ impl Record {
     }
 
     /// Makes the oldest waiting execution that may begin the one that `me` prepares. None may that is in
-    /// backoff, reserved for another process, younger than one of its job whose turn comes first, or for which
-    /// a limit of its own leaves no room. What is in backoff, or reserved for a process that is gone, holds up
-    /// no younger one. When the clock was set back to before a backoff began, the backoff is over.
+    /// backoff, overdue, reserved for another process, younger than one of its job whose turn comes first, or for
+    /// which a limit of its own leaves no room. What is in backoff, overdue, or reserved for a process that is gone,
+    /// holds up no younger one. When the clock was set back to before a backoff began, the backoff is over.
     ///
     /// # Errors
     /// When the database cannot be read or written.
@@ -203,35 +205,6 @@ impl Record {
         })
     }
 
-    /// Executions with an owner, or reserved for a process: those that somebody has to look after.
-    ///
-    /// # Errors
-    /// When the database or a row cannot be read.
-    pub fn attended(&self) -> Result<Vec<Execution>, RecordError> {
-        self.read("list the executions", |connection| {
-            connection
-                .prepare_cached(&format!(
-                    "SELECT {COLUMNS} FROM executions WHERE place = 'occupied' \
-                     UNION ALL \
-                     SELECT {COLUMNS} FROM executions WHERE place = 'waiting' AND reserved_for IS NOT NULL"
-                ))?
-                .query_and_then([], Execution::read)?
-                .collect()
-        })
-    }
-
-    /// How many executions are claimed or run.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn occupied(&self) -> Result<usize, RecordError> {
-        self.read("count the executions", |connection| {
-            let sql = "SELECT count(*) FROM executions WHERE place = 'occupied'";
-            let count: i64 = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-            Ok(usize::try_from(count).unwrap_or_default())
-        })
-    }
-
     /// The first moment after `now` at which a backoff or a queue deadline ends. What is due already is seen by
     /// [`Record::claim_next`] and [`Record::overdue`].
     ///
@@ -251,8 +224,8 @@ impl Record {
         })
     }
 
-    /// Executions that wait for their first attempt although their queue deadline has passed, at most `limit`.
-    /// They may be claimed until [`Record::end_waiting`] ends them.
+    /// Executions that wait for their first attempt although their queue deadline has passed, at most `limit`:
+    /// [`Record::end_waiting`] is to end them. Nobody can claim them.
     ///
     /// # Errors
     /// When the database or a row cannot be read.
@@ -364,9 +337,9 @@ fn insert_row(
         .prepare_cached(
             "INSERT INTO executions (id, job_name, deployment, status, trigger_kind, trigger_detail, image, spec, \
              labels, owner, created_at, notes, idempotency_key, max_concurrent, global_limit, queue_deadline, \
-             reserved_for, ttl, keep_last, keep_last_total, delete_on_exit, scheduled_for, revision) \
+             reserved_for, ttl, keep_last, keep_last_total, delete_on_exit, scheduled_for, revision, settings) \
              VALUES (?1, ?2, ?3, 'pending', ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, \
-             ?19, ?20, ?21, ?22)",
+             ?19, ?20, ?21, ?22, ?23)",
         )?
         .execute(params![
             new.id,
@@ -391,6 +364,7 @@ fn insert_row(
             new.delete_on_exit,
             new.scheduled_for.map(nanoseconds),
             next_revision(transaction)?,
+            new.settings.as_ref().map(ToString::to_string),
         ])
         .map(drop)
 }
@@ -430,6 +404,8 @@ fn has_room(transaction: &Transaction<'_>, job: &str, limits: Limits) -> rusqlit
 #[derive(Debug)]
 struct Waiting {
     id: String,
+    /// When its time in the queue ends.
+    queue_end: Option<Timestamp>,
     retry_at: Option<Timestamp>,
     waiting_since: Option<Timestamp>,
     reserved_for: Option<ProcessIdentity>,
@@ -449,7 +425,13 @@ impl Waiting {
             waiting_since: row.get::<_, Option<i64>>(2)?.map(timestamp),
             reserved_for,
             limits: Limits { job: row.get(4)?, global: row.get(5)? },
+            queue_end: row.get::<_, Option<i64>>(6)?.map(timestamp),
         })
+    }
+
+    /// It is to be ended, and not begun.
+    fn is_overdue(&self, now: Timestamp) -> bool {
+        self.queue_end.is_some_and(|end| end <= now)
     }
 
     fn is_in_backoff(&self, now: Timestamp) -> bool {
@@ -476,13 +458,14 @@ fn head(
     now: Timestamp,
     is_alive: IsAlive<'_>,
 ) -> Result<Head, Failure> {
-    let mut statement = transaction.prepare_cached(
-        "SELECT id, retry_at, waiting_since, reserved_for, max_concurrent, global_limit FROM executions \
-         WHERE place = 'waiting' AND job_name = ?1 ORDER BY id",
-    )?;
+    let mut statement = transaction.prepare_cached(&format!(
+        "SELECT id, retry_at, waiting_since, reserved_for, max_concurrent, global_limit, \
+         iif({IN_QUEUE}, {QUEUE_END}, NULL) FROM executions \
+         WHERE place = 'waiting' AND job_name = ?1 ORDER BY id"
+    ))?;
     for row in statement.query_and_then([job], Waiting::read)? {
         let row = row?;
-        if row.is_in_backoff(now) {
+        if row.is_in_backoff(now) || row.is_overdue(now) {
             continue;
         }
         match &row.reserved_for {

@@ -16,7 +16,7 @@ pub(super) const COLUMNS: &str = "id, job_name, deployment, status, trigger_kind
      outcome_end, reason, peak_memory, peak_memory_source, cpu_user, cpu_system, oom_kills, notes, attempt, \
      retry_at, waiting_since, cancel_requested, spent, idempotency_key, max_concurrent, global_limit, \
      queue_deadline, reserved_for, ttl, keep_last, keep_last_total, expires_at, delete_on_exit, scheduled_for, \
-     revision";
+     revision, settings";
 
 /// The columns that [`Attempt::read`] expects, in its order.
 pub(super) const ATTEMPT_COLUMNS: &str = "execution_id, number, started_at, completed_at, elapsed, exit_code, \
@@ -71,6 +71,7 @@ impl Execution {
             delete_on_exit: columns.get()?,
             scheduled_for: columns.time()?,
             revision: columns.get()?,
+            settings: columns.optional_json("settings")?,
         })
     }
 }
@@ -175,7 +176,7 @@ impl<'a> Columns<'a> {
     }
 }
 
-fn from_json<T: DeserializeOwned>(id: &str, column: &'static str, text: &str) -> Result<T, RecordError> {
+pub(super) fn from_json<T: DeserializeOwned>(id: &str, column: &'static str, text: &str) -> Result<T, RecordError> {
     serde_json::from_str(text).map_err(|source| RecordError::Unreadable {
         id: id.to_owned(),
         column,

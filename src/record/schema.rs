@@ -22,6 +22,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// the record, after all that somebody waits for.
 const WAL_PAGES: u32 = 512;
 
+/// Statements that are kept compiled: more than there are. To compile one takes longer than most take to run.
+const STATEMENTS: usize = 256;
+
 /// Opens the database at `path`, making it first where there is none.
 pub(super) fn open(path: &Path) -> Result<Connection, RecordError> {
     match fs::symlink_metadata(path) {
@@ -34,6 +37,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, RecordError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
     let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     // SQLite falls back to reading when it may not write.
     if connection.is_readonly(rusqlite::MAIN_DB).map_err(failed)? {
         return Err(RecordError::ReadOnly { path: path.to_owned(), source: None });
@@ -147,6 +151,7 @@ pub(super) fn open_in_memory(path: &Path) -> Result<Connection, RecordError> {
     let failed = |source| RecordError::sql("create the tables", path, source);
     let connection = Connection::open_in_memory().map_err(failed)?;
     connection.execute_batch(&whole_schema()).map_err(failed)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
 

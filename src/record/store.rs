@@ -4,6 +4,9 @@ use super::error::{Failure, RecordError};
 use super::model::Status;
 use super::schema;
 use crate::state_dir::StateDir;
+use nix::fcntl::AT_FDCWD;
+use nix::sys::stat::{UtimensatFlags, utimensat};
+use nix::sys::time::TimeSpec;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -138,16 +141,30 @@ impl Record {
         if durability == Durability::Host {
             connection.execute_batch(schema::FULL).map_err(failed)?;
         }
+        let changes = connection.total_changes();
         let result = (|| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
             let value = body(&transaction).map_err(|failure| failure.during(action, &self.path))?;
             transaction.commit().map_err(failed)?;
             Ok(value)
         })();
+        if connection.total_changes() != changes {
+            self.tell();
+        }
         if durability == Durability::Host {
             connection.execute_batch(schema::NORMAL).map_err(failed)?;
         }
         result
+    }
+
+    /// Lets those hear who watch the database's directory (inotify(7): `IN_ATTRIB`). The write itself they hear
+    /// before the commit can be seen, which may take as long as the disk does.
+    fn tell(&self) {
+        if !self.in_memory {
+            // Whoever does not hear this has heard the write, and looks again a while after it.
+            let (now, follow) = (TimeSpec::UTIME_NOW, UtimensatFlags::NoFollowSymlink);
+            let _ = utimensat(AT_FDCWD, &self.path, &now, &now, follow);
+        }
     }
 
     pub(super) fn read<T>(

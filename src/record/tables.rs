@@ -3,13 +3,17 @@
 //! Times are nanoseconds since 1970-01-01T00:00:00Z, durations are nanoseconds.
 
 /// `PRAGMA user_version`. A change of the schema raises it and adds to [`MIGRATIONS`].
-pub(super) const SCHEMA_VERSION: i64 = 3;
+pub(super) const SCHEMA_VERSION: i64 = 4;
 
 /// A whole new schema.
-pub(super) const SCHEMA: &[&str] = &[EXECUTIONS, OBJECTS, IMAGES];
+pub(super) const SCHEMA: &[&str] = &[EXECUTIONS, OBJECTS, RESERVED, FINDING, IMAGES];
 
 /// What makes a schema the next one, the first of them schema 1 into 2.
-pub(super) const MIGRATIONS: &[&[&str]] = &[&[IMAGES_FROM_1], &[EXECUTIONS_FROM_2, OBJECTS, ATTEMPTS_FROM_2]];
+pub(super) const MIGRATIONS: &[&[&str]] = &[
+    &[IMAGES_FROM_1],
+    &[EXECUTIONS_FROM_2, OBJECTS, ATTEMPTS_FROM_2],
+    &[SETTINGS_FROM_3, RESERVED, FINDING, LABELS_FROM_3],
+];
 
 const _: () = assert!(MIGRATIONS.len() + 1 == SCHEMA_VERSION as usize, "each schema but the first has a migration");
 
@@ -58,6 +62,7 @@ CREATE TABLE executions (
     scheduled_for      INTEGER,
     revision           INTEGER NOT NULL DEFAULT 0,
     place              TEXT AS (CASE WHEN status = 'active' THEN 'occupied' WHEN status = 'pending' THEN iif(owner IS NULL, 'waiting', 'occupied') END) VIRTUAL,
+    settings           TEXT,
     CHECK ((status IN ('completed', 'failed', 'cancelled')) = (outcome_end IS NOT NULL)),
     CHECK ((outcome_end IS NULL) = (completed_at IS NULL))
 ) STRICT;
@@ -91,7 +96,7 @@ ALTER TABLE executions ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE executions ADD COLUMN place TEXT AS (CASE WHEN status = 'active' THEN 'occupied' WHEN status = 'pending' THEN iif(owner IS NULL, 'waiting', 'occupied') END) VIRTUAL;
 ";
 
-/// Indexes, triggers and the tables beside `executions` that schema 3 has, in a new and in a migrated database.
+/// Indexes, triggers and the tables beside `executions` that schemas from 3 on have, in a new and in a migrated database.
 /// An index that a plain insertion touches is a page to write for every execution: there are few of those.
 const OBJECTS: &str = "
 -- `ps` lists newest first: ids are UUIDv7, so their order is that of creation.
@@ -230,6 +235,50 @@ CREATE TABLE revision (
     value INTEGER NOT NULL
 ) STRICT;
 INSERT INTO revision VALUES (1, 0);
+";
+
+/// Few of those that wait are reserved, and whoever attends to the queue looks for them at every change.
+const RESERVED: &str = "
+CREATE INDEX executions_reserved ON executions (id) WHERE place = 'waiting' AND reserved_for IS NOT NULL;
+";
+
+const SETTINGS_FROM_3: &str = "
+ALTER TABLE executions ADD COLUMN settings TEXT;
+";
+
+/// What schema 4 has more, to find executions by time and by label.
+const FINDING: &str = "
+-- With the name, so that other jobs' rows are not read.
+CREATE INDEX executions_by_creation ON executions (created_at, id, job_name);
+
+-- Every label of every execution; one without labels touches nothing of it.
+CREATE TABLE execution_labels (
+    name         TEXT NOT NULL,
+    value        TEXT NOT NULL,
+    execution_id TEXT NOT NULL,
+    PRIMARY KEY (name, value, execution_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX execution_labels_by_name ON execution_labels (name, execution_id);
+
+CREATE TRIGGER executions_are_found_by_label
+AFTER INSERT ON executions
+WHEN NEW.labels <> '{}'
+BEGIN
+    INSERT INTO execution_labels SELECT key, value, NEW.id FROM json_each(NEW.labels);
+END;
+
+CREATE TRIGGER labels_go_with_their_execution
+AFTER DELETE ON executions
+WHEN OLD.labels <> '{}'
+BEGIN
+    DELETE FROM execution_labels
+    WHERE (name, value, execution_id) IN (SELECT key, value, OLD.id FROM json_each(OLD.labels));
+END;
+";
+
+const LABELS_FROM_3: &str = "
+INSERT INTO execution_labels SELECT label.key, label.value, executions.id FROM executions, json_each(labels) AS label
+WHERE labels <> '{}';
 ";
 
 const ATTEMPTS_FROM_2: &str = "

@@ -1,5 +1,7 @@
 mod attempts;
+mod creation;
 mod damage;
+mod keepers;
 mod migration;
 mod plans;
 mod queries;

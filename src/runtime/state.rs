@@ -6,6 +6,7 @@ use crate::sys::process::ProcessIdentity;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 /// Content of the `state` file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,13 +35,20 @@ pub enum Stage {
     Ending,
 }
 
-/// The init step of a live execution; [`LiveState::since`] is when its present try began.
+/// The init step of a live execution; [`LiveState::since`] is when its present try, or the wait for the next one,
+/// began.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LiveStep {
     pub id: String,
     /// Number of the try, from 1, over all runs of the sequence.
     pub attempt: u32,
+    /// Tries that it gets at most, over all runs of the sequence; 0: a supervisor of an earlier version did not say.
+    #[serde(default)]
+    pub max_attempts: u32,
+    /// From the beginning of its first try in this run of the sequence to [`LiveState::since`], by the monotonic clock.
+    #[serde(default)]
+    pub elapsed: Duration,
     /// The try has failed, and the next one or the next run of the sequence waits for its time.
     pub waiting: bool,
 }

@@ -241,6 +241,14 @@ pub struct S3Transfer {
     pub env: Vec<(String, String)>,
     /// A file of the host in the form of `~/.aws/credentials`, read when the step runs.
     pub credentials_file: Option<PathBuf>,
+    /// Requests are not signed, and no credentials are looked for.
+    #[serde(default)]
+    pub anonymous: bool,
+    /// A file of the host with the certificates (PEM) of those who may vouch for the server, in place of the
+    /// host's own authorities; read when the step runs. `None`: `AWS_CA_BUNDLE` of `env`.
+    pub ca_bundle: Option<PathBuf>,
+    #[serde(default)]
+    pub addressing_style: S3Addressing,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -248,6 +256,20 @@ pub struct S3Transfer {
 pub enum S3Direction {
     Pull,
     Push,
+}
+
+/// Where a request names the bucket
+/// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html>).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum S3Addressing {
+    /// In the name of the host at AWS, unless the bucket's has a dot; in the path at an endpoint.
+    #[default]
+    Auto,
+    /// In the path.
+    Path,
+    /// In the name of the host.
+    Virtual,
 }
 
 /// Tries of one step after its first.

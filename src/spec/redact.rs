@@ -16,7 +16,19 @@ impl fmt::Debug for Hidden<'_> {
 /// Without the values of `env`.
 impl fmt::Debug for S3Transfer {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        let S3Transfer { direction, bucket, key, path, endpoint, region, env, credentials_file } = self;
+        let S3Transfer {
+            direction,
+            bucket,
+            key,
+            path,
+            endpoint,
+            region,
+            env,
+            credentials_file,
+            anonymous,
+            ca_bundle,
+            addressing_style,
+        } = self;
         f.debug_struct("S3Transfer")
             .field("direction", direction)
             .field("bucket", bucket)
@@ -26,6 +38,9 @@ impl fmt::Debug for S3Transfer {
             .field("region", region)
             .field("env", &Hidden(env))
             .field("credentials_file", credentials_file)
+            .field("anonymous", anonymous)
+            .field("ca_bundle", ca_bundle)
+            .field("addressing_style", addressing_style)
             .finish()
     }
 }

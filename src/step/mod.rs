@@ -14,6 +14,10 @@
 //! that, at any time, undoes what was uploaded. Standard input (of a push) and [`DATA_FD`] must be pipes whose
 //! end here no other process reads, writes or polls: both are made non-blocking.
 //!
+//! # Files of the host
+//! Whoever starts a role may open the files that its request names, and pass them on: `NAME=DESCRIPTOR` as arguments, see
+//! [`HostFile`]. The role has no rights to read what belongs to others. What it was not passed it opens by its path.
+//!
 //! # The network
 //! Names are looked up among the job's own hosts first, then as on the host or at the job's name servers. No
 //! proxy is used: a check asks the named host itself. Certificates are verified with the host's own
@@ -29,5 +33,5 @@ mod s3;
 mod tcp;
 mod wait;
 
-pub use request::{COMMIT, DATA_FD, Direction, Resolve, StepRequest};
+pub use request::{Addressing, COMMIT, DATA_FD, Direction, HostFile, Resolve, StepRequest};
 pub use role::main;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The descriptor of the data pipe of [`StepRequest::S3`]: written by a pull, read by a push.
@@ -54,6 +54,11 @@ pub enum StepRequest {
         env: Vec<(String, String)>,
         /// A file in the form of `~/.aws/credentials`, for when `env` has no key.
         credentials_file: Option<PathBuf>,
+        /// Requests are not signed, and no keys are looked for.
+        anonymous: bool,
+        /// A file with the only authorities (PEM) that may vouch for the store. `None`: those of the host.
+        ca_bundle: Option<PathBuf>,
+        addressing: Addressing,
         resolve: Resolve,
     },
 }
@@ -65,6 +70,44 @@ pub enum Direction {
     Pull,
     /// From the job to the store.
     Push,
+}
+
+/// Where a request names the bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Addressing {
+    /// In the name of the host at AWS, unless the bucket's has a dot; in the path at an endpoint.
+    Auto,
+    /// In the path.
+    Path,
+    /// In the name of the host.
+    Virtual,
+}
+
+/// A file of the host that a role reads. Its name, `=` and a number as an argument of the role: whoever started it has
+/// opened the file with rights of its own, and the role has it as that descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostFile {
+    Credentials,
+    Authorities,
+}
+
+impl HostFile {
+    pub fn name(self) -> &'static str {
+        match self {
+            HostFile::Credentials => "credentials_file",
+            HostFile::Authorities => "ca_bundle",
+        }
+    }
+}
+
+impl StepRequest {
+    /// Files of the host that it needs.
+    pub fn files(&self) -> Vec<(HostFile, &Path)> {
+        let StepRequest::S3 { credentials_file, ca_bundle, .. } = self else { return Vec::new() };
+        let files = [(HostFile::Credentials, credentials_file), (HostFile::Authorities, ca_bundle)];
+        files.into_iter().filter_map(|(file, path)| path.as_deref().map(|path| (file, path))).collect()
+    }
 }
 
 /// How names become addresses. Empty: as on the host.

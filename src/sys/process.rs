@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 /// A process, such that neither a reused pid nor a reboot can be mistaken for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessIdentity {
     pub pid: i32,
@@ -138,20 +138,41 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// What asks a process to end (signal(7)).
+const TERMINATION: [libc::c_int; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM];
+
 /// Gives every signal its default action and unblocks all, as a freshly logged-in shell would have it.
 pub fn reset_signals() {
+    reset_signals_but(&[]);
+}
+
+/// As [`reset_signals`], but what asks to end is ignored, also where it has come already, until [`heed_termination`].
+pub fn reset_signals_ignoring_termination() {
+    reset_signals_but(&TERMINATION);
+}
+
+/// Gives the signals that ask to end their default action.
+pub fn heed_termination() {
+    for signal in TERMINATION {
+        // SAFETY: SIG_DFL is no function of ours.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+fn reset_signals_but(ignored: &[libc::c_int]) {
     /// The kernel's struct sigaction: handler, flags, restorer (on some architectures), mask. All zero
     /// is SIG_DFL with nothing else.
     const DEFAULT_ACTION: [u64; 4] = [0; 4];
+    /// The same with SIG_IGN, which discards what is pending.
+    const IGNORE: [u64; 4] = [1, 0, 0, 0];
     /// Bytes of the kernel's signal set, which it checks.
     const SET_SIZE: usize = 8;
     for signal in 1..=64 {
+        let action = if ignored.contains(&signal) { &IGNORE } else { &DEFAULT_ACTION };
         // Past the C library, which hides 32 and 33 and has its posix_spawn ignore them.
-        // SAFETY: the kernel reads at most the four words; SIG_DFL is no function of ours. It refuses
-        // SIGKILL and SIGSTOP, which is harmless.
-        unsafe {
-            libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT_ACTION.as_ptr(), std::ptr::null::<u64>(), SET_SIZE)
-        };
+        // SAFETY: the kernel reads at most the four words; SIG_DFL and SIG_IGN are no functions of ours. It
+        // refuses SIGKILL and SIGSTOP, which is harmless.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), std::ptr::null::<u64>(), SET_SIZE) };
     }
     // Emptying the mask of the calling thread cannot fail with valid arguments.
     let _ = nix::sys::signal::SigSet::empty().thread_set_mask();

@@ -5,6 +5,7 @@ use crate::common::cli::Coracle;
 use crate::common::host::{Feature, Process, needs};
 use crate::common::leftovers;
 use nix::sys::signal::Signal;
+use std::path::Path;
 use std::time::Duration;
 
 /// What DESIGN promises for the end of a container whose supervisor died.
@@ -108,6 +109,59 @@ fn a_killed_pid_1_ends_the_job() {
     job_processes(&coracle, &id).first().expect("pid 1").signal(Signal::SIGKILL);
     coracle.run(["wait", &id]).expect_code(137);
     assert_eq!(coracle.inspect(&id)["status"], "failed");
+}
+
+/// As when everybody who could have removed it dies between the record of the end and that.
+#[test]
+fn what_nobody_came_to_remove_goes_with_the_next_command() {
+    let coracle = Coracle::new();
+    let id = coracle.detach_toolbox(&[], &["sleep", "1000"]);
+    until_running(&coracle, &id);
+    let (container, busy) = (coracle.container(&id), coracle.root().join("busy"));
+    let marks = names(&busy);
+    assert_eq!(marks, [format!("{id}-{}", container.file_name().expect("a name").display())]);
+    let state = std::fs::read(container.join("state")).expect("a live state");
+    coracle.run(["cancel", "--grace", "0s", &id]).expect_code(0);
+    coracle.run(["wait", &id]).expect_code(137);
+    assert!(coracle.leftovers().is_empty());
+    assert!(names(&busy).is_empty());
+
+    std::fs::write(busy.join(&marks[0]), "").expect("a mark");
+    std::fs::write(container.join("state"), state).expect("a state");
+    std::fs::create_dir_all(container.join("upper/directory")).expect("what the job wrote");
+    std::fs::write(container.join("outcome"), "{}").expect("an outcome");
+    coracle.run(["ps"]).expect_code(0);
+    assert_eq!(names(&container), ["log.ring"]);
+    assert!(names(&busy).is_empty());
+}
+
+/// As when the supervisor dies after it has made them and before it has written that down.
+#[test]
+fn cgroups_that_are_written_down_nowhere_go_too() {
+    if !needs(Feature::Cgroups) {
+        return;
+    }
+    let coracle = Coracle::new();
+    let id = coracle.detach_toolbox(&[], &["sleep", "1000"]);
+    until_running(&coracle, &id);
+    let path = coracle.container(&id).join("state");
+    let mut state: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).expect("a live state")).expect("JSON");
+    let cgroups = std::mem::replace(&mut state["cgroups"], serde_json::json!([]));
+    let cgroups: Vec<&Path> =
+        cgroups.as_array().expect("a list").iter().filter_map(|it| it.as_str().map(Path::new)).collect();
+    assert!(!cgroups.is_empty() && cgroups.iter().all(|path| path.is_dir()), "{cgroups:?}");
+    let supervisor = coracle.supervisor(&id);
+    std::fs::write(&path, state.to_string()).expect("the state takes it");
+    supervisor.signal(Signal::SIGKILL);
+    assert!(supervisor.ends_within(WITHIN_A_SECOND));
+    coracle.run(["wait", &id]).expect_code(125);
+    assert!(!cgroups.iter().any(|path| path.exists()), "{cgroups:?}");
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).expect("a directory");
+    entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect()
 }
 
 /// The processes in the container of an execution, in the order of their pids there: pid 1 first.

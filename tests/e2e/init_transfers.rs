@@ -7,6 +7,7 @@ use crate::pages::{Pages, answer};
 use crate::s3_server::{BUCKET, KEY_ID, SECRET, Server};
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 
 fn step(uses: &str, endpoint: &str, key: &str, path: &str, fields: &str) -> String {
     let (id, place) = if uses == "init.s3_pull" { ("pull", "destination") } else { ("push", "source") };
@@ -157,4 +158,30 @@ fn a_transfer_dies_with_the_supervisor() {
     // The role's end of the connection ends with it.
     connection.read_to_end(&mut Vec::new()).expect("the rest of the request");
     coracle.run(["wait", &id]).expect_code(125);
+}
+
+/// Whoever runs coracle as root may use keys of others, though the role that asks the store has no rights.
+#[test]
+fn root_may_name_a_credentials_file_of_another_user() {
+    if !needs(Feature::S3) || !needs(Feature::Root) {
+        return;
+    }
+    let server = server_with(b"content\n");
+    let coracle = Coracle::new();
+    let path = coracle.scratch().join("credentials");
+    let text = format!("[default]\naws_access_key_id = {KEY_ID}\naws_secret_access_key = {SECRET}\n");
+    std::fs::write(&path, text).expect("a scratch directory");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o400)).expect("an own file");
+    std::os::unix::fs::chown(&path, Some(65534), Some(65534)).expect("root may");
+    let step = |path: &std::path::Path| {
+        let (endpoint, path) = (&server.endpoint, path.display().to_string());
+        coracle.job(&format!(
+            "init:\n  steps:\n  - {{ id: pull, uses: init.s3_pull, with: {{ bucket: {BUCKET}, key: in/put.txt, \
+             endpoint: {endpoint:?}, destination: /file, credentials_file: {path:?} }} }}\ncommand: [cat, /file]"
+        ))
+    };
+    coracle.run(["run".as_ref(), step(&path).as_os_str()]).expect_code(0).expect_stdout("content\n");
+    let nowhere = coracle.scratch().join("nowhere");
+    let finished = coracle.run(["run".as_ref(), step(&nowhere).as_os_str()]);
+    finished.expect_error(125, &["failed to read the credentials file", "No such file"]);
 }

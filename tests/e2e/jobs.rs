@@ -6,6 +6,7 @@ use crate::common::cli::Coracle;
 use crate::common::fixture;
 use crate::common::host::Process;
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
@@ -174,4 +175,52 @@ fn logs_of_one_step_are_told_apart() {
     coracle.run(["wait", &id]).expect_code(0);
     coracle.run(["logs", &id, "--step", "two"]).expect_code(0).expect_stdout("second\n");
     coracle.run(["logs", &id, "--step", "three"]).expect_error(125, &["no init step \"three\"", "one, two"]);
+}
+
+#[test]
+fn each_try_of_an_init_step_is_told_with_its_number_and_time() {
+    let coracle = Coracle::new();
+    let directory = coracle.scratch().join("io");
+    std::fs::create_dir(&directory).expect("a scratch directory");
+    let fifo = directory.join("fifo");
+    nix::unistd::mkfifo(&fifo, Mode::from_bits_truncate(0o666)).expect("a FIFO");
+    let image = fixture::busybox();
+    let body = format!(
+        "image: {{ name: {image:?} }}\nstorage: [{{ type: bind, source: {:?}, target: /io }}]\n\
+         errors: {{ on_init_failure: {{ action: restart, retries: 2 }} }}\n\
+         init: {{ steps: [{{ id: asks, uses: init.run, retry: 1, with: {{ command: \"read code < /io/fifo; exit $code\" }} }}] }}\n\
+         command: [\"true\"]",
+        directory.display().to_string()
+    );
+    register(&coracle, "", &body);
+    let events = Events::start(&coracle, &[]);
+    let id = trigger(&coracle, &[]);
+    let mut told = Vec::new();
+    // The third try is in the second run of the steps.
+    for code in ["1", "1", "0"] {
+        let event = events.lines.iter().find(|event| !event["init_step"].is_null()).expect("a try");
+        let record = coracle.inspect(&id);
+        assert!(
+            record["init_step_elapsed_seconds"].as_f64() >= event["init_step_elapsed_seconds"].as_f64(),
+            "{record:#}"
+        );
+        for field in ["init_step", "init_step_attempt", "init_step_max_attempts"] {
+            assert_eq!(record[field], event[field], "{record:#}");
+        }
+        told.push(event);
+        // Opens when the step does.
+        std::fs::write(&fifo, format!("{code}\n")).expect("a FIFO");
+    }
+    coracle.run(["wait", &id]).expect_code(0);
+    for (event, number) in told.iter().zip(1..) {
+        assert_eq!((&event["init_step"], &event["status"]), (&"asks".into(), &"initializing".into()), "{event:#}");
+        assert_eq!(
+            (&event["init_step_attempt"], &event["init_step_max_attempts"]),
+            (&number.into(), &6.into()),
+            "{event:#}"
+        );
+    }
+    let elapsed = |index: usize| told[index]["init_step_elapsed_seconds"].as_f64().expect("seconds");
+    assert!(elapsed(1) > elapsed(0) && elapsed(1) > elapsed(2), "{told:#?}");
+    events.interrupt();
 }

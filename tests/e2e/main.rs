@@ -49,6 +49,8 @@ mod progress;
 mod queue;
 mod retry;
 mod security;
+mod settler;
 mod spec;
 mod storage;
 mod streams;
+mod takeover;

@@ -13,7 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 /// Registers a shell script as `job`.
-fn script(coracle: &Coracle, policy: &str, script: &str, more: &str) {
+pub fn script(coracle: &Coracle, policy: &str, script: &str, more: &str) {
     let image = fixture::busybox();
     let body = format!("image: {{ name: {image:?} }}\ncommand: [sh, -c, {script:?}]\n{more}");
     register(coracle, policy, &body);
@@ -101,14 +101,19 @@ fn a_wait_for_the_next_attempt_is_shown_and_can_be_cancelled() {
 #[test]
 fn ctrl_c_ends_a_run_that_waits_for_its_next_attempt() {
     let coracle = Coracle::new();
-    let job = "job: { retry: { max_attempts: 2, backoff: { initial: 1h, max: 1h } } }\ncommand: [exit, \"1\"]";
-    let spec = coracle.job(job);
+    let retry = "job: { retry: { max_attempts: 2, backoff: { initial: 1h, max: 1h } } }";
+    let spec = coracle.job(&format!("{retry}\ncommand: [exit, \"1\"]"));
     let running = coracle.start(coracle.command(["run".as_ref(), spec.as_os_str()]));
-    // As above.
-    while coracle.executions().first().is_none_or(|record| record["retry_at"].is_null()) {}
+    let id = loop {
+        if let Some(execution) = coracle.executions().first() {
+            break execution["id"].as_str().expect("an id").to_owned();
+        }
+    };
+    until_backoff(&coracle, &id);
     running.process.signal(Signal::SIGINT);
-    let finished = running.finish().expect_error(130, &["cancelled while it waited for attempt 2"]);
+    let finished = running.finish().expect_error(130, &["job: cancelled before attempt 2"]);
     assert!(!finished.stderr().contains("not started"), "{finished}");
+    assert_eq!(coracle.inspect(&id)["status"], "cancelled", "{finished}");
 }
 
 #[test]
@@ -121,14 +126,19 @@ fn no_attempt_begins_beyond_the_deadline() {
 }
 
 /// The second attempt of the job writes into a FIFO of the test.
-fn speaking(coracle: &Coracle) -> File {
+pub fn speaking(coracle: &Coracle) -> File {
+    let text = "[ $CORACLE_ATTEMPT = 1 ] && exit 1; echo second > /io/fifo";
+    with_fifo(coracle, "retry: { max_attempts: 2, backoff: { initial: 1s } }", text)
+}
+
+/// Registers a shell script as `job` that has a FIFO of the test as `/io/fifo`.
+pub fn with_fifo(coracle: &Coracle, policy: &str, text: &str) -> File {
     let directory = coracle.scratch().join("io");
     std::fs::create_dir(&directory).expect("a scratch directory");
     let fifo = directory.join("fifo");
     nix::unistd::mkfifo(&fifo, Mode::from_bits_truncate(0o666)).expect("a FIFO");
     let mount = format!("storage: [{{ type: bind, source: {:?}, target: /io }}]", directory.display().to_string());
-    let text = "[ $CORACLE_ATTEMPT = 1 ] && exit 1; echo second > /io/fifo";
-    script(coracle, "retry: { max_attempts: 2, backoff: { initial: 1s } }", text, &mount);
+    script(coracle, policy, text, &mount);
     File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(fifo).expect("a FIFO")
 }
 

@@ -47,9 +47,11 @@ impl World {
     async fn open(root: Option<TempDir>, change: impl FnOnce(&mut JobExecutorConfig)) -> World {
         let clock = TestClock::new();
         let runtime = MockRuntime::new().with_clock(clock.teller());
-        let mut config = JobExecutorConfig::default();
-        config.clock = Clock::new(clock.teller());
-        config.root = root.as_ref().map(|root| root.path().join("root"));
+        let mut config = JobExecutorConfig {
+            clock: Clock::new(clock.teller()),
+            root: root.as_ref().map(|root| root.path().join("root")),
+            ..JobExecutorConfig::default()
+        };
         change(&mut config);
         let executor = JobExecutor::with_config(Arc::new(runtime.clone()), config).await.expect("an executor");
         World { runtime, executor, clock, root }
@@ -98,14 +100,25 @@ pub fn job(policy: &str) -> ServiceSpec {
 }
 
 pub fn job_named(name: &str, policy: &str) -> ServiceSpec {
+    let mut rest = String::new();
+    if !policy.is_empty() {
+        rest.push_str("job:\n");
+        policy.lines().for_each(|line| writeln!(rest, "  {}", line.trim_end()).expect("a string"));
+    }
+    named(name, &rest)
+}
+
+/// A job of the name [`JOB`] with these lines.
+pub fn job_with(rest: &str) -> ServiceSpec {
+    named(JOB, rest)
+}
+
+fn named(name: &str, rest: &str) -> ServiceSpec {
     let mut text = format!(
         "version: v1\ndeployment: test\nservices:\n  {name}:\n    rtype: job\n    image: {{name: \"{IMAGE}\"}}\n    \
          stop_grace_period: 10s\n"
     );
-    if !policy.is_empty() {
-        text.push_str("    job:\n");
-        policy.lines().for_each(|line| writeln!(text, "      {}", line.trim_end()).expect("a string"));
-    }
+    rest.lines().for_each(|line| writeln!(text, "    {line}").expect("a string"));
     let mut deployment: DeploymentSpec = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
     deployment.services.remove(name).expect("the job")
 }

@@ -43,8 +43,7 @@ async fn jobs_outlive_the_executor() {
     world.executor.register_job(JOB, job("")).await.expect("a good name");
     let root = world.root.as_ref().expect("a root").path().join("root");
     drop(world.executor);
-    let mut config = coracle::JobExecutorConfig::default();
-    config.root = Some(root);
+    let config = coracle::JobExecutorConfig { root: Some(root), ..coracle::JobExecutorConfig::default() };
     let runtime = std::sync::Arc::new(world.runtime.clone());
     let executor = coracle::JobExecutor::with_config(runtime, config).await.expect("an executor");
     assert_eq!(executor.get_job_spec(JOB).await.expect("a look"), Some(job("")));

@@ -1,11 +1,12 @@
 //! What a job wrote.
 
-use crate::harness::{JOB, World, job, soon};
-use coracle::ExecError;
-use coracle::exec::{LogEvent, LogQuery};
+use crate::harness::{JOB, World, job, job_with, soon};
+use coracle::exec::{LogEvent, LogQuery, PruneRequest};
 use coracle::log::LogStream;
 use coracle::testing::Script;
+use coracle::{ExecError, JobExecutor, JobExecutorConfig};
 use futures_util::StreamExt;
+use std::sync::Arc;
 
 /// The logs of an execution that wrote this, with an executor that shows so many bytes.
 async fn tail(limit: u64, pieces: &[&[u8]]) -> String {
@@ -73,4 +74,66 @@ async fn a_log_is_followed_from_before_it_begins_to_its_end() {
     container.exit(0);
     let expected = (0..500).fold("one".to_owned(), |text, number| format!("{text} {number}"));
     assert_eq!(soon(following).await.expect("no panic"), expected);
+}
+
+async fn text_of(mut log: coracle::exec::LogStream) -> String {
+    let mut text = Vec::new();
+    while let Some(event) = log.next().await {
+        if let LogEvent::Entry(entry) = event.expect("a sound log") {
+            text.extend(entry.bytes);
+        }
+    }
+    String::from_utf8(text).expect("text")
+}
+
+/// Nobody but the follower keeps it, neither from its own executor nor from another one.
+#[tokio::test]
+async fn what_is_followed_is_not_forgotten_before_its_end_was_read() {
+    let all = PruneRequest { all: true, ..PruneRequest::default() };
+    for rest in ["lifecycle: {delete_on_exit: true}", "job: {retention: {ttl: 0s}}", "job: {retention: {keep_last: 0}}"]
+    {
+        let world = World::on_disk().await;
+        world.runtime.on(JOB, Script::runs().prints("begin"));
+        let mut config = JobExecutorConfig::default();
+        config.root = world.root.as_ref().map(|root| root.path().join("root"));
+        let other = JobExecutor::with_config(Arc::new(world.runtime.clone()), config).await.expect("an executor");
+        let id = world.trigger(&job_with(rest)).await;
+        let container = world.running(&id).await;
+        let log = other.logs(&id, LogQuery { follow: true }).await.expect("a log");
+        container.print(LogStream::Stdout, b" end");
+        container.exit(0);
+        soon(async {
+            while world.executor.is_live(&id).await.expect("it is kept") {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        for executor in [&world.executor, &other] {
+            assert_eq!(executor.prune(&all).await.expect("a record").removed, []);
+        }
+        // Those that go by themselves have had their turn.
+        world.executor.leave().await.expect("a record");
+        assert!(world.executor.get_execution(&id).await.expect("a record").is_some(), "{rest}");
+        assert_eq!(soon(text_of(log)).await, "begin end", "{rest}");
+        if rest.contains("delete_on_exit") {
+            assert_eq!(world.executor.get_execution(&id).await.expect("a record"), None, "{rest}");
+        } else {
+            assert_eq!(other.prune(&all).await.expect("a record").removed, [id], "{rest}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_is_followed_from_before_it_begins() {
+    let world = World::new().await;
+    world.runtime.on(JOB, Script::exits_in_turn(&[1, 0]).prints("text"));
+    let id = world.trigger(&job("retry: {max_attempts: 2, backoff: {initial: 10s}}")).await;
+    let follow = LogQuery { follow: true };
+    for attempt in [1, 2] {
+        let log = soon(world.executor.logs_of_attempt(&id, attempt, follow)).await.expect("a log");
+        assert_eq!(soon(text_of(log)).await, "text", "{attempt}");
+    }
+    world.end(&id).await;
+    let error = world.executor.logs_of_attempt(&id, 3, follow).await.err().expect("there is none");
+    assert!(matches!(error, ExecError::NoLog { .. }), "{error}");
 }

@@ -17,8 +17,7 @@ const ROOT: &str = "CORACLE_TEST_EXECUTOR_ROOT";
 const MARK: &str = "CHILD ";
 
 async fn executor(root: &Path, runtime: &MockRuntime) -> JobExecutor {
-    let mut config = JobExecutorConfig::default();
-    config.root = Some(root.to_owned());
+    let config = JobExecutorConfig { root: Some(root.to_owned()), ..JobExecutorConfig::default() };
     JobExecutor::with_config(Arc::new(runtime.clone()), config).await.expect("an executor")
 }
 
@@ -208,4 +207,61 @@ async fn limits_hold_across_processes() {
         most = most.max(running);
     }
     assert!(most <= AT_ONCE as i32, "{most} at once");
+}
+
+/// Has the only place of the job, as soon as `is_there`, and says the id of its execution.
+async fn hold_the_place(runtime: &MockRuntime, is_there: impl Fn(&MockCall) -> bool) {
+    let executor = executor(&root_of_parent(), runtime).await;
+    let id = executor.trigger(JOB, &job("max_concurrent: 1"), JobTrigger::Cli).await.expect("a trigger");
+    soon(runtime.called(is_there)).await;
+    say(id.as_str());
+    tokio::task::spawn_blocking(wait_for_parent).await.expect("no panic");
+}
+
+#[tokio::test]
+#[ignore = "run by the_queue_goes_on_when_the_preparer_of_another_process_dies"]
+async fn child_that_prepares() {
+    let runtime = MockRuntime::new();
+    runtime.on(crate::harness::IMAGE, Script::default().pull_hangs());
+    hold_the_place(&runtime, |call| matches!(call, MockCall::Pull { .. })).await;
+}
+
+#[tokio::test]
+#[ignore = "run by the_queue_goes_on_when_the_driver_of_another_process_dies"]
+async fn child_that_drives() {
+    let runtime = MockRuntime::new();
+    runtime.on(JOB, Script::runs());
+    hold_the_place(&runtime, |call| matches!(call, MockCall::Start { .. })).await;
+}
+
+/// What the execution of the killed process became, when the one that waited for its place has run. Nobody asks for
+/// either, or opens the store, after the death.
+async fn after_the_death_of(child: &str) -> String {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let root = directory.path().join("root");
+    let mut other = Other::start(child, &root);
+    let first = other.hear_id();
+    let runtime = MockRuntime::new();
+    let executor = executor(&root, &runtime).await;
+    let second = executor.trigger(JOB, &job("max_concurrent: 1"), JobTrigger::Cli).await.expect("a trigger");
+    assert_eq!(executor.execution(&second).await.expect("an execution").status.to_string(), "pending");
+    other.kill();
+    let is_second = |call: &MockCall| match call {
+        MockCall::Start { container } => container.execution() == second.as_str(),
+        _ => false,
+    };
+    tokio::time::timeout(Duration::from_secs(60), runtime.called(is_second)).await.expect("a start");
+    assert_eq!(soon(executor.wait(&second)).await.expect("an end").status.to_string(), "completed(0)");
+    executor.execution(&first).await.expect("an execution").status.to_string()
+}
+
+#[tokio::test]
+async fn the_queue_goes_on_when_the_preparer_of_another_process_dies() {
+    // It goes back into the queue, where it is the older one.
+    assert_eq!(after_the_death_of("processes::child_that_prepares").await, "completed(0)");
+}
+
+#[tokio::test]
+async fn the_queue_goes_on_when_the_driver_of_another_process_dies() {
+    assert_eq!(after_the_death_of("processes::child_that_drives").await, "failed");
 }

@@ -92,7 +92,8 @@ async fn draining_waits_for_ones_own_alone() {
     let id = world.trigger(&job("")).await;
     let running = world.running(&id).await;
     let mut config = JobExecutorConfig::default();
-    config.root = world.root.as_ref().map(|root| root.path().join("root"));
+    let root = world.root.as_ref().map(|root| root.path().join("root"));
+    config.root = root;
     let other = JobExecutor::with_config(Arc::new(world.runtime.clone()), config).await.expect("an executor");
     other.drain(3600 * SECOND).await.expect("it has none");
     let error = world.executor.drain(Duration::ZERO).await.expect_err("one runs");
@@ -142,9 +143,8 @@ async fn what_runs_when_an_executor_is_dropped_has_its_end_recorded() {
 
 /// A further executor, with the same time of day: what has ended a moment ago is not forgotten.
 async fn another(runtime: &MockRuntime, clock: &TestClock, root: &Path) -> JobExecutor {
-    let mut config = JobExecutorConfig::default();
-    config.root = Some(root.to_owned());
-    config.clock = Clock::new(clock.teller());
+    let (root, clock) = (Some(root.to_owned()), Clock::new(clock.teller()));
+    let config = JobExecutorConfig { root, clock, ..JobExecutorConfig::default() };
     JobExecutor::with_config(Arc::new(runtime.clone()), config).await.expect("an executor")
 }
 

@@ -38,15 +38,14 @@ async fn run(root: &str, spec: &str, mut rng: Rng, count: usize) -> Result<(), E
     let deployment = DeploymentSpec::from_path(spec).expect("a deployment");
     let runtime = OciRuntime::open(OciRuntimeConfig { root: Some(root.into()), ..OciRuntimeConfig::default() })?;
     let is_set_back = Arc::new(AtomicBool::new(false));
-    let mut config = JobExecutorConfig::default();
-    config.retention = Duration::MAX;
-    config.clock = Clock::new({
+    let clock = Clock::new({
         let is_set_back = is_set_back.clone();
         move || {
             let now = jiff::Timestamp::now();
             if is_set_back.load(Ordering::Relaxed) { now - BACK } else { now }
         }
     });
+    let config = JobExecutorConfig { retention: Duration::MAX, clock, ..JobExecutorConfig::default() };
     let executor = JobExecutor::with_config(Arc::new(runtime), config).await?;
     let mut ids = Vec::new();
     for number in 0..count {

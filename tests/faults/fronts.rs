@@ -49,8 +49,8 @@ impl Fate {
     }
 }
 
-/// Does one thing; returns how many jobs that were.
-pub fn one(run: &Run, rng: &mut Rng, number: usize) -> usize {
+/// Does one thing.
+pub fn one(run: &Run, rng: &mut Rng, number: usize) {
     let kind = KINDS[rng.usize(..KINDS.len())].name;
     match rng.u8(..100) {
         0..35 => attached(run, rng, kind),
@@ -66,10 +66,9 @@ pub fn one(run: &Run, rng: &mut Rng, number: usize) -> usize {
                 cancel(run, rng, &id);
             }
         }
-        82..87 => new_image(run, rng, number),
-        _ => return embedding(run, rng),
+        82..90 => new_image(run, rng, number),
+        _ => embedding(run, rng),
     }
-    1
 }
 
 fn attached(run: &Run, rng: &mut Rng, kind: &str) {
@@ -129,7 +128,7 @@ fn new_image(run: &Run, rng: &mut Rng, number: usize) {
     meet(run, run.command(&["pull", "--quiet", &format!("oci:{}:latest", path.display())]), fate);
 }
 
-fn embedding(run: &Run, rng: &mut Rng) -> usize {
+fn embedding(run: &Run, rng: &mut Rng) {
     let count = rng.usize(2..7);
     let mut command = Command::new(std::env::current_exe().expect("a program has a path"));
     let root = run.coracle.root().display().to_string();
@@ -149,7 +148,6 @@ fn embedding(run: &Run, rng: &mut Rng) -> usize {
             _ => {}
         }
     }
-    count
 }
 
 /// A whole id.

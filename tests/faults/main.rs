@@ -19,6 +19,7 @@ mod layout;
 #[allow(dead_code, reason = "the tests of images use the rest")]
 mod tarball;
 
+mod beginnings;
 mod disk;
 mod driver;
 mod embed;
@@ -26,6 +27,7 @@ mod fronts;
 mod jobs;
 mod killer;
 mod many;
+mod processes;
 mod verdict;
 mod witness;
 

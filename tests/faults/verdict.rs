@@ -5,7 +5,7 @@ use crate::driver::Run;
 use crate::fronts::{How, Seen};
 use crate::jobs::{KINDS, Kind};
 use crate::witness::Witness;
-use coracle::outcome::End;
+use coracle::outcome::{End, Stopped};
 use coracle::record::{Attempt, Execution, Query, Record, Status};
 use coracle::state_dir::StateDir;
 use nix::fcntl::{Flock, FlockArg};
@@ -31,6 +31,9 @@ const ROOT: &[&str] = &[
     "volumes",
     "waiters.lock",
 ];
+
+/// Exit code of a command that SIGINT has ended.
+const INTERRUPTED: i32 = 130;
 
 pub struct Findings {
     pub wrong: Vec<String>,
@@ -150,14 +153,28 @@ fn most_at_once(mut steps: Vec<(jiff::Timestamp, i32)>) -> usize {
 fn disagreement(seen: &Seen, row: &Execution) -> Option<String> {
     let end = row.end.as_ref()?;
     let agrees = match &seen.how {
-        // 125: it could not do its work, as on a broken disk.
-        How::Code(code) => *code == i32::from(end.exit_code()) || *code == 125,
+        // 125: it could not do its work, as on a broken disk. One that was interrupted while nothing ran says so.
+        How::Code(code) => {
+            let was_waiting = *end == End::Cancelled { how: Stopped::BeforeStart };
+            *code == i32::from(end.exit_code()) || *code == 125 || was_waiting && *code == INTERRUPTED
+        }
         How::Status(status) => {
             let code = end.job_exit_code().map(|code| format!("({code})")).unwrap_or_default();
             *status == format!("{}{code}", row.status) || row.status == Status::Cancelled && status == "cancelled"
         }
     };
     (!agrees).then(|| format!("{}: {:?}, but the record says {end:?}\n{}", seen.id, seen.how, seen.front))
+}
+
+pub fn left_in_the_root(root: &Path, wrong: &mut Vec<String>) {
+    for name in names(root) {
+        if !ROOT.contains(&name.as_str()) {
+            wrong.push(format!("left in the state root: {name}"));
+        }
+    }
+    for name in names(&root.join("cache")).iter().filter(|name| name.ends_with(".tmp")) {
+        wrong.push(format!("left in the cache: {name}"));
+    }
 }
 
 fn left_on_the_host(run: &Run, wrong: &mut Vec<String>) {
@@ -169,11 +186,7 @@ fn left_on_the_host(run: &Run, wrong: &mut Vec<String>) {
     if !left.is_empty() {
         wrong.push(format!("left on the host:\n{left}"));
     }
-    for name in names(&root) {
-        if !ROOT.contains(&name.as_str()) {
-            wrong.push(format!("left in the state root: {name}"));
-        }
-    }
+    left_in_the_root(&root, wrong);
     for id in names(&root.join("executions")) {
         for container in names(&root.join("executions").join(&id)) {
             let files = names(&root.join("executions").join(&id).join(&container));

@@ -5,7 +5,7 @@ use crate::common::host::{Feature, needs};
 use crate::common::registry::{PASSWORD, Registry, USER};
 use crate::layout::{Compression, Layer, LayoutBuilder, Tar};
 use crate::store::{Home, chain, home};
-use coracle::image::{HostConfig, ImageName};
+use coracle::image::{HostConfig, ImageName, Surroundings};
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
@@ -243,7 +243,10 @@ fn a_short_name_by_digest_is_looked_for_at_every_registry() {
 fn a_short_name_is_resolved() {
     let Ok(short) = std::env::var(SHORT_NAME) else { return };
     let ImageName::Registry(name) = ImageName::parse(&short).unwrap() else { panic!("{short}") };
-    let candidates = HostConfig::load().unwrap().candidates(&name).unwrap_or_else(|error| panic!("{}", chain(&error)));
+    let candidates = HostConfig::load(&Surroundings::default())
+        .unwrap()
+        .candidates(&name)
+        .unwrap_or_else(|error| panic!("{}", chain(&error)));
     let candidates: Vec<String> = candidates.iter().map(ToString::to_string).collect();
     println!("candidates: {}", candidates.join(" "));
 }

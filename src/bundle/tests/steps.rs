@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::plan::{OnStepFailure, Program, StepAction};
-use crate::step::{Direction, Resolve, StepRequest};
+use crate::step::{Direction, HostFile, Resolve, StepRequest};
 use std::time::Duration;
 
 /// Of the only step, which is a check or a transfer.
@@ -73,6 +73,28 @@ fn a_transfer_gets_the_steps_credentials_and_else_the_jobs_and_nothing_more() {
     let pairs = [("AWS_ACCESS_KEY_ID", "step"), ("TOKEN", "t"), ("AWS_REGION", "eu")];
     assert_eq!(env, pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
     assert!(!format!("{bundle:?}").contains("\\\"step\\\""), "a request is never shown");
+}
+
+#[cfg(feature = "s3")]
+#[test]
+fn authorities_are_files_of_the_host_that_the_step_names() {
+    let of = |env: &str, with: &str| {
+        let bundle = made(
+            &format!(
+                "env: {{AWS_CA_BUNDLE: /of/the/container}}\ninit: {{steps: [{{uses: init.s3_pull, \
+                 with: {{bucket: bkt, key: k, destination: /f, env: {{{env}}}{with}}}}}]}}"
+            ),
+            &root(),
+        );
+        let request = request(&bundle);
+        let paths: Vec<_> = request.files().into_iter().map(|(file, path)| (file, path.to_owned())).collect();
+        paths
+    };
+    let authorities = |path: &str| (HostFile::Authorities, path.into());
+    assert_eq!(of("", ""), []);
+    assert_eq!(of("AWS_CA_BUNDLE: /env.pem", ""), [authorities("/env.pem")]);
+    let both = ", ca_bundle: /own.pem, credentials_file: /keys";
+    assert_eq!(of("AWS_CA_BUNDLE: /env.pem", both), [(HostFile::Credentials, "/keys".into()), authorities("/own.pem")]);
 }
 
 #[cfg(feature = "s3")]

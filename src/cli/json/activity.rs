@@ -18,6 +18,9 @@ pub(in crate::cli) struct EventDocument<'a> {
     reason: Option<&'a str>,
     duration_seconds: Option<f64>,
     init_step: Option<&'a str>,
+    init_step_attempt: Option<u32>,
+    init_step_max_attempts: Option<u32>,
+    init_step_elapsed_seconds: Option<f64>,
     trigger: Value,
 }
 
@@ -28,6 +31,7 @@ impl<'a> EventDocument<'a> {
             JobStatus::Failed { reason, exit_code } => (*exit_code, Some(reason.as_str()), None),
             _ => (None, None, None),
         };
+        let step = change.step.as_ref();
         EventDocument {
             at: change.at,
             id: change.id.as_str(),
@@ -37,7 +41,10 @@ impl<'a> EventDocument<'a> {
             exit_code,
             reason,
             duration_seconds: duration.map(seconds),
-            init_step: change.step.as_deref(),
+            init_step: step.map(|step| step.id.as_str()),
+            init_step_attempt: step.map(|step| step.attempt),
+            init_step_max_attempts: step.and_then(|step| step.max_attempts),
+            init_step_elapsed_seconds: step.map(|step| seconds(step.elapsed)),
             trigger: trigger(&change.trigger),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::log::Log;
 use super::script::{Lasts, OnStop, Script};
-use crate::engine::{Activity, ContainerState};
+use crate::engine::{Activity, ContainerState, StepProgress};
 use crate::id::ContainerId;
 use crate::log::LogStream;
 use crate::outcome::{End, FIRST_ATTEMPT, OUTCOME_VERSION, Outcome, Stopped, Usage};
@@ -129,7 +129,8 @@ impl MockContainer {
         match self.inner.stage.borrow().clone() {
             Stage::Created => ContainerState::Created,
             Stage::Step { id, since } => {
-                ContainerState::Running(Activity::Initializing { step: Some(id), attempt: None, since, keeper: None })
+                let step = StepProgress { id, attempt: 1, max_attempts: Some(1), elapsed: Duration::ZERO };
+                ContainerState::Running(Activity::Initializing { step: Some(step), since, keeper: None })
             }
             Stage::Main { since } => ContainerState::Running(Activity::Main { started_at: Some(since), keeper: None }),
             Stage::Ended(outcome) => ContainerState::Ended(*outcome),

@@ -207,7 +207,7 @@ impl Runtime for MockRuntime {
         None
     }
 
-    async fn pull(&self, image: &ImageSpec) -> Result<Image, RuntimeError> {
+    async fn pull(&self, image: &ImageSpec, _: Option<&serde_json::Value>) -> Result<Image, RuntimeError> {
         self.record(MockCall::Pull { image: image.name.clone() });
         let takes = self.state().scripts.get(&image.name).and_then(|script| script.delays.get(&Call::Pull).copied());
         takes.unwrap_or(Lasts::For(Duration::ZERO)).pass().await;

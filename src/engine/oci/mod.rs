@@ -8,6 +8,7 @@ mod log;
 mod prepare;
 mod references;
 mod runtime;
+mod settings;
 mod sweep;
 
 pub use images::{ImageDetails, ImageSummary, LayerDetails, LoadInput, PullOptions, PulledImage};
@@ -17,6 +18,7 @@ use crate::id::ContainerId;
 use crate::image::{GcPolicy, Observer};
 use crate::record::Record;
 use crate::state_dir::{ContainerDir, StateDir};
+use crate::sys::file;
 use containers::Container;
 use prepare::own_mappings;
 use std::collections::HashMap;
@@ -109,6 +111,9 @@ impl OciRuntime {
         let runtime = OciRuntime::on(state, binary, config.images)?;
         runtime.sweep_staging();
         runtime.sweep_containers();
+        for directory in [runtime.inner.state.root(), &runtime.inner.state.cache()] {
+            file::sweep(directory);
+        }
         Ok(runtime)
     }
 

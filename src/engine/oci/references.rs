@@ -1,8 +1,11 @@
 //! Image references: resolving them with what the record knows, and keeping the record of them.
 
-use super::OciRuntime;
+use super::settings::Settings;
+use super::{ImageConfig, OciRuntime};
 use crate::engine::RuntimeError;
-use crate::image::{self, Digest, HostConfig, Image, ImageName, ImageRequest, ImageStore, Limits, Platform};
+use crate::image::{
+    self, Digest, HostConfig, Image, ImageName, ImageRequest, ImageStore, Limits, Platform, Surroundings,
+};
 use crate::plan::IdMappings;
 use crate::record::{ImageReference, Record};
 use crate::spec::PullPolicy;
@@ -31,7 +34,29 @@ pub(super) struct Wanted<'a> {
 impl OciRuntime {
     /// The store as this user uses it, with what the configuration says, observed.
     pub(super) fn image_store(&self, mappings: Option<IdMappings>) -> ImageStore {
-        let config = self.image_config();
+        self.store_with(mappings, self.image_config())
+    }
+
+    /// The store as the process used it whose settings these are; `None`: this one.
+    ///
+    /// # Errors
+    /// Settings that are none of this version: it is not known what they forbid.
+    pub(super) fn image_store_as(
+        &self,
+        mappings: Option<IdMappings>,
+        settings: Option<&serde_json::Value>,
+    ) -> Result<ImageStore, RuntimeError> {
+        let Some(settings) = settings else { return Ok(self.image_store(mappings)) };
+        let settings = Settings::read(settings)?;
+        if settings == Settings::of_this_process(self.image_config()) {
+            // It knows more than is recorded: the passwords of proxies.
+            return Ok(self.image_store(mappings));
+        }
+        let (config, surroundings) = settings.apply(self.image_config());
+        Ok(self.store_with(mappings, &config).with_surroundings(surroundings))
+    }
+
+    fn store_with(&self, mappings: Option<IdMappings>, config: &ImageConfig) -> ImageStore {
         let store = ImageStore::open(self.state_dir(), mappings, self.binary().to_owned());
         let mut store = store.with_work(self.pull_under_way());
         let defaults = Limits::default();
@@ -137,7 +162,7 @@ impl OciRuntime {
 pub(super) fn complete_names(text: &str) -> Vec<String> {
     match ImageName::parse(text) {
         Ok(ImageName::Registry(name)) => {
-            let candidates = HostConfig::load().and_then(|config| config.candidates(&name));
+            let candidates = HostConfig::load(&Surroundings::default()).and_then(|config| config.candidates(&name));
             // A configuration that cannot be used is no reason not to find what is here.
             candidates.unwrap_or_else(|_| vec![name]).iter().map(ToString::to_string).collect()
         }

@@ -3,17 +3,19 @@
 use super::containers::Container;
 use super::prepare::{Host, own_mappings};
 use super::references::Wanted;
+use super::settings::Settings;
 use super::{OciRuntime, log};
 use crate::bundle::{self, StepImage};
 use crate::engine::{
     Activity, ContainerState, CreateRequest, Created, Image, LogQuery, LogStream, Removal, Runtime, RuntimeError,
+    StepProgress,
 };
 use crate::id::ContainerId;
 use crate::image::{self, Platform};
 use crate::outcome::{End, OUTCOME_VERSION, Outcome, Usage};
 use crate::plan::IdMappings;
 use crate::remove_tree::remove_tree;
-use crate::runtime::state::{LiveState, Stage};
+use crate::runtime::state::{LiveState, LiveStep, Stage};
 use crate::runtime::{cancel, cleanup, control, outcome_file};
 use crate::spec::{ImageSpec, ServiceSpec};
 use crate::state_dir::ContainerDir;
@@ -34,7 +36,11 @@ impl Runtime for OciRuntime {
         Some(self.state_dir().root())
     }
 
-    async fn pull(&self, image: &ImageSpec) -> Result<Image, RuntimeError> {
+    fn settings(&self) -> Option<serde_json::Value> {
+        serde_json::to_value(Settings::of_this_process(self.image_config())).ok()
+    }
+
+    async fn pull(&self, image: &ImageSpec, settings: Option<&serde_json::Value>) -> Result<Image, RuntimeError> {
         let platform = image.platform.as_ref().map(|platform| Platform {
             os: platform.os.clone(),
             architecture: platform.architecture.clone(),
@@ -42,7 +48,8 @@ impl Runtime for OciRuntime {
         });
         let (mappings, note) = own_mappings()?;
         let wanted = Wanted { policy: image.pull_policy, platform: platform.as_ref() };
-        let image = self.resolve_image(&self.image_store(mappings), &image.name, wanted).await?;
+        let store = self.image_store_as(mappings, settings)?;
+        let image = self.resolve_image(&store, &image.name, wanted).await?;
         let notes = note.iter().map(ToString::to_string).chain(image.notes.iter().map(ToString::to_string));
         Ok(Image {
             reference: image.reference.clone(),
@@ -62,7 +69,7 @@ impl Runtime for OciRuntime {
         let mut others = BTreeMap::new();
         for name in bundle::other_images(request.job) {
             let image = ImageSpec { name: name.to_owned(), ..request.job.image.clone() };
-            let image = Runtime::pull(self, &image).await?;
+            let image = Runtime::pull(self, &image, request.settings).await?;
             let image::Image { config, layers, .. } = self::content(&image)?;
             others.insert(name.to_owned(), StepImage { config: config.clone(), layers: layers.clone() });
             pulled.push(image);
@@ -316,8 +323,11 @@ fn activity(live: LiveState) -> Activity {
     let keeper = Some(live.supervisor.pid);
     match live.stage {
         Stage::Initializing { step } => {
-            let (step, attempt) = step.map(|step| (step.id, step.attempt)).unzip();
-            Activity::Initializing { step, attempt, since: live.since, keeper }
+            let step = step.map(|LiveStep { id, attempt, max_attempts, elapsed, .. }| {
+                let max_attempts = (max_attempts > 0).then_some(max_attempts);
+                StepProgress { id, attempt, max_attempts, elapsed }
+            });
+            Activity::Initializing { step, since: live.since, keeper }
         }
         Stage::Running => Activity::Main { started_at: Some(live.since), keeper },
         Stage::Ending => Activity::Main { started_at: None, keeper },

@@ -56,3 +56,6 @@ impl OciRuntime {
         self.remove_files(container, Removal::Outcome)
     }
 }
+
+#[cfg(test)]
+mod tests;

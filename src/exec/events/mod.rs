@@ -26,7 +26,8 @@ const BATCH: u32 = 64;
 impl JobExecutor {
     /// The changes of status of all executions of the root, of every process, from this call on. Those of one
     /// execution come in their order, each status once per attempt, the terminal one once and when it is durable;
-    /// an init step that begins may be a further [`Initializing`](super::JobStatus::Initializing) with its name.
+    /// each try of an init step that begins is a further [`Initializing`](super::JobStatus::Initializing) that tells of
+    /// the step.
     /// What was too short to be seen is told from what is on record. Whoever is slow misses nothing, but for
     /// executions that have been forgotten more than 4096 changes ago.
     ///

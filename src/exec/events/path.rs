@@ -1,6 +1,6 @@
 //! From what was seen last and what is known now to what has happened between: pure functions.
 
-use crate::engine::Activity;
+use crate::engine::{Activity, StepProgress};
 use crate::exec::model::{JobExecutionId, JobStatus, StatusChange};
 use crate::record::{Attempt, News, Status};
 use jiff::{SignedDuration, Timestamp};
@@ -19,8 +19,8 @@ pub struct Seen {
 pub enum Stage {
     Pending,
     Initializing {
-        /// The init step that runs.
-        step: Option<String>,
+        /// The init step that runs, and which of its tries.
+        step: Option<(String, u32)>,
     },
     Running,
 }
@@ -34,11 +34,15 @@ impl Stage {
         }
     }
 
+    fn initializing(step: Option<&StepProgress>) -> Stage {
+        Stage::Initializing { step: step.map(|step| (step.id.clone(), step.attempt)) }
+    }
+
     /// What a container does; without one that tells, it is being made.
     pub fn of(activity: Option<&Activity>) -> Stage {
         match activity {
             Some(Activity::Main { .. }) => Stage::Running,
-            Some(Activity::Initializing { step, .. }) => Stage::Initializing { step: step.clone() },
+            Some(Activity::Initializing { step, .. }) => Stage::initializing(step.as_ref()),
             None => Stage::Initializing { step: None },
         }
     }
@@ -56,7 +60,7 @@ pub struct Known<'a> {
 }
 
 /// What has happened since `seen` (`None`: since before it existed), in its order, and what is seen now; `None`
-/// once it has ended. Each status comes once per attempt, and an init step when another one is seen.
+/// once it has ended. Each status comes once per attempt, and an init step when another one or another try of it is seen.
 pub fn advance(seen: Option<Seen>, known: Known<'_>) -> (Vec<StatusChange>, Option<Seen>) {
     let Known { news, .. } = known;
     let mut walk = Walk { news, seen, changes: Vec::new() };
@@ -65,7 +69,7 @@ pub fn advance(seen: Option<Seen>, known: Known<'_>) -> (Vec<StatusChange>, Opti
         let attempt = Tried::of(number, known);
         walk.reach(number, Stage::Pending, attempt.queued_at);
         if let Some(at) = attempt.initializing_at {
-            walk.reach(number, Stage::Initializing { step: attempt.step }, at);
+            walk.initialize(number, attempt.step, at);
         }
         if let Some(at) = attempt.running_at {
             walk.reach(number, Stage::Running, at);
@@ -84,7 +88,7 @@ pub fn advance(seen: Option<Seen>, known: Known<'_>) -> (Vec<StatusChange>, Opti
 struct Tried {
     queued_at: Timestamp,
     initializing_at: Option<Timestamp>,
-    step: Option<String>,
+    step: Option<StepProgress>,
     running_at: Option<Timestamp>,
 }
 
@@ -147,6 +151,24 @@ struct Walk<'a> {
 impl Walk<'_> {
     /// Goes on to a stage, unless it was passed before.
     fn reach(&mut self, attempt: u32, stage: Stage, at: Timestamp) {
+        let status = match &stage {
+            Stage::Pending => JobStatus::Pending,
+            Stage::Initializing { .. } => JobStatus::Initializing,
+            Stage::Running => JobStatus::Running,
+        };
+        if self.see(attempt, stage) {
+            self.push(attempt, status, None, at);
+        }
+    }
+
+    fn initialize(&mut self, attempt: u32, step: Option<StepProgress>, at: Timestamp) {
+        if self.see(attempt, Stage::initializing(step.as_ref())) {
+            self.push(attempt, JobStatus::Initializing, step, at);
+        }
+    }
+
+    /// True when it is a stage further on.
+    fn see(&mut self, attempt: u32, stage: Stage) -> bool {
         let is_new = match &self.seen {
             Some(seen) if seen.attempt == attempt => match (&seen.stage, &stage) {
                 (Stage::Initializing { step: before }, Stage::Initializing { step }) => {
@@ -156,19 +178,13 @@ impl Walk<'_> {
             },
             _ => true,
         };
-        if !is_new {
-            return;
+        if is_new {
+            self.seen = Some(Seen { attempt, stage });
         }
-        let (status, step) = match &stage {
-            Stage::Pending => (JobStatus::Pending, None),
-            Stage::Initializing { step } => (JobStatus::Initializing, step.clone()),
-            Stage::Running => (JobStatus::Running, None),
-        };
-        self.push(attempt, status, step, at);
-        self.seen = Some(Seen { attempt, stage });
+        is_new
     }
 
-    fn push(&mut self, attempt: u32, status: JobStatus, step: Option<String>, at: Timestamp) {
+    fn push(&mut self, attempt: u32, status: JobStatus, step: Option<StepProgress>, at: Timestamp) {
         self.changes.push(StatusChange {
             id: JobExecutionId(self.news.id.clone()),
             job_name: self.news.job_name.clone(),

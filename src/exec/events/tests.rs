@@ -1,5 +1,5 @@
 use super::path::{Known, Seen, advance};
-use crate::engine::Activity;
+use crate::engine::{Activity, StepProgress};
 use crate::exec::{Attempt, JobStatus, JobTrigger, StatusChange};
 use crate::outcome::{End, Usage};
 use crate::record::{News, Status};
@@ -13,7 +13,7 @@ enum Comes {
     /// It is never active.
     Nowhere,
     ToInitializing,
-    /// Through two init steps.
+    /// Through two init steps, the first of which takes two tries.
     ToSteps,
     ToRunning,
 }
@@ -68,10 +68,10 @@ fn moments(life: &Life) -> Vec<Moment> {
             news = News { status: Status::Active, container_id: Some("c".into()), ..news };
             let mut since = push(&news, &ended, None);
             if *comes >= Comes::ToSteps {
-                for step in ["one", "two"] {
-                    let step = Some(step.to_owned());
-                    since =
-                        push(&news, &ended, Some(Activity::Initializing { step, attempt: None, since, keeper: None }));
+                for (id, attempt) in [("one", 1), ("one", 2), ("two", 1)] {
+                    let elapsed = Duration::from_secs(10) * (attempt - 1);
+                    let step = Some(StepProgress { id: id.into(), attempt, max_attempts: Some(2), elapsed });
+                    since = push(&news, &ended, Some(Activity::Initializing { step, since, keeper: None }));
                 }
             }
             if *comes == Comes::ToRunning {
@@ -160,6 +160,27 @@ proptest! {
             prop_assert!(has(JobStatus::Initializing) >= usize::from(*comes > Comes::Nowhere));
         }
     }
+}
+
+#[test]
+fn each_try_of_a_step_is_told_once() {
+    let life = Life { attempts: vec![Comes::ToSteps], end: Status::Completed };
+    let mut told = Vec::new();
+    let mut seen = None;
+    for moment in moments(&life) {
+        let known =
+            Known { news: &moment.news, ended: &moment.ended, activity: moment.activity.as_ref(), now: time(1000) };
+        let (changes, then) = advance(seen, known);
+        told.extend(changes);
+        seen = then;
+    }
+    let steps: Vec<_> = told.into_iter().filter_map(|change| change.step.zip(Some(change.status))).collect();
+    let step = |id: &str, attempt, seconds| {
+        let elapsed = Duration::from_secs(seconds);
+        let step = StepProgress { id: id.into(), attempt, max_attempts: Some(2), elapsed };
+        (step, JobStatus::Initializing)
+    };
+    assert_eq!(steps, [step("one", 1, 0), step("one", 2, 10), step("two", 1, 0)]);
 }
 
 #[test]

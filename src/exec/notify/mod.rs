@@ -106,6 +106,7 @@ impl JobExecutor {
                     ttl: row.ttl,
                     keep_last_total: row.keep_last_total,
                     global_limit: row.global_limit,
+                    settings: row.settings.clone(),
                 },
             };
             let target = serde_json::to_value(target).unwrap_or_default();

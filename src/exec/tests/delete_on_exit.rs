@@ -82,3 +82,57 @@ async fn one_that_is_cancelled_in_the_queue_goes_too() {
     runtime.exit(&first, 1, 0);
     until(&executor, async || ids(&executor).await.is_empty()).await;
 }
+
+#[tokio::test]
+async fn another_process_does_not_forget_it_before_its_trigger_can_wait() {
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = Arc::new(TestRuntime::on(directory.path()));
+    let other = JobExecutor::with_config(runtime.clone(), one_at_a_time()).await.unwrap();
+    // Here nothing is started that somebody else may start.
+    let config = JobExecutorConfig { queue: QueueCare::Elsewhere(Arc::new(|| ())), ..one_at_a_time() };
+    let here = JobExecutor::with_config(runtime.clone(), config).await.unwrap();
+    let mut first = trigger(&other, &job("holds", "{}")).await;
+    for number in 0..20 {
+        let leaving = if number % 2 == 0 { leaving("quick") } else { leaving("fails") };
+        let id = trigger(&here, &leaving).await;
+        let next = trigger(&other, &job("holds", "{}")).await;
+        until(&other, async || other.execution(&first).await.unwrap().status == JobStatus::Running).await;
+        runtime.exit(&first, 1, 0);
+        until(&other, async || !other.is_live(&id).await.unwrap()).await;
+        // All that the other one does for an execution that has ended.
+        until(&other, async || other.execution(&next).await.unwrap().status == JobStatus::Running).await;
+        other.prune(&PruneRequest::default()).await.unwrap();
+        assert!(here.wait(&id).await.unwrap().status.is_terminal());
+        assert_eq!(here.get_execution(&id).await.unwrap(), None);
+        first = next;
+    }
+    runtime.exit(&first, 1, 0);
+}
+
+fn one_at_a_time() -> JobExecutorConfig {
+    JobExecutorConfig { max_concurrent: 1, ..JobExecutorConfig::default() }
+}
+
+#[tokio::test]
+async fn what_others_have_ended_goes_also_when_nobody_waits() {
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = Arc::new(TestRuntime::on(directory.path()));
+    for stays in [true, false] {
+        let other = JobExecutor::with_config(runtime.clone(), one_at_a_time()).await.unwrap();
+        let first = trigger(&other, &job("holds", "{}")).await;
+        until(&other, async || other.execution(&first).await.unwrap().status == JobStatus::Running).await;
+        let elsewhere = QueueCare::Elsewhere(Arc::new(|| ()));
+        let queue = if stays { QueueCare::Here } else { elsewhere };
+        let here = JobExecutor::with_config(runtime.clone(), JobExecutorConfig { queue, ..one_at_a_time() });
+        let here = here.await.unwrap();
+        let id = trigger(&here, &leaving("quick")).await;
+        runtime.exit(&first, 1, 0);
+        until(&other, async || !other.is_live(&id).await.unwrap_or(false)).await;
+        if !stays {
+            other.leave().await.unwrap();
+            assert!(other.get_execution(&id).await.unwrap().is_some());
+            here.leave().await.unwrap();
+        }
+        until(&other, async || other.get_execution(&id).await.unwrap().is_none()).await;
+    }
+}

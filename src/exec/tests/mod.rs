@@ -4,6 +4,7 @@ mod delete_on_exit;
 mod notifications;
 mod retention;
 mod runtime;
+mod settings;
 mod subscribe;
 
 use super::*;

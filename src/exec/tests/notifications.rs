@@ -208,3 +208,32 @@ async fn a_cancel_tells_nobody_and_a_passed_queue_deadline_does() {
     assert_eq!(receiver.request().await.1["id"], id.as_str());
     drop(runtime);
 }
+
+/// Two jobs that each run for the failure of the other one.
+#[tokio::test]
+async fn jobs_that_call_each_other_come_to_an_end() {
+    let (_, executor) = in_memory().await;
+    // Of one that begins with "fails", every attempt does.
+    let names = ["fails", "fails-too"];
+    for (name, other) in names.into_iter().zip(names.into_iter().rev()) {
+        let spec = job(name, &format!("{{on_failure: {{job: {other}}}}}"));
+        executor.register_job(name, spec).await.unwrap();
+    }
+    let spec = executor.get_job_spec("fails").await.unwrap().unwrap();
+    let first = run(&executor, &spec).await;
+    assert_eq!(first.notes, [""; 0]);
+    // The first one, and eight that each run for the one before.
+    let all = async || {
+        let all = executor.list_all_executions().await.unwrap();
+        all.into_iter().filter(|execution| execution.status.is_terminal()).collect::<Vec<_>>()
+    };
+    until(&executor, async || all().await.len() == 9).await;
+    executor.drain(LONG).await.unwrap();
+    let all = all().await;
+    assert_eq!(all.len(), 9);
+    assert!(all.iter().all(|execution| matches!(execution.status, JobStatus::Failed { .. })), "{all:?}");
+    let last = executor.execution(&all[0].id).await.unwrap();
+    assert_eq!(last.trigger.to_string(), format!("internal(on_failure of {} (8 in a row))", all[1].id));
+    assert!(last.notes[0].starts_with("on_failure: the job fails-too is not run: 8 executions in a row"), "{last:?}");
+    assert_eq!(last.undelivered, []);
+}

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 #[derive(Debug, Default)]
 pub struct TestRuntime {
     root: Option<PathBuf>,
+    pub settings: Option<serde_json::Value>,
     known: Mutex<Known>,
 }
 
@@ -27,6 +28,7 @@ struct Known {
     containers: HashMap<ContainerId, Container>,
     unremovable: BTreeSet<JobExecutionId>,
     environments: HashMap<JobExecutionId, Vec<(String, String)>>,
+    pulled_with: Vec<Option<serde_json::Value>>,
 }
 
 #[derive(Debug)]
@@ -72,6 +74,11 @@ impl TestRuntime {
         self.known().environments[id].iter().cloned().collect()
     }
 
+    /// The settings that images were pulled with, in the order of the pulls.
+    pub fn pulled_with(&self) -> Vec<Option<serde_json::Value>> {
+        self.known().pulled_with.clone()
+    }
+
     fn end(&self, id: &ContainerId, end: End) {
         let known = self.known();
         let container = &known.containers[id];
@@ -99,7 +106,12 @@ impl Runtime for TestRuntime {
         self.root.as_deref()
     }
 
-    async fn pull(&self, image: &ImageSpec) -> Result<Image, RuntimeError> {
+    fn settings(&self) -> Option<serde_json::Value> {
+        self.settings.clone()
+    }
+
+    async fn pull(&self, image: &ImageSpec, settings: Option<&serde_json::Value>) -> Result<Image, RuntimeError> {
+        self.known().pulled_with.push(settings.cloned());
         let (reference, digest) = (image.name.clone(), "sha256:0".to_owned());
         Ok(Image { reference, digest, pulled: false, notes: Vec::new(), content: None })
     }

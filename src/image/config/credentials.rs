@@ -133,7 +133,7 @@ impl Search<'_> {
     }
 
     fn ask(&self, name: &str, server: &str) -> Result<Option<Credentials>, HelperError> {
-        helper::ask(&self.places.programs, name, server, self.timeout)
+        helper::ask(self.places, name, server, self.timeout)
     }
 
     fn read(&self, path: &Path) -> Result<Option<String>, AuthError> {

@@ -2,6 +2,8 @@
 //! <https://docs.docker.com/reference/cli/docker/login/#credential-helper-protocol>
 
 use super::Credentials;
+use super::places::Places;
+use crate::image::surroundings::Surroundings;
 use crate::sys::process::pidfd_open;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -56,14 +58,14 @@ struct Answer {
 /// # Errors
 /// See [`HelperError`]. A program that does not answer is killed.
 pub(super) fn ask(
-    directories: &[PathBuf],
+    places: &Places,
     name: &str,
     server: &str,
     timeout: Duration,
 ) -> Result<Option<Credentials>, HelperError> {
-    let program = find(directories, name)?;
+    let program = find(&places.programs, name)?;
     let failed = |source| HelperError::Run { program: program.clone(), source };
-    let mut helper = Running::start(&program).map_err(failed)?;
+    let mut helper = Running::start(&program, &places.surroundings).map_err(failed)?;
     let Some((answer, status)) = helper.converse(server, Instant::now() + timeout).map_err(failed)? else {
         return Err(HelperError::TimedOut { program, timeout });
     };
@@ -100,9 +102,13 @@ struct Running(Child);
 
 impl Running {
     #[expect(clippy::disallowed_methods, reason = "the helper's protocol is a program")]
-    fn start(program: &Path) -> io::Result<Running> {
+    fn start(program: &Path, surroundings: &Surroundings) -> io::Result<Running> {
+        let mut command = Command::new(program);
+        if let Some(variables) = surroundings.foreign() {
+            command.env_clear().envs(variables);
+        }
         // It may prompt or complain on the caller's stderr.
-        Command::new(program).arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map(Running)
+        command.arg("get").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().map(Running)
     }
 
     /// What it writes, and how it ended; `None` when it did not end in time.

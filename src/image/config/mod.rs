@@ -31,6 +31,7 @@ pub use error::ConfigError;
 pub use helper::HelperError;
 
 use super::reference::RegistryName;
+use super::surroundings::Surroundings;
 use credentials::Search;
 use places::Places;
 use registries::Registries;
@@ -77,8 +78,8 @@ impl HostConfig {
     ///
     /// # Errors
     /// [`ConfigError::Place`] when the environment names a file by a path that means nothing here.
-    pub fn load() -> Result<HostConfig, ConfigError> {
-        Ok(HostConfig::of(Places::of_this_process()?))
+    pub fn load(surroundings: &Surroundings) -> Result<HostConfig, ConfigError> {
+        Ok(HostConfig::of(Places::in_surroundings(surroundings)?))
     }
 
     /// A configuration of one text in the format of containers-registries.conf(5), without any files:
@@ -131,6 +132,11 @@ impl HostConfig {
     /// See [`CertificateError`].
     pub fn certificates(&self, endpoint: &Endpoint) -> Result<TlsFiles, CertificateError> {
         certificates::find(&self.shared.places, &endpoint.registry)
+    }
+
+    /// By which its files were found.
+    pub(super) fn surroundings(&self) -> &Surroundings {
+        &self.shared.places.surroundings
     }
 
     fn registries(&self) -> Result<&Registries, ConfigError> {

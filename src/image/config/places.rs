@@ -1,6 +1,7 @@
 //! Where the files are, for this user.
 
 use super::error::ConfigError;
+use crate::image::surroundings::Surroundings;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ pub(super) struct Places {
     pub programs: Vec<PathBuf>,
     /// The user's home and runtime directory: what lies there and cannot be seen is another user's.
     personal: Vec<PathBuf>,
+    /// For the programs.
+    pub surroundings: Surroundings,
 }
 
 /// <https://github.com/containers/image/blob/main/docs/containers-registries.conf.5.md>,
@@ -52,8 +55,10 @@ pub(super) struct Named {
 }
 
 impl Places {
-    pub fn of_this_process() -> Result<Places, ConfigError> {
-        Places::locate(Path::new("/"), nix::unistd::geteuid().as_raw(), |name| std::env::var_os(name))
+    pub fn in_surroundings(surroundings: &Surroundings) -> Result<Places, ConfigError> {
+        let uid = nix::unistd::geteuid().as_raw();
+        let places = Places::locate(Path::new("/"), uid, |name| surroundings.get(name))?;
+        Ok(Places { surroundings: surroundings.clone(), ..places })
     }
 
     /// The pure part: `root` holds `etc`, `run` and `var`, `variable` looks up the environment.
@@ -93,6 +98,7 @@ impl Places {
                     _ => cache_home.map(|cache| cache.join(recorded)),
                 },
             },
+            surroundings: Surroundings::default(),
             personal: home.iter().cloned().chain([runtime.clone()]).collect(),
             auth: AuthPlaces {
                 named: named(&["REGISTRY_AUTH_FILE"])?,

@@ -8,6 +8,7 @@ use super::parse::{self, Misplaced, Transports};
 use super::requirement::{KeySource, Requirement, SigstoreSigned};
 use super::scope::Origin;
 use super::verify::{Demand, Demands};
+use crate::image::surroundings::Surroundings;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -34,12 +35,12 @@ impl Policy {
     ///
     /// # Errors
     /// [`PolicyError::Read`], [`PolicyError::Json`], [`PolicyError::Malformed`].
-    pub fn load(file: Option<&Path>) -> Result<Policy, PolicyError> {
+    pub fn load(file: Option<&Path>, surroundings: &Surroundings) -> Result<Policy, PolicyError> {
         if let Some(path) = file {
             let bytes = read(path).map_err(|source| PolicyError::Read { path: path.to_owned(), source })?;
             return Policy::parse(path, &bytes);
         }
-        let home = std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+        let home = surroundings.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
         Policy::first_of(home.map(|home| home.join(USER)).as_deref(), Path::new(SYSTEM))
     }
 

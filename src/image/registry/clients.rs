@@ -5,8 +5,10 @@ use super::redirect::is_loopback;
 use super::retry::NetworkPolicy;
 use crate::image::config::{AuthError, CertificateError, TlsFiles};
 use crate::image::config::{Credentials, Endpoint, HostConfig};
+use crate::image::surroundings::Surroundings;
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
-use reqwest::{Certificate, Client, Identity, Url};
+use reqwest::{Certificate, Client, Identity, NoProxy, Proxy, Url};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -20,6 +22,10 @@ pub trait Access: Send + Sync {
     /// # Errors
     /// What is configured wrongly is not passed over.
     fn certificates(&self, endpoint: &Endpoint) -> Result<TlsFiles, CertificateError>;
+    /// Where proxies are named; does not block.
+    fn surroundings(&self) -> Surroundings {
+        Surroundings::default()
+    }
 }
 
 impl Access for HostConfig {
@@ -29,6 +35,10 @@ impl Access for HostConfig {
 
     fn certificates(&self, endpoint: &Endpoint) -> Result<TlsFiles, CertificateError> {
         HostConfig::certificates(self, endpoint)
+    }
+
+    fn surroundings(&self) -> Surroundings {
+        HostConfig::surroundings(self).clone()
     }
 }
 
@@ -43,6 +53,7 @@ pub struct Clients {
     connect: Duration,
     /// `NO_PROXY`, or `no_proxy`.
     no_proxy: String,
+    surroundings: Surroundings,
     files: OnceCell<TlsFiles>,
     built: [OnceCell<Client>; 8],
 }
@@ -62,7 +73,8 @@ impl Clients {
     pub fn new(endpoint: &Endpoint, url: &Url, access: Arc<dyn Access>, network: &NetworkPolicy) -> Clients {
         let host = url.host_str().unwrap_or_default().to_owned();
         let connect = network.connect;
-        let no_proxy = ["NO_PROXY", "no_proxy"].iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default();
+        let surroundings = access.surroundings();
+        let no_proxy = first_of(&surroundings, &["NO_PROXY", "no_proxy"]).unwrap_or_default();
         Clients {
             endpoint: endpoint.clone(),
             host,
@@ -70,6 +82,7 @@ impl Clients {
             access,
             connect,
             no_proxy,
+            surroundings,
             files: OnceCell::new(),
             built: Default::default(),
         }
@@ -130,15 +143,29 @@ impl Clients {
             .connect_timeout(self.connect);
         if kind.direct {
             builder = builder.no_proxy();
+        } else if self.surroundings.foreign().is_some() {
+            builder = builder.no_proxy();
+            for proxy in self.proxies().map_err(|source| RegistryError::SetUp { registry: registry(), source })? {
+                builder = builder.proxy(proxy);
+            }
         }
         if kind.verify {
             let mut authorities = Vec::new();
-            for (path, pem) in &files.authorities {
+            let mut trust = |path: &Path, pem: &[u8]| {
                 let failed =
-                    |source| RegistryError::CertificateForm { path: path.clone(), registry: registry(), source };
+                    |source| RegistryError::CertificateForm { path: path.to_owned(), registry: registry(), source };
                 authorities.extend(Certificate::from_pem_bundle(pem).map_err(failed)?);
-            }
-            if !authorities.is_empty() {
+                Ok::<_, RegistryError>(())
+            };
+            files.authorities.iter().try_for_each(|(path, pem)| trust(path, pem))?;
+            // In place of the host's, as the library takes it that finds those.
+            let hosts = self.surroundings.foreign().and_then(|variables| variables.get("SSL_CERT_FILE"));
+            if let Some(path) = hosts.map(PathBuf::from) {
+                let read = tokio::fs::read(&path).await;
+                let pem = read.map_err(|source| CertificateError::Read { path: path.clone(), source })?;
+                trust(&path, &pem)?;
+                builder = builder.tls_certs_only(authorities);
+            } else if !authorities.is_empty() {
                 builder = builder.tls_certs_merge(authorities);
             }
         } else {
@@ -162,6 +189,30 @@ impl Clients {
         let built = built.map_err(|_| RegistryError::Worker { registry: registry() })?;
         built.map_err(|source| RegistryError::SetUp { registry: registry(), source })
     }
+}
+
+impl Clients {
+    /// Those that another process's variables name, as the HTTP client takes them from this one's own. Without any,
+    /// this process's are not used either.
+    fn proxies(&self) -> reqwest::Result<Vec<Proxy>> {
+        let spared = || NoProxy::from_string(&self.no_proxy);
+        let named = |names: &[&str]| first_of(&self.surroundings, names).filter(|url| !url.is_empty());
+        let mut proxies = Vec::new();
+        if let Some(url) = named(&["HTTP_PROXY", "http_proxy"]) {
+            proxies.push(Proxy::http(url)?.no_proxy(spared()));
+        }
+        if let Some(url) = named(&["HTTPS_PROXY", "https_proxy"]) {
+            proxies.push(Proxy::https(url)?.no_proxy(spared()));
+        }
+        if let Some(url) = named(&["ALL_PROXY", "all_proxy"]) {
+            proxies.push(Proxy::all(url)?.no_proxy(spared()));
+        }
+        Ok(proxies)
+    }
+}
+
+fn first_of(surroundings: &Surroundings, names: &[&str]) -> Option<String> {
+    names.iter().find_map(|name| surroundings.get(name)?.into_string().ok())
 }
 
 /// True when no proxy is to be used for `url` by one of the rules of Go's programs that the HTTP client

@@ -35,6 +35,7 @@ use crate::image::policy::PolicyError;
 use crate::image::progress::{Observer, Reporter};
 use crate::image::registry::{NetworkPolicy, RegistryError};
 use crate::image::source::SourceError;
+use crate::image::surroundings::Surroundings;
 use crate::image::unpack::{OPAQUE_ROOTFUL, OPAQUE_ROOTLESS};
 use crate::plan::IdMappings;
 use crate::state_dir::StateDir;
@@ -146,6 +147,7 @@ pub struct ImageStore {
     pub(super) limits: Limits,
     pub(super) network: NetworkPolicy,
     pub(super) signature_policy: Option<PathBuf>,
+    pub(super) surroundings: Surroundings,
 }
 
 /// Manifest and config of one image, verified, and where its layers are to be found.
@@ -176,6 +178,7 @@ impl ImageStore {
             limits: Limits::default(),
             network: NetworkPolicy::default(),
             signature_policy: None,
+            surroundings: Surroundings::default(),
         }
     }
 
@@ -220,6 +223,13 @@ impl ImageStore {
     #[must_use]
     pub fn with_signature_policy(mut self, file: PathBuf) -> ImageStore {
         self.signature_policy = Some(file);
+        self
+    }
+
+    /// Finds the user's configuration, credentials and proxies by other variables than this process's own.
+    #[must_use]
+    pub fn with_surroundings(mut self, surroundings: Surroundings) -> ImageStore {
+        self.surroundings = surroundings;
         self
     }
 

@@ -12,6 +12,7 @@ use crate::image::platform::{self, Platform};
 use crate::image::policy::{Demands, Origin, Policy, PolicyError};
 use crate::image::reference::RegistryName;
 use crate::image::registry::{Registry, RegistryError};
+use crate::image::surroundings::Surroundings;
 use oci_spec::image::ImageManifest;
 use std::path::{Path, PathBuf};
 
@@ -61,7 +62,7 @@ impl ImageStore {
         let host = Platform::host();
         let wanted = Wanted::new(request.platform, &host);
         let policy = request.policy;
-        let mut names = candidates(name).await?;
+        let mut names = candidates(name, &self.surroundings).await?;
         let mut notes = Vec::new();
         let mut here = None;
         let recorded = recorded(&names, request)?;
@@ -123,7 +124,8 @@ impl ImageStore {
     async fn open_registry(&self, name: &RegistryName) -> Result<Registry, ImageError> {
         let text = name.to_string();
         let (name, network, observer) = (name.clone(), self.network.clone(), self.reporter.observer());
-        let open = move || Registry::open(&name, &HostConfig::load()?, &network, observer);
+        let surroundings = self.surroundings.clone();
+        let open = move || Registry::open(&name, &HostConfig::load(&surroundings)?, &network, observer);
         Ok(tokio::task::spawn_blocking(open).await.map_err(|_| ImageError::Worker { name: text })??)
     }
 
@@ -244,7 +246,7 @@ impl ImageStore {
 
     /// What the signature policy wants to see of an image before its config is read.
     fn demands(&self, name: &str, origin: &Origin) -> Result<Demands, PolicyError> {
-        Policy::load(self.signature_policy.as_deref())?.demands(name, origin)
+        Policy::load(self.signature_policy.as_deref(), &self.surroundings)?.demands(name, origin)
     }
 
     /// Gets manifest and config of a reference, through indexes, and keeps the indexes once the image
@@ -354,13 +356,13 @@ pub(super) struct Names<'a> {
 }
 
 /// The full names that `name` may stand for, in the order to try.
-async fn candidates(name: &RegistryName) -> Result<Vec<RegistryName>, ImageError> {
+async fn candidates(name: &RegistryName, surroundings: &Surroundings) -> Result<Vec<RegistryName>, ImageError> {
     if !name.is_short() {
         // A complete name costs no look at the configuration.
         return Ok(vec![name.clone()]);
     }
-    let (name, text) = (name.clone(), name.to_string());
-    let found = tokio::task::spawn_blocking(move || HostConfig::load()?.candidates(&name)).await;
+    let (name, text, surroundings) = (name.clone(), name.to_string(), surroundings.clone());
+    let found = tokio::task::spawn_blocking(move || HostConfig::load(&surroundings)?.candidates(&name)).await;
     Ok(found.map_err(|_| ImageError::Worker { name: text })?.map_err(RegistryError::from)?)
 }
 

@@ -1,8 +1,10 @@
 //! Databases of older versions.
 
-use super::{ID, finish, insert, now, outcome, preparer, read, state};
+use super::{ID, finish, insert, new_execution, now, outcome, preparer, read, state};
 use crate::outcome::{End, StepCause};
-use crate::record::{AfterAttempt, Cancel, Ended, ImageReference, Record, Status};
+use crate::record::{
+    AfterAttempt, Cancel, Ended, EndedQuery, ImageReference, LabelFilter, NewExecution, Query, Record, Status,
+};
 use jiff::Timestamp;
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
@@ -169,6 +171,25 @@ pub(super) fn database_2(directory: &Path) -> PathBuf {
     path
 }
 
+/// A database that schema 3 wrote: an execution with labels that has ended, and one that waits.
+fn database_3(directory: &Path) -> PathBuf {
+    let path = directory.join("coracle.db");
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute_batch(include_str!("schema_3.sql")).unwrap();
+    let ended = r#"{"kind":"exited","code":0}"#;
+    connection
+        .execute_batch(&format!(
+            "INSERT INTO executions (id, job_name, status, trigger_kind, image, spec, labels, created_at, completed_at, \
+             elapsed, outcome_end, expires_at, revision) VALUES \
+             ('1', 'job', 'completed', 'cli', 'debian', '{{}}', '{{\"team\":\"a\",\"x\":\"y\"}}', 5, 6, 1, '{ended}', 7, 1), \
+             ('2', 'job', 'pending', 'cli', 'debian', '{{}}', '{{\"team\":\"b\"}}', 6, NULL, NULL, NULL, NULL, 2), \
+             ('3', 'job', 'pending', 'cli', 'debian', '{{}}', '{{}}', 7, NULL, NULL, NULL, NULL, 3); \
+             UPDATE revision SET value = 3;"
+        ))
+        .unwrap();
+    path
+}
+
 /// A database that schema 1 wrote: two executions and two images.
 fn database_1(directory: &Path) -> PathBuf {
     let path = directory.join("coracle.db");
@@ -272,6 +293,24 @@ fn schema_2_keeps_what_each_status_means() {
     record.remove("3").unwrap();
 }
 
+#[test]
+fn schema_3_knows_no_settings_and_learns_them() {
+    let directory = tempfile::tempdir().unwrap();
+    database_3(directory.path());
+    let record = Record::open(&state(directory.path())).unwrap();
+    assert_eq!(["1", "3"].map(|id| read(&record, id).settings), [None, None]);
+    let settings = Some(serde_json::json!({"policy": "/strict.json"}));
+    let new = NewExecution { settings: settings.clone(), ..new_execution("6", "job") };
+    record.insert(&new, Some(&preparer()), now()).unwrap();
+    assert_eq!(read(&record, "6").settings, settings);
+    let then = AfterAttempt::Retry { at: now(), now: now(), spent: Duration::ZERO };
+    record.end_attempt("6", 1, &outcome(End::OomKilled), then).unwrap();
+    assert_eq!(read(&record, "6").settings, settings, "the next attempt needs them");
+    record.cancel("6", now()).unwrap();
+    assert_eq!(read(&record, "6").settings, None);
+    assert_eq!(record.integrity_check().unwrap(), [""; 0]);
+}
+
 /// Whatever it came from, a database of this version has the same tables, indexes and triggers.
 #[test]
 fn migrated_databases_are_as_new_ones() {
@@ -305,6 +344,46 @@ fn migrated_databases_are_as_new_ones() {
     assert!(new.0.len() > 15 && new.1.len() > 60, "{new:?}");
     assert_eq!(open(&|directory| drop(database_1(directory))), new);
     assert_eq!(open(&|directory| drop(database_2(directory))), new);
+    assert_eq!(open(&|directory| drop(database_3(directory))), new);
+}
+
+#[test]
+fn executions_of_schema_3_are_found_by_label_and_time() {
+    let directory = tempfile::tempdir().unwrap();
+    database_3(directory.path());
+    let record = Record::open(&state(directory.path())).unwrap();
+    let find = |query: &Query| -> Vec<String> { record.list(query).unwrap().into_iter().map(|row| row.id).collect() };
+    let label = |value: Option<&str>| Query {
+        labels: vec![LabelFilter { name: "team".into(), value: value.map(Into::into) }],
+        ..Query::default()
+    };
+    assert_eq!(find(&label(None)), ["2", "1"]);
+    assert_eq!(find(&label(Some("a"))), ["1"]);
+    let since = Some(Timestamp::from_nanosecond(6).unwrap());
+    assert_eq!(find(&Query { created_after: since, ..Query::default() }), ["3", "2"]);
+    assert_eq!(read(&record, "1").expires_at, Some(Timestamp::from_nanosecond(7).unwrap()));
+    record.remove("1").unwrap();
+    assert_eq!(find(&label(None)), ["2"]);
+    assert_eq!(record.integrity_check().unwrap(), [""; 0]);
+}
+
+/// The version that recorded them promised to keep them: they go when somebody asks, or when newer ones of their job
+/// say how many are kept, and not because time passes.
+#[test]
+fn executions_of_schema_2_go_by_number_and_when_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    database_2(directory.path());
+    let record = Record::open(&state(directory.path())).unwrap();
+    assert_eq!(record.expired(Timestamp::MAX, 9).unwrap(), [""; 0]);
+    let all = |query: EndedQuery| record.ended(&query, 9).unwrap();
+    let job = Some("job".to_owned());
+    assert_eq!(all(EndedQuery { completed_by: Some(now()), ..EndedQuery::default() }), ["3", "4", "5"]);
+    assert_eq!(all(EndedQuery { job: job.clone(), beyond: Some(1), ..EndedQuery::default() }), ["3", "4"]);
+    assert_eq!(record.beyond_keep_last("job", 9).unwrap(), [""; 0]);
+    let newer = NewExecution { keep_last: Some(2), ..new_execution("6", "job") };
+    record.insert(&newer, Some(&preparer()), now()).unwrap();
+    finish(&record, "6", End::OomKilled).unwrap();
+    assert_eq!(record.beyond_keep_last("job", 9).unwrap(), ["3", "4"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use super::{new_execution, now, outcome, preparer, supervisor};
 use crate::outcome::End;
-use crate::record::{AfterAttempt, NewExecution, Query, Record, Status};
+use crate::record::{AfterAttempt, LabelFilter, NewExecution, Query, Record, Status};
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -17,6 +17,7 @@ const BOUNDED: &[&str] = &[
     "executions_not_terminal",
     "executions_unsuccessful",
     "executions_keep_last_total",
+    "executions_reserved",
     // Counts read no rows.
     "SCAN executions USING COVERING INDEX",
     "executions_cancelled",
@@ -24,7 +25,7 @@ const BOUNDED: &[&str] = &[
     "SCAN CONSTANT ROW",
     "SCAN (subquery",
     "SCAN revision",
-    "SCAN label VIRTUAL TABLE",
+    "SCAN json_each VIRTUAL TABLE",
     "SCAN jobs",
     "SCAN live",
     // One row for each job name that waits, found by a search each.
@@ -51,6 +52,62 @@ fn no_question_reads_every_row() {
     let failed = Query { statuses: vec![Status::Failed], limit: Some(50), ..Query::default() };
     let plan = plan_of(&record, &failed.statement().0);
     assert!(plan.iter().any(|step| step.contains("executions_unsuccessful")), "{plan:#?}");
+}
+
+/// Each with what its plan has to begin with.
+fn ways() -> Vec<(Query, &'static str)> {
+    let since = Query { created_after: Some(now()), limit: Some(50), ..Query::default() };
+    let labels = |value: Option<&str>| vec![LabelFilter { name: "team".into(), value: value.map(Into::into) }];
+    let label = Query { labels: labels(Some("a")), limit: Some(50), ..Query::default() };
+    let job = Some("job".to_owned());
+    vec![
+        (since.clone(), "SEARCH executions USING INDEX executions_by_creation (created_at>?)"),
+        (
+            Query { created_after: None, created_before: Some(now()), ..since.clone() },
+            "SEARCH executions USING INDEX executions_by_creation (created_at<?)",
+        ),
+        (
+            Query { created_before: Some(now()), ..since.clone() },
+            "SEARCH executions USING INDEX executions_by_creation (created_at>? AND created_at<?)",
+        ),
+        (Query { job: job.clone(), ..since.clone() }, "SEARCH executions USING INDEX executions_by_creation"),
+        (
+            Query { before_id: Some("1".into()), ..since.clone() },
+            "SEARCH executions USING INDEX executions_by_creation",
+        ),
+        (
+            Query { statuses: vec![Status::Failed], ..since.clone() },
+            "SEARCH executions USING INDEX executions_by_creation",
+        ),
+        (Query { only_active: true, ..since.clone() }, "SCAN executions USING INDEX executions_not_terminal"),
+        (
+            Query { labels: label.labels.clone(), ..since.clone() },
+            "SEARCH executions USING INDEX executions_by_creation",
+        ),
+        (label.clone(), "SEARCH driver USING PRIMARY KEY (name=? AND value=?)"),
+        (
+            Query { before_id: Some("1".into()), ..label.clone() },
+            "SEARCH driver USING PRIMARY KEY (name=? AND value=? AND execution_id<?)",
+        ),
+        (
+            Query { labels: labels(None), ..label.clone() },
+            "SEARCH driver USING COVERING INDEX execution_labels_by_name (name=?)",
+        ),
+        (Query { labels: [labels(None), labels(Some("a"))].concat(), ..label.clone() }, "SEARCH driver USING"),
+        (Query { job, ..label.clone() }, "SEARCH executions USING INDEX executions_by_job (job_name=?)"),
+        (Query { only_active: true, ..label.clone() }, "SCAN executions USING INDEX executions_not_terminal"),
+        (Query { statuses: vec![Status::Failed], ..label }, "SCAN executions USING INDEX executions_unsuccessful"),
+    ]
+}
+
+#[test]
+fn times_and_labels_are_found_in_their_indexes() {
+    let record = Record::open_in_memory().unwrap();
+    for (query, expected) in ways() {
+        let plan = plan_of(&record, &query.statement().0);
+        assert!(plan[0].starts_with(expected), "{query:?}: {plan:#?}");
+        assert!(!plan.iter().any(|step| step.contains("TEMP B-TREE")), "{query:?}: {plan:#?}");
+    }
 }
 
 fn statements_of(record: &Record, ask: impl FnOnce(&Record)) -> BTreeSet<String> {
@@ -92,6 +149,7 @@ fn ask_everything(record: &Record) {
         keep_last: Some(1),
         keep_last_total: Some(1),
         on_conflict: crate::record::OnConflict::Replace,
+        labels: [("team".into(), "a".into())].into(),
         ..new_execution(id, "job")
     };
     for id in ["1", "2"] {
@@ -107,6 +165,10 @@ fn ask_everything(record: &Record) {
     record.end_attempt("2", 1, &outcome(End::OomKilled), then).unwrap();
     record.next_due(now()).unwrap();
     record.overdue(now(), 9).unwrap();
+    record.attended().unwrap();
+    record.occupied().unwrap();
+    record.keepers().unwrap();
+    record.depends_on_preparers(Some(&preparer())).unwrap();
     record.end_waiting("2", &outcome(End::OomKilled)).unwrap();
     record.attempts("2").unwrap();
     record.changes_since(0, 9).unwrap();
@@ -125,6 +187,9 @@ fn ask_everything(record: &Record) {
         Query { statuses: vec![Status::Failed], ..newest.clone() },
         Query { statuses: vec![Status::Pending, Status::Active], job: Some("job".into()), ..newest },
     ] {
+        record.list(&query).unwrap();
+    }
+    for (query, _) in ways() {
         record.list(&query).unwrap();
     }
     record.totals().unwrap();

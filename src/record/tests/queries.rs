@@ -52,10 +52,84 @@ fn every_filter_finds_its_own() {
     assert_eq!(ids(&record, Query { trigger: Some(TriggerKind::Scheduler), ..all() }), [""; 0]);
     assert_eq!(ids(&record, Query { created_after: Some(later(10)), ..all() }), ["3", "2"]);
     assert_eq!(ids(&record, Query { created_before: Some(later(10)), ..all() }), ["1"]);
-    assert_eq!(ids(&record, Query { completed_after: Some(later(15)), ..all() }), ["2"]);
-    assert_eq!(ids(&record, Query { completed_before: Some(later(15)), ..all() }), ["1"]);
     let combined = Query { job: Some("one".into()), before_id: Some("2".into()), ..label("team", Some("a")) };
     assert_eq!(ids(&record, combined), ["1"]);
+    // Whatever way leads there, the conditions are the same.
+    let times = [None, Some(later(0)), Some(later(10)), Some(later(20)), Some(later(30))];
+    let labels = [vec![], label("team", None).labels, label("team", Some("a")).labels, label("x", None).labels];
+    let statuses = [vec![], vec![Status::Pending], vec![Status::Completed], vec![Status::Failed, Status::Completed]];
+    for (after, before) in times.iter().flat_map(|after| times.iter().map(move |before| (*after, *before))) {
+        for (labels, statuses) in labels.iter().flat_map(|it| statuses.iter().map(move |status| (it, status))) {
+            for (job, before_id) in [None, Some("one")].into_iter().flat_map(|job| [(job, None), (job, Some("2"))]) {
+                let query = Query {
+                    job: job.map(Into::into),
+                    statuses: statuses.clone(),
+                    labels: labels.clone(),
+                    created_after: after,
+                    created_before: before,
+                    before_id: before_id.map(Into::into),
+                    ..all()
+                };
+                let is_one = |row: &crate::record::Execution| {
+                    after.is_none_or(|after| row.created_at >= after)
+                        && before.is_none_or(|before| row.created_at < before)
+                        && (statuses.is_empty() || statuses.contains(&row.status))
+                        && job.is_none_or(|job| row.job_name == job)
+                        && before_id.is_none_or(|id| row.id.as_str() < id)
+                        && labels.iter().all(|label| {
+                            let value = row.labels.get(&label.name);
+                            value.is_some_and(|value| label.value.as_ref().is_none_or(|wanted| wanted == value))
+                        })
+                };
+                let expected: Vec<_> =
+                    record.list(&all()).unwrap().into_iter().filter(is_one).map(|row| row.id).collect();
+                assert_eq!(ids(&record, query.clone()), expected, "{query:?}");
+            }
+        }
+    }
+}
+
+/// The clock was set back while they were created.
+#[test]
+fn pages_of_a_time_follow_each_other_by_it() {
+    let record = Record::open_in_memory().unwrap();
+    for (id, at) in [("1", 5), ("2", 6), ("3", 1), ("4", 2), ("5", 2), ("6", 7)] {
+        record
+            .insert(&NewExecution { created_at: later(at), ..new_execution(id, "job") }, Some(&preparer()), now())
+            .unwrap();
+    }
+    let mut query = Query { created_after: Some(later(2)), limit: Some(2), ..Query::default() };
+    let mut found = Vec::new();
+    loop {
+        let page = ids(&record, query.clone());
+        query.before_id = page.last().cloned();
+        if page.is_empty() {
+            break;
+        }
+        found.extend(page);
+    }
+    assert_eq!(found, ["6", "2", "1", "5", "4"]);
+    // One that has been forgotten.
+    query.before_id = Some("50".into());
+    assert_eq!(ids(&record, query), ["2", "1"]);
+}
+
+#[test]
+fn labels_go_with_their_execution() {
+    let directory = tempfile::tempdir().unwrap();
+    let record = Record::open(&state(directory.path())).unwrap();
+    for id in ["1", "2"] {
+        let labels = [("team".into(), "a".into()), ("x".into(), id.into())].into();
+        record.insert(&NewExecution { labels, ..new_execution(id, "job") }, Some(&preparer()), now()).unwrap();
+        finish(&record, id, End::OomKilled).unwrap();
+    }
+    record.remove("1").unwrap();
+    let connection = rusqlite::Connection::open(directory.path().join("coracle.db")).unwrap();
+    let left = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+    assert_eq!(
+        left("SELECT group_concat(name || '=' || value || '@' || execution_id) FROM execution_labels"),
+        "team=a@2,x=2@2"
+    );
 }
 
 #[test]

@@ -320,8 +320,9 @@ fn wait_until_settled(front: &OwnedFd) -> bool {
 #[expect(clippy::disallowed_methods, reason = "the settler is a role of ours")]
 fn settle(root: &OsString, runtime: &OsString, id: &str) -> i32 {
     use std::os::unix::process::CommandExt;
-    // Blocked signals and ignored SIGPIPE would be inherited.
-    sys_process::reset_signals();
+    // Blocked signals and ignored SIGPIPE would be inherited. Whoever cancels still takes this process for the
+    // job's supervisor: that must not keep it from recording the end and starting what comes next.
+    sys_process::reset_signals_ignoring_termination();
     let error = std::process::Command::new(own_binary())
         .arg(super::role::SETTLE)
         .args([root, runtime])

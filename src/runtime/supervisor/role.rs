@@ -10,7 +10,7 @@ use crate::plan::Plan;
 use crate::runtime::launcher::{Failure, enter_job};
 use crate::runtime::report::{self, Received, Report};
 use crate::runtime::role;
-use crate::step::{COMMIT, DATA_FD};
+use crate::step::{COMMIT, DATA_FD, HostFile, StepRequest};
 use crate::sys::process::{self, RawStatus, Reaped};
 use crate::sys::{capabilities, pipe};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -19,7 +19,9 @@ use nix::unistd::{ForkResult, Pid};
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
 
 /// Exit code of a child that could not become the role; the reason has been reported before.
 const EXIT_FAILED: i32 = 125;
@@ -55,6 +57,8 @@ struct Inherited {
     input: OwnedFd,
     output: OwnedFd,
     data: Option<OwnedFd>,
+    /// What it may read of the host's files.
+    files: Vec<(HostFile, PathBuf)>,
 }
 
 impl Role {
@@ -73,7 +77,12 @@ impl Role {
             Work::Check => None,
             Work::Transfer { data } => Some(data),
         };
-        let inherited = Inherited { report: their_report, lifeline: their_lifeline, input: their_input, output, data };
+        // A request that is not understood is for the role to complain of.
+        let files = serde_json::from_str::<StepRequest>(&request)
+            .map(|request| request.files().into_iter().map(|(file, path)| (file, path.to_owned())).collect());
+        let files = files.unwrap_or_default();
+        let inherited =
+            Inherited { report: their_report, lifeline: their_lifeline, input: their_input, output, data, files };
         let pid = match process::fork()? {
             ForkResult::Parent { child } => child,
             ForkResult::Child => become_role(in_network.then_some(plan), inherited, namespaces),
@@ -177,9 +186,9 @@ impl Role {
 /// network to enter.
 fn become_role(network: Option<&Plan>, inherited: Inherited, namespaces: &[OwnedFd]) -> ! {
     let report = inherited.report.as_fd();
-    let Err((stage, error)) = prepare(network, report, &inherited, namespaces).and_then(|()| {
+    let Err((stage, error)) = prepare(network, report, &inherited, namespaces).and_then(|files| {
         let Inherited { input, output, data, .. } = &inherited;
-        let error = execute(input, output, data.as_ref());
+        let error = execute(input, output, data.as_ref(), &files);
         Err::<Infallible, _>(("execute the step role", error.into()))
     });
     report::send_failure(&report, stage, &error);
@@ -191,15 +200,16 @@ fn prepare(
     report: BorrowedFd<'_>,
     inherited: &Inherited,
     namespaces: &[OwnedFd],
-) -> Result<(), Failure> {
+) -> Result<Vec<(HostFile, OwnedFd)>, Failure> {
     if let Some(plan) = network {
         enter_job(plan, report, namespaces)?;
     }
-    let Inherited { lifeline, input, output, data, .. } = inherited;
+    let Inherited { lifeline, input, output, data, files, .. } = inherited;
     let kept = [report, lifeline.as_fd(), input.as_fd(), output.as_fd()];
     let kept: Vec<_> = kept.into_iter().chain(data.as_ref().map(AsFd::as_fd)).collect();
     // Above all the supervisor's end of the lifeline, and its own ends of the pipes.
     process::close_all_except(&kept).map_err(|error| ("close the supervisor's descriptors", error.into()))?;
+    let files = open_for_role(files);
     nix::sys::prctl::set_no_new_privs().map_err(|error| ("give up privileges", error.into()))?;
     capabilities::keep_only(&[]).map_err(|error| ("give up privileges", error.into()))?;
     // After the changes of credentials, which clear it; an execve keeps it.
@@ -210,12 +220,22 @@ fn prepare(
         process::exit_now(EXIT_FAILED); // the supervisor is gone
     }
     process::reset_signals();
-    Ok(())
+    Ok(files)
+}
+
+/// With the supervisor's rights: root may name files of others, which the role could not open any more. What cannot be
+/// opened is left to the role, which says why. Whatever it is, opening it does not wait.
+fn open_for_role(files: &[(HostFile, PathBuf)]) -> Vec<(HostFile, OwnedFd)> {
+    let open = |(file, path): &(HostFile, PathBuf)| {
+        let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
+        Some((*file, pipe::high_duplicate(opened.as_fd()).ok()?))
+    };
+    files.iter().filter_map(open).collect()
 }
 
 /// Returns only when it fails. The role's messages are all on one pipe.
 #[expect(clippy::disallowed_methods, reason = "a role of ours")]
-fn execute(input: &OwnedFd, output: &OwnedFd, data: Option<&OwnedFd>) -> io::Error {
+fn execute(input: &OwnedFd, output: &OwnedFd, data: Option<&OwnedFd>, files: &[(HostFile, OwnedFd)]) -> io::Error {
     use std::os::unix::process::CommandExt;
     let streams = || {
         // Out of the way of the data's number first.
@@ -223,11 +243,15 @@ fn execute(input: &OwnedFd, output: &OwnedFd, data: Option<&OwnedFd>) -> io::Err
         if let Some(data) = data {
             pipe::place(data.as_fd(), DATA_FD)?;
         }
+        for (_, file) in files {
+            process::set_cloexec(file.as_fd(), false)?;
+        }
         Ok::<_, io::Error>((streams.0, streams.1.try_clone()?, streams.1))
     };
     match streams() {
         Ok((stdin, stdout, stderr)) => std::process::Command::new(super::own_binary())
             .arg(role::STEP)
+            .args(files.iter().map(|(file, content)| format!("{}={}", file.name(), content.as_raw_fd())))
             .env_clear()
             .stdin(stdin)
             .stdout(stdout)

@@ -53,17 +53,23 @@ impl Supervisor {
 
     /// As [`Supervisor::run_sequence`], for one step.
     fn run_step(&mut self, index: usize, tries: &mut u32) -> Result<Result<(), End>, End> {
+        let began = Instant::now();
         let mut failures = 0;
         loop {
             let step = &self.plan.steps[index];
             let (id, timeout, retries) = (step.id.clone(), step.timeout, step.retries);
             *tries = tries.saturating_add(1);
-            let live = LiveStep { id: id.clone(), attempt: *tries, waiting: false };
+            let max_attempts = most_tries(retries, self.plan.on_init_failure.retries);
+            let elapsed = began.elapsed();
+            let live = LiveStep { id: id.clone(), attempt: *tries, max_attempts, elapsed, waiting: false };
             self.set_stage(Stage::Initializing { step: Some(live) });
             let kind = Kind::Try { began: Instant::now(), timeout };
             let RunEnd { cause, last_line } = self.run(kind, |supervisor| supervisor.start_step(index))?;
             if cause == (StepCause::Exited { code: 0 }) {
                 return Ok(Ok(()));
+            }
+            if let Stage::Initializing { step: Some(live) } = &mut self.state.stage {
+                live.elapsed = began.elapsed();
             }
             let failed = End::InitStep { step: id, cause, attempt: *tries, last_line };
             if failures >= retries {
@@ -86,4 +92,9 @@ impl Supervisor {
         }
         self.pause(delay)
     }
+}
+
+/// Tries of a step over all runs of the sequence.
+fn most_tries(retries: u32, retries_of_sequence: u32) -> u32 {
+    retries.saturating_add(1).saturating_mul(retries_of_sequence.saturating_add(1))
 }

@@ -3,11 +3,35 @@
 use super::super::environment::read_env;
 use super::super::error::Problem;
 use super::super::http::read_endpoint;
-use super::super::job::{InitAction, S3Direction, S3Transfer};
+use super::super::job::{InitAction, S3Addressing, S3Direction, S3Transfer};
 use super::super::names::{container_path, host_path};
 use super::super::reader::At;
 use super::super::value_error::ValueError;
 use super::steps::required;
+
+/// What other tools call the fields.
+const ELSEWHERE_IN_PULL: &[(&str, &str)] = &[
+    ("dest", "destination"),
+    ("path", "destination"),
+    ("source", "destination"),
+    ("ca_certificate", "ca_bundle"),
+    ("ca_file", "ca_bundle"),
+    ("no_sign_request", "anonymous"),
+    ("skip_signature", "anonymous"),
+    ("path_style", "addressing_style"),
+    ("virtual_hosted_style", "addressing_style"),
+];
+const ELSEWHERE_IN_PUSH: &[(&str, &str)] = &[
+    ("dest", "source"),
+    ("destination", "source"),
+    ("path", "source"),
+    ("ca_certificate", "ca_bundle"),
+    ("ca_file", "ca_bundle"),
+    ("no_sign_request", "anonymous"),
+    ("skip_signature", "anonymous"),
+    ("path_style", "addressing_style"),
+    ("virtual_hosted_style", "addressing_style"),
+];
 
 /// `uses` is where the step says its kind.
 pub(super) fn read(uses: &At, with: &At, direction: S3Direction) -> Option<InitAction> {
@@ -15,24 +39,26 @@ pub(super) fn read(uses: &At, with: &At, direction: S3Direction) -> Option<InitA
         uses.error(Problem::WithoutFeature { what: "S3", feature: "s3" });
     }
     let mut fields = with.fields("write `bucket:` and `key:` below it")?;
-    let (path, form) = match direction {
-        S3Direction::Pull => {
-            fields.elsewhere(&[("dest", "destination"), ("path", "destination"), ("source", "destination")]);
-            ("destination", "the file of the job to write")
-        }
-        S3Direction::Push => {
-            fields.elsewhere(&[("dest", "source"), ("destination", "source"), ("path", "source")]);
-            ("source", "the file of the job to read")
-        }
+    let (path, form, elsewhere) = match direction {
+        S3Direction::Pull => ("destination", "the file of the job to write", ELSEWHERE_IN_PULL),
+        S3Direction::Push => ("source", "the file of the job to read", ELSEWHERE_IN_PUSH),
     };
+    fields.elsewhere(elsewhere);
     let bucket = required(&mut fields, "bucket", "the bucket's name", bucket);
     let key = required(&mut fields, "key", "the object's key", key);
     let path = required(&mut fields, path, form, file);
     let endpoint = fields.take("endpoint").and_then(|at| read_endpoint(&at));
     let region = fields.take("region").and_then(|at| at.parse(region));
     let env = fields.take("env").map(|at| read_env(&at)).unwrap_or_default();
-    let credentials_file =
-        fields.take("credentials_file").and_then(|at| at.parse(|text| host_path(text, at.report.base)));
+    let anonymous = fields.take("anonymous").and_then(|at| at.bool()).unwrap_or(false);
+    let credentials_file = fields.take("credentials_file").and_then(|at| {
+        if anonymous {
+            at.error(ValueError::Meaningless { what: "anonymous requests", field: "credentials_file".into() });
+        }
+        at.parse(|text| host_path(text, at.report.base))
+    });
+    let ca_bundle = fields.take("ca_bundle").and_then(|at| at.parse(|text| host_path(text, at.report.base)));
+    let addressing_style = fields.take("addressing_style").and_then(|at| addressing(&at)).unwrap_or_default();
     fields.finish();
     Some(InitAction::S3(S3Transfer {
         direction,
@@ -43,7 +69,18 @@ pub(super) fn read(uses: &At, with: &At, direction: S3Direction) -> Option<InitA
         region,
         env,
         credentials_file,
+        anonymous,
+        ca_bundle,
+        addressing_style,
     }))
+}
+
+fn addressing(at: &At) -> Option<S3Addressing> {
+    Some(match at.choice("addressing style", &["auto", "path", "virtual"])? {
+        "path" => S3Addressing::Path,
+        "virtual" => S3Addressing::Virtual,
+        _ => S3Addressing::Auto,
+    })
 }
 
 /// The rules of general purpose buckets

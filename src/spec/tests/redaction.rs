@@ -31,8 +31,12 @@ fn debug_shows_no_secret_of_steps() {
         region: None,
         env: secret("AWS_SECRET_ACCESS_KEY"),
         credentials_file: Some("/etc/aws".into()),
+        anonymous: false,
+        ca_bundle: Some("/etc/ca.pem".into()),
+        addressing_style: S3Addressing::Path,
     };
-    let names = ["Push", "the-bucket", "the/key", "/out/x", "minio", "AWS_SECRET_ACCESS_KEY", "/etc/aws"];
+    let names =
+        ["Push", "the-bucket", "the/key", "/out/x", "minio", "AWS_SECRET_ACCESS_KEY", "/etc/aws", "/etc/ca.pem"];
     check(&transfer, &names);
     check(&InitAction::S3(transfer), &names);
     let wait = WaitHttp {

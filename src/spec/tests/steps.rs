@@ -83,7 +83,8 @@ fn a_coracle_without_s3_says_so() {
 #[test]
 fn transfers_name_an_object_and_a_file() {
     let pull = "bucket: reports, key: in/2024 data.csv, destination: /out//in.csv, endpoint: http://127.0.0.1:9000/, \
-                region: eu-central-1, env: {AWS_SECRET_ACCESS_KEY: secret-$E:REGION}, credentials_file: /etc/aws";
+                region: eu-central-1, env: {AWS_SECRET_ACCESS_KEY: secret-$E:REGION}, credentials_file: /etc/aws, \
+                ca_bundle: /etc/ca.pem, addressing_style: virtual";
     let expected = S3Transfer {
         direction: S3Direction::Pull,
         bucket: "reports".into(),
@@ -93,6 +94,9 @@ fn transfers_name_an_object_and_a_file() {
         region: Some("eu-central-1".into()),
         env: vec![("AWS_SECRET_ACCESS_KEY".into(), "secret-eu-1".into())],
         credentials_file: Some("/etc/aws".into()),
+        anonymous: false,
+        ca_bundle: Some("/etc/ca.pem".into()),
+        addressing_style: S3Addressing::Virtual,
     };
     assert_eq!(step(&format!("uses: init.s3_pull, with: {{{pull}}}")).action, InitAction::S3(expected));
     let expected = S3Transfer {
@@ -104,8 +108,11 @@ fn transfers_name_an_object_and_a_file() {
         region: None,
         env: vec![],
         credentials_file: None,
+        anonymous: true,
+        ca_bundle: None,
+        addressing_style: S3Addressing::Auto,
     };
-    let push = "bucket: reports, key: marks/started, source: /out/x";
+    let push = "bucket: reports, key: marks/started, source: /out/x, anonymous: true";
     assert_eq!(step(&format!("uses: init.s3_push, with: {{{push}}}")).action, InitAction::S3(expected));
 }
 
@@ -186,6 +193,11 @@ fn bad_steps() {
         ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, endpoint: \"http://AKIA:hunter2@m/\"}", format!("71: with.endpoint: {CREDENTIALS} `env: {{AWS_ACCESS_KEY_ID: …, AWS_SECRET_ACCESS_KEY: …}}`")),
         ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, region: \"\"}", "69: with.region: \"\" is not a region; write letters, digits and `-`, as eu-central-1".into()),
         ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, credentials_file: a}", "79: with.credentials_file: \"a\" is not a path of the host; write an absolute path".into()),
+        ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, ca_bundle: a}", "72: with.ca_bundle: \"a\" is not a path of the host; write an absolute path".into()),
+        ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, ca_file: /a}", "61: with.ca_file: unknown field; did you mean \"ca_bundle\"?".into()),
+        ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, anonymous: 1}", "72: with.anonymous: expected true or false, found the number 1".into()),
+        ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, addressing_style: host}", "79: with.addressing_style: unknown addressing style \"host\"; known are auto, path, virtual".into()),
+        ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, anonymous: true, credentials_file: /a}", "96: with.credentials_file: credentials_file has no meaning for anonymous requests".into()),
         ("uses: init.s3_push, with: {bucket: abc, key: k, source: /x, env: {A: $E:NOPE}}", "70: with.env.A: environment variable \"NOPE\" is not set".into()),
     ] {
         check(fields, &expected);

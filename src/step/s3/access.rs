@@ -1,10 +1,12 @@
 //! Where the store is, and with which keys it is asked.
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/file-format.html>
 
+use super::super::request::Addressing;
 use reqwest::Url;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Where a store is when nothing says so, as for object_store and most SDKs.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -23,7 +25,56 @@ pub struct Access {
     /// `None`: AWS.
     pub endpoint: Option<Url>,
     pub region: String,
-    pub keys: Keys,
+    /// `None`: requests are not signed.
+    pub keys: Option<Keys>,
+    /// The only ones to vouch for the store, as PEM, and where they come from. `None`: those of the host.
+    pub authorities: Option<(PathBuf, Vec<u8>)>,
+    pub addressing: Addressing,
+}
+
+/// A file of the host.
+#[derive(Debug)]
+pub struct Source {
+    pub path: PathBuf,
+    /// Opened by one who may read it.
+    pub passed: Option<File>,
+}
+
+impl Source {
+    fn read(self, what: &'static str) -> Result<(PathBuf, Vec<u8>), AccessError> {
+        let Source { path, passed } = self;
+        let mut content = Vec::new();
+        let read = passed.map_or_else(|| File::open(&path), Ok);
+        let read = read.and_then(|file| file.take(LONGEST_FILE + 1).read_to_end(&mut content));
+        match read {
+            Ok(_) if content.len() as u64 > LONGEST_FILE => Err(AccessError::Content { what, path }),
+            Ok(_) => Ok((path, content)),
+            Err(source) => Err(AccessError::File { what, path, source }),
+        }
+    }
+}
+
+/// What requests are signed with.
+pub struct Signing(Option<Keys>);
+
+impl Signing {
+    /// Keys of the environment, else of the file; for `anonymous` ones none.
+    ///
+    /// # Errors
+    /// See [`AccessError`].
+    pub fn find(env: &[(String, String)], file: Option<Source>, anonymous: bool) -> Result<Signing, AccessError> {
+        if anonymous {
+            return Ok(Signing(None));
+        }
+        let get = |name: &str| variable(env, name);
+        let in_env = keys("the environment", get(KEY_ID), get(SECRET), get(TOKEN))?;
+        let keys = match (in_env, file) {
+            (Some(keys), _) => keys,
+            (None, Some(file)) => from_file(file, &get(PROFILE).unwrap_or_else(|| DEFAULT_PROFILE.into()))?,
+            (None, None) => return Err(AccessError::NoKeys),
+        };
+        Ok(Signing(Some(keys)))
+    }
 }
 
 /// Access keys; never shown.
@@ -46,17 +97,17 @@ pub enum AccessError {
     Region { region: String },
     #[error(
         "failed to find keys for S3: set {KEY_ID} and {SECRET} in the env of the step or of the job, \
-         or name a credentials_file"
+         name a credentials_file, or say anonymous: true for a bucket that is open to everyone"
     )]
     NoKeys,
     #[error("failed to use the keys for S3 in {place}: {given} is there, but {missing} is not")]
     Half { place: String, given: &'static str, missing: &'static str },
     #[error("failed to use the keys for S3 in {place}: {name} holds a character that no key has")]
     Character { place: String, name: &'static str },
-    #[error("failed to read the credentials file {}", path.display())]
-    File { path: PathBuf, source: io::Error },
-    #[error("failed to read the credentials file {}: it is longer than {LONGEST_FILE} bytes or no text", path.display())]
-    Content { path: PathBuf },
+    #[error("failed to read the {what} {}", path.display())]
+    File { what: &'static str, path: PathBuf, source: io::Error },
+    #[error("failed to read the {what} {}: it is longer than {LONGEST_FILE} bytes or no text", path.display())]
+    Content { what: &'static str, path: PathBuf },
     #[error("failed to find keys for S3: {} has no profile [{profile}] with keys; {PROFILE} names another", path.display())]
     Profile { path: PathBuf, profile: String },
 }
@@ -68,7 +119,7 @@ impl fmt::Debug for Keys {
 }
 
 impl Access {
-    /// Takes keys and region from the step's environment, keys else from the file.
+    /// Takes the region from the step's environment where none is given.
     ///
     /// # Errors
     /// See [`AccessError`].
@@ -76,7 +127,9 @@ impl Access {
         endpoint: Option<String>,
         region: Option<String>,
         env: &[(String, String)],
-        file: Option<&Path>,
+        signing: Signing,
+        ca_bundle: Option<Source>,
+        addressing: Addressing,
     ) -> Result<Access, AccessError> {
         let get = |name: &str| variable(env, name);
         let endpoint = endpoint.map(|text| parse_endpoint(&text).ok_or(AccessError::Endpoint)).transpose()?;
@@ -85,13 +138,8 @@ impl Access {
         if !is_word(&region) {
             return Err(AccessError::Region { region });
         }
-        let in_env = keys("the environment", get(KEY_ID), get(SECRET), get(TOKEN))?;
-        let keys = match (in_env, file) {
-            (Some(keys), _) => keys,
-            (None, Some(path)) => from_file(path, &get(PROFILE).unwrap_or_else(|| DEFAULT_PROFILE.into()))?,
-            (None, None) => return Err(AccessError::NoKeys),
-        };
-        Ok(Access { endpoint, region, keys })
+        let authorities = ca_bundle.map(|file| file.read("CA bundle")).transpose()?;
+        Ok(Access { endpoint, region, keys: signing.0, authorities, addressing })
     }
 }
 
@@ -135,17 +183,14 @@ fn keys(
     Ok(Some(keys))
 }
 
-fn from_file(path: &Path, profile: &str) -> Result<Keys, AccessError> {
-    let failed = |source| AccessError::File { path: path.to_owned(), source };
-    let file = std::fs::File::open(path).map_err(failed)?;
-    let mut text = Vec::new();
-    file.take(LONGEST_FILE + 1).read_to_end(&mut text).map_err(failed)?;
-    let text = String::from_utf8(text).ok().filter(|text| text.len() as u64 <= LONGEST_FILE);
-    let text = text.ok_or_else(|| AccessError::Content { path: path.to_owned() })?;
+fn from_file(file: Source, profile: &str) -> Result<Keys, AccessError> {
+    let what = "credentials file";
+    let (path, text) = file.read(what)?;
+    let Ok(text) = String::from_utf8(text) else { return Err(AccessError::Content { what, path }) };
     let section = section(&text, profile);
     let get = |name: &str| variable(&section, name);
     let found = keys(&path.display().to_string(), get(KEY_ID), get(SECRET), get(TOKEN))?;
-    found.ok_or_else(|| AccessError::Profile { path: path.to_owned(), profile: profile.to_owned() })
+    found.ok_or_else(|| AccessError::Profile { path, profile: profile.to_owned() })
 }
 
 /// What stands below `[profile]`, with names in upper case as in the environment.
@@ -167,13 +212,18 @@ fn section(text: &str, profile: &str) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn env(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect()
     }
 
-    fn find(pairs: &[(&str, &str)], file: Option<&Path>) -> Result<Access, AccessError> {
-        Access::find(None, None, &env(pairs), file)
+    fn source(path: &Path) -> Source {
+        Source { path: path.to_owned(), passed: None }
+    }
+
+    fn find(pairs: &[(&str, &str)], file: Option<&Path>) -> Result<Keys, AccessError> {
+        Ok(Signing::find(&env(pairs), file.map(source), false)?.0.unwrap())
     }
 
     #[test]
@@ -186,11 +236,11 @@ mod tests {
              AWS_ACCESS_KEY_ID=C\r\naws_secret_access_key = D\r\naws_session_token = E\n;x = y\n[empty]\n",
         )
         .unwrap();
-        let found = find(&[], Some(&path)).unwrap().keys;
+        let found = find(&[], Some(&path)).unwrap();
         assert!(found == Keys { id: "A".into(), secret: "B=".into(), token: None });
-        let found = find(&[(PROFILE, "other")], Some(&path)).unwrap().keys;
+        let found = find(&[(PROFILE, "other")], Some(&path)).unwrap();
         assert!(found == Keys { id: "C".into(), secret: "D".into(), token: Some("E".into()) });
-        let found = find(&[(KEY_ID, "X"), (SECRET, "Y\n"), (TOKEN, ""), (KEY_ID, "Z")], Some(&path)).unwrap().keys;
+        let found = find(&[(KEY_ID, "X"), (SECRET, "Y\n"), (TOKEN, ""), (KEY_ID, "Z")], Some(&path)).unwrap();
         assert!(found == Keys { id: "X".into(), secret: "Y".into(), token: None });
         for profile in ["empty", "absent"] {
             let error = find(&[(PROFILE, profile)], Some(&path)).err().unwrap();
@@ -210,11 +260,25 @@ mod tests {
     }
 
     #[test]
+    fn what_was_passed_is_read_in_place_of_the_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("credentials");
+        std::fs::write(&path, "[default]\naws_access_key_id = A\naws_secret_access_key = B\n").unwrap();
+        let passed = Some(File::open(&path).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        let Signing(keys) = Signing::find(&[], Some(Source { path, passed }), false).unwrap();
+        assert!(keys.unwrap().id == "A");
+        assert!(Signing::find(&env(&[(KEY_ID, "half")]), None, true).unwrap().0.is_none());
+    }
+
+    #[test]
     fn the_region_is_asked_for_in_order() {
         let keys = [(KEY_ID, "a"), (SECRET, "b")];
         let region = |own: Option<&str>, pairs: &[(&str, &str)]| {
             let pairs = [&keys[..], pairs].concat();
-            Access::find(None, own.map(str::to_owned), &env(&pairs), None).map(|access| access.region)
+            let signing = Signing::find(&env(&pairs), None, false)?;
+            let own = own.map(str::to_owned);
+            Access::find(None, own, &env(&pairs), signing, None, Addressing::Auto).map(|access| access.region)
         };
         let both = [("AWS_DEFAULT_REGION", "eu-west-1"), ("AWS_REGION", "eu-west-2")];
         assert_eq!(region(Some("eu-west-3"), &both).unwrap(), "eu-west-3");

@@ -4,6 +4,7 @@ use super::super::error::{one_line, shown};
 use super::super::request::Direction;
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 /// Holds no secret: keys go into signatures alone.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,18 @@ pub enum S3Error {
     Key { key: String },
     #[error("failed to set up the connection to S3; TLS needs the host's CA certificates (ca-certificates)")]
     Client { source: reqwest::Error },
+    #[error(
+        "failed to use the bucket {bucket:?} in the name of a host: it may have small letters, digits, dots and hyphens; \
+         addressing_style: path has it in the path"
+    )]
+    BucketInHost { bucket: String },
+    #[error(
+        "failed to use the endpoint: it has no name that could begin with the bucket's; addressing_style: path has the \
+         bucket in the path"
+    )]
+    NoHostName,
+    #[error("failed to use the CA bundle {}: it must hold certificates in the PEM form", path.display())]
+    Authorities { path: PathBuf, source: Option<reqwest::Error> },
     #[error("failed to set up the connection to S3")]
     Store { source: object_store::Error },
     #[error("failed to use the data pipe of this step")]

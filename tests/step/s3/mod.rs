@@ -5,7 +5,7 @@ mod server;
 mod transfers;
 
 use super::harness::{Ended, Step, host_resolver, pipe};
-use coracle::step::{Direction, Resolve, StepRequest};
+use coracle::step::{Addressing, Direction, Resolve, StepRequest};
 use server::{KEY_ID, SECRET};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -20,6 +20,9 @@ pub struct Transfer {
     pub region: Option<String>,
     pub env: Vec<(String, String)>,
     pub credentials_file: Option<PathBuf>,
+    pub anonymous: bool,
+    pub ca_bundle: Option<PathBuf>,
+    pub addressing: Addressing,
     pub resolve: Resolve,
 }
 
@@ -32,6 +35,9 @@ impl Transfer {
             region: None,
             env: env(&[("AWS_ACCESS_KEY_ID", KEY_ID), ("AWS_SECRET_ACCESS_KEY", SECRET)]),
             credentials_file: None,
+            anonymous: false,
+            ca_bundle: None,
+            addressing: Addressing::Auto,
             resolve: host_resolver(),
         }
     }
@@ -45,6 +51,9 @@ impl Transfer {
             region: self.region.clone(),
             env: self.env.clone(),
             credentials_file: self.credentials_file.clone(),
+            anonymous: self.anonymous,
+            ca_bundle: self.ca_bundle.clone(),
+            addressing: self.addressing,
             resolve: self.resolve.clone(),
         }
     }

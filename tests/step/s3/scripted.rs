@@ -1,8 +1,8 @@
 //! What a real server does not show: signatures, and answers that go wrong in a certain way.
 
 use super::{Transfer, env};
-use crate::pages::{Pages, answer};
-use coracle::step::{Direction, StepRequest};
+use crate::pages::{Pages, answer, certificates};
+use coracle::step::{Addressing, Direction, StepRequest};
 
 const DATE: &str = "Last-Modified: Wed, 21 Oct 2015 07:28:00 GMT";
 const TAG: &str = "ETag: \"1\"";
@@ -33,6 +33,49 @@ fn region_and_token_go_into_the_signature() {
             signed.contains("Credential=ID/") && signed.contains(&format!("/{region}/s3/aws4_request")),
             "{signed}"
         );
+    }
+}
+
+#[test]
+fn an_authority_of_its_own_is_the_only_one() {
+    let (config, authority) = certificates();
+    let pages = Pages::start_with(Some(config), |_, _| answer(200, &[DATE, TAG], CONTENT));
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).expect("the directory takes a file");
+        Some(path)
+    };
+    let plain = Transfer::of(&format!("https://{}", pages.address), "bucket", "key");
+    let with = |ca_bundle| Transfer { ca_bundle, ..plain.clone() };
+    // Two of them, the right one last, with words between them.
+    let both = format!("# mine\n{}\n{authority}", certificates().1);
+    let (ended, content) = with(file("both", &both)).pull();
+    ended.succeeded();
+    assert_eq!(content, CONTENT);
+    let seen = pages.seen().len();
+    let refused = with(file("other", &certificates().1)).pull().0.failed();
+    assert!(refused.contains("certificate"), "{refused}");
+    for (ca_bundle, expected) in [
+        (file("none", "no certificate\n"), "it must hold certificates in the PEM form"),
+        (file("bad", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), "failed to"),
+        (Some("/nowhere/ca.pem".into()), "failed to read the CA bundle /nowhere/ca.pem"),
+    ] {
+        let line = with(ca_bundle).pull().0.failed();
+        assert!(line.contains(expected), "{line}");
+    }
+    assert_eq!(pages.seen().len(), seen);
+}
+
+#[test]
+fn anonymous_requests_carry_no_signature() {
+    let pages = Pages::start(|_, _| answer(200, &[DATE, TAG], CONTENT));
+    let transfer = Transfer { anonymous: true, ..Transfer::of(&pages.url(""), "bucket", "key") };
+    // With keys at hand, and without.
+    transfer.pull().0.succeeded();
+    Transfer { env: Vec::new(), ..transfer }.pull().0.succeeded();
+    for seen in pages.seen() {
+        assert_eq!((seen.header("authorization"), seen.header("x-amz-security-token")), ("", ""));
     }
 }
 
@@ -119,6 +162,9 @@ fn a_transfer_without_a_data_pipe_fails() {
         region: None,
         env: env(&[("AWS_ACCESS_KEY_ID", "a"), ("AWS_SECRET_ACCESS_KEY", "b")]),
         credentials_file: None,
+        anonymous: false,
+        ca_bundle: None,
+        addressing: Addressing::Auto,
         resolve: crate::harness::host_resolver(),
     };
     let line = crate::harness::Step::start(&request).finish().failed();

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
@@ -21,10 +22,29 @@ pub struct Server {
 impl Server {
     /// Starts it with an empty bucket and returns when it listens.
     pub fn start() -> Server {
+        Server::listen(0, &["--access-key", KEY_ID, "--secret-key", SECRET])
+    }
+
+    /// As [`Server::start`], and asks for no signatures.
+    pub fn start_for_everyone() -> Server {
+        Server::listen(0, &[])
+    }
+
+    /// As [`Server::start`], with buckets below the name of a host.
+    pub fn start_in(domain: &str) -> Server {
+        // The server takes the port for a part of the name, so it has to be known before.
+        let free = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        let port = free.expect("a free port").port();
+        let domain = format!("{domain}:{port}");
+        Server::listen(port, &["--access-key", KEY_ID, "--secret-key", SECRET, "--domain", &domain])
+    }
+
+    fn listen(port: u16, arguments: &[&str]) -> Server {
         let storage = tempfile::Builder::new().prefix("coracle-s3.").tempdir().expect("a temporary directory");
         fs::create_dir(storage.path().join(BUCKET)).expect("the directory is empty");
         let mut server = Command::new("s3s-fs")
-            .args(["--host", "127.0.0.1", "--port", "0", "--access-key", KEY_ID, "--secret-key", SECRET])
+            .args(["--host", "127.0.0.1", "--port", &port.to_string()])
+            .args(arguments)
             .arg(storage.path())
             .env("RUST_LOG", "s3s_fs=info")
             .env("NO_COLOR", "1")

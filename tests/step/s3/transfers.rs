@@ -4,6 +4,7 @@ use super::server::{BUCKET, KEY_ID, SECRET, Server};
 use super::{Transfer, env};
 use crate::common::host::{Feature, needs};
 use crate::harness::hosts;
+use coracle::step::Addressing;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 
@@ -225,4 +226,43 @@ fn a_reader_that_goes_ends_the_pull() {
     drop(reader);
     let line = step.finish().failed();
     assert!(line.contains("its reader has gone: Broken pipe"), "{line}");
+}
+
+#[test]
+fn a_bucket_for_everyone_is_asked_without_keys() {
+    if !needs(Feature::S3) {
+        return;
+    }
+    let server = Server::start_for_everyone();
+    let transfer = Transfer { anonymous: true, env: Vec::new(), ..Transfer::of(&server.endpoint, BUCKET, "object") };
+    transfer.push(b"content").succeeded();
+    assert_eq!(transfer.pull().1, b"content");
+    // One that is not for everyone says so.
+    let server = Server::start();
+    let line = Transfer { endpoint: server.endpoint.clone(), ..transfer }.push(b"x").failed();
+    assert!(line.contains("access was refused"), "{line}");
+}
+
+#[test]
+fn a_bucket_may_be_in_the_name_of_the_host() {
+    if !needs(Feature::S3) {
+        return;
+    }
+    let server = Server::start_in("store.test");
+    let port = server.endpoint.rsplit(':').next().expect("a port");
+    let transfer = Transfer {
+        addressing: Addressing::Virtual,
+        // Without the bucket, the name leads nowhere.
+        resolve: hosts(&[(&format!("{BUCKET}.store.test"), "127.0.0.1")]),
+        ..Transfer::of(&format!("http://store.test:{port}"), BUCKET, "a/object")
+    };
+    fs::create_dir(server.path("a")).expect("the storage");
+    transfer.push(b"content").succeeded();
+    assert_eq!(fs::read(server.path("a/object")).expect("the object is there"), b"content");
+    assert_eq!(transfer.pull().1, b"content");
+    let large = vec![7; 13 * MIB];
+    transfer.push(&large).succeeded();
+    assert!(transfer.pull().1 == large);
+    let line = Transfer { endpoint: server.endpoint.clone(), ..transfer }.pull().0.failed();
+    assert!(line.contains("failed to use the endpoint: it has no name"), "{line}");
 }

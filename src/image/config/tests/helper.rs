@@ -6,7 +6,7 @@ use crate::image::config::helper::{HelperError, TIMEOUT, ask};
 use std::time::Duration;
 
 fn asked(host: &Host, name: &str) -> Result<Option<Credentials>, HelperError> {
-    ask(&host.places().programs, name, "registry.example:5000", TIMEOUT)
+    ask(&host.places(), name, "registry.example:5000", TIMEOUT)
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_helper_that_hangs_is_killed() {
     let mut host = Host::new();
     host.helper("hangs", "echo $$ > \"${0%/*}/pid\"; exec sleep 1000");
     let (error, pid) = loop {
-        let error = ask(&host.places().programs, "hangs", "x", Duration::from_millis(300)).unwrap_err();
+        let error = ask(&host.places(), "hangs", "x", Duration::from_millis(300)).unwrap_err();
         // On a busy machine it may not have come so far in that time.
         if let Ok(pid) = std::fs::read_to_string(host.path("bin/pid")).unwrap_or_default().trim().parse() {
             break (error, pid);

@@ -1,4 +1,5 @@
 use super::{chain, digest, name, policy, read};
+use crate::image::Surroundings;
 use crate::image::policy::error::{PolicyError, RefusalReason};
 use crate::image::policy::file::Policy;
 use crate::image::policy::identity::{Named, SignedIdentity};
@@ -182,5 +183,5 @@ fn the_users_policy_comes_before_the_hosts_and_none_accepts() {
     set_mode(0o700);
     let is_root = nix::unistd::geteuid().is_root();
     assert_eq!(decided.is_ok(), is_root, "what only another user can see gives way to the host's, which rejects");
-    Policy::load(Some(&directory.path().join("none.json"))).map(drop).unwrap_err();
+    Policy::load(Some(&directory.path().join("none.json")), &Surroundings::default()).map(drop).unwrap_err();
 }
