@@ -5,7 +5,7 @@
 //! `CORACLE_ROOT` names another state root than the user's own.
 
 use coracle::spec::DeploymentSpec;
-use coracle::{JobExecution, JobExecutor, JobTrigger, OciRuntime, OciRuntimeConfig};
+use coracle::{JobExecution, JobExecutor, JobStatus, JobTrigger, OciRuntime, OciRuntimeConfig};
 use jiff::{SignedDuration, Timestamp};
 use std::error::Error;
 use std::process::ExitCode;
@@ -28,7 +28,11 @@ fn main() -> ExitCode {
     let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let ran = tokio.map_err(Into::into).and_then(|tokio| tokio.block_on(run(&image, &words.collect::<Vec<_>>())));
     match ran {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(0) => ExitCode::SUCCESS,
+        Ok(failed) => {
+            eprintln!("embed: {failed} of {EXECUTIONS} have not completed");
+            ExitCode::FAILURE
+        }
         Err(error) => {
             eprintln!("embed: {}", coracle::causes::with_causes(&*error));
             ExitCode::FAILURE
@@ -43,6 +47,7 @@ fn spec(image: &str, command: &[String]) -> String {
     } else {
         format!("command: {{entrypoint: {}}}", serde_json::json!(command))
     };
+    let image = serde_json::json!(image);
     format!(
         "
 version: v1
@@ -50,7 +55,7 @@ deployment: example
 services:
   greet:
     rtype: job
-    image: {{name: {image:?}}}
+    image: {{name: {image}}}
     {entrypoint}
     job:
       deadline: 5m
@@ -60,7 +65,8 @@ services:
     )
 }
 
-async fn run(image: &str, command: &[String]) -> Result<(), Box<dyn Error>> {
+/// How many executions have not completed.
+async fn run(image: &str, command: &[String]) -> Result<usize, Box<dyn Error>> {
     let config = OciRuntimeConfig { root: std::env::var_os("CORACLE_ROOT").map(Into::into), ..Default::default() };
     let executor = JobExecutor::new(Arc::new(OciRuntime::open(config)?)).await?;
 
@@ -78,12 +84,13 @@ async fn run(image: &str, command: &[String]) -> Result<(), Box<dyn Error>> {
     executor.drain(DRAIN).await?;
 
     println!("{:36}  {:12}  {:>8}  {:>8}  OUTPUT", "ID", "STATUS", "WAITED", "TOOK");
+    let mut failed = 0;
     for id in &ids {
-        if let Some(execution) = executor.get_execution(id).await? {
-            println!("{}", row(&execution));
-        }
+        let execution = executor.get_execution(id).await?.ok_or("an execution is no longer known")?;
+        println!("{}", row(&execution));
+        failed += usize::from(!matches!(execution.status, JobStatus::Completed { .. }));
     }
-    Ok(())
+    Ok(failed)
 }
 
 fn row(execution: &JobExecution) -> String {

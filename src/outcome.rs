@@ -93,6 +93,8 @@ pub enum Stopped {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
     },
+    /// It was to be started again, for this attempt.
+    BetweenAttempts { next: u32 },
     /// It exited by itself with this code, within the grace period.
     Exited { code: u8 },
     /// It was ended by this signal; SIGKILL when the grace period was over.
@@ -154,6 +156,8 @@ pub enum PeakMemorySource {
 const SIGNAL_BASE: u8 = 128;
 /// The container engine itself failed (`docker run`).
 pub const EXIT_ENGINE: u8 = 125;
+/// Cancelled before there was a process to have a code: that of SIGTERM, which asks things to end.
+pub const EXIT_CANCELLED: u8 = SIGNAL_BASE + 15;
 /// The command cannot be invoked (`docker run`).
 pub const EXIT_NOT_EXECUTABLE: u8 = 126;
 /// The command cannot be found (`docker run`).
@@ -161,6 +165,17 @@ pub const EXIT_NOT_FOUND: u8 = 127;
 
 fn first_attempt() -> u32 {
     FIRST_ATTEMPT
+}
+
+impl Stopped {
+    /// That of a process that ended like this; `None` when there was none.
+    fn exit_code(&self) -> Option<u8> {
+        match self {
+            Stopped::BeforeStart | Stopped::InStep { .. } | Stopped::BetweenAttempts { .. } => None,
+            Stopped::Exited { code } => Some(*code),
+            Stopped::Signalled { signal } => Some(signal_code(*signal)),
+        }
+    }
 }
 
 impl End {
@@ -171,11 +186,9 @@ impl End {
             End::Exited { code } => *code,
             End::Signalled { signal } => signal_code(*signal),
             End::OomKilled => signal_code(libc::SIGKILL),
-            End::Deadline { how, .. } | End::Cancelled { how } => match how {
-                Stopped::BeforeStart | Stopped::InStep { .. } => EXIT_ENGINE,
-                Stopped::Exited { code } => *code,
-                Stopped::Signalled { signal } => signal_code(*signal),
-            },
+            End::Deadline { how, .. } => how.exit_code().unwrap_or(EXIT_ENGINE),
+            // As of a process that the stop signal has ended.
+            End::Cancelled { how } => how.exit_code().unwrap_or(EXIT_CANCELLED),
             End::NotExecutable { errno, .. } => errno_code(*errno),
             End::InitStep { cause, .. } => match cause {
                 StepCause::Exited { code } => *code,
@@ -216,6 +229,7 @@ impl fmt::Display for End {
             End::Signalled { signal } => write!(f, "killed by {}", signal_name(*signal)),
             End::OomKilled => f.write_str("killed by the OOM killer: the memory limit was reached"),
             End::Deadline { after, how } => write!(f, "deadline of {after:?} passed{}{how}", before(how)),
+            End::Cancelled { how: how @ Stopped::BetweenAttempts { .. } } => write!(f, "cancelled while {how}"),
             End::Cancelled { how } => write!(f, "cancelled{}{how}", before(how)),
             End::InitStep { step, cause, attempt, last_line } => {
                 write!(f, "init step {step:?} {cause}")?;
@@ -250,6 +264,7 @@ impl fmt::Display for Stopped {
                 }
                 detail.as_ref().map_or(Ok(()), |detail| write!(f, ": {detail}"))
             }
+            Stopped::BetweenAttempts { next } => write!(f, "it waited for attempt {next}"),
             Stopped::Exited { code } => write!(f, "it exited with code {code}"),
             Stopped::Signalled { signal } => write!(f, "it was killed by {}", signal_name(*signal)),
         }

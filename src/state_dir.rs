@@ -72,6 +72,15 @@ impl StateDir {
         dir.resolved()
     }
 
+    /// True when nothing is where [`StateDir::open`] would make a root. Whatever else is wrong there, that says.
+    pub fn is_missing(explicit: Option<&Path>) -> bool {
+        let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+        let located = StateDir::locate(explicit, nix::unistd::geteuid().is_root(), variable);
+        located.is_ok_and(|dir| {
+            dir.root.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        })
+    }
+
     /// The same with no symbolic link in its paths: SQLite refuses those.
     fn resolved(self) -> Result<StateDir, StateDirError> {
         let resolve =

@@ -94,6 +94,7 @@ const SLEEPS: &[(&str, &str)] = &[
     ("exec/cancel.rs", "a supervisor's first state file is no event"),
     ("exec/changes.rs", "a commit is seen a moment after the write that is heard; the kernel may have no watch left"),
     ("exec/drive.rs", "a cached image is not worth a watch; the record and the runtime are tried again later"),
+    ("exec/forget.rs", "a lock on a range of a file that becomes free is no event"),
     ("exec/logs.rs", "a supervisor begins its log without a word"),
     ("exec/query.rs", "backoffs and queue deadlines end by themselves"),
     ("exec/queue.rs", "backoffs and queue deadlines end by themselves"),

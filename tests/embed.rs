@@ -25,6 +25,21 @@ fn example() -> PathBuf {
 }
 
 #[test]
+fn the_example_fails_with_its_jobs() {
+    let directory = tempfile::Builder::new().prefix("coracle-test.").tempdir().expect("a temporary directory");
+    // Rust would write the quote in another way than YAML reads it.
+    let image = format!("oci:{}/it\u{200b}", directory.path().display());
+    let output = Command::new(example())
+        .args([&image, "/bin/true"])
+        .env("CORACLE_ROOT", directory.path().join("root"))
+        .output()
+        .expect("the example starts");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("20 of 20 have not completed"), "{stderr}");
+}
+
+#[test]
 fn twenty_jobs_run_four_at_a_time_and_leave_nothing() {
     let directory = tempfile::Builder::new().prefix("coracle-test.").tempdir().expect("a temporary directory");
     let image = FixtureImage::new()

@@ -34,7 +34,14 @@ pub(super) fn job(registered: &RegisteredJob, stats: &JobStats) -> String {
     facts.maybe("directory", spec.command.workdir.clone());
     facts.maybe("user", spec.process.user.clone());
     for (name, value) in &spec.env {
-        facts.add("env", if is_secret(name) { format!("{name}=…") } else { format!("{name}={value}") });
+        facts.add(
+            "env",
+            if is_secret(name) || spec.hidden_env.contains(name) {
+                format!("{name}=…")
+            } else {
+                format!("{name}={value}")
+            },
+        );
     }
     spec.storage.iter().for_each(|storage| facts.add("mount", mount(storage)));
     facts.add("network", word(&spec.network.mode));
@@ -144,7 +151,7 @@ fn at_once(policy: &JobPolicy) -> Option<String> {
     Some(match policy.on_conflict {
         OnConflict::Queue => format!("{limit}; further ones wait"),
         OnConflict::Forbid => format!("{limit}; further ones are refused"),
-        OnConflict::Replace => format!("{limit}; a further one replaces them"),
+        OnConflict::Replace => format!("{limit}; a further one replaces the oldest"),
         OnConflict::Allow => return None,
     })
 }

@@ -4,7 +4,7 @@ use super::args::EventsArgs;
 use super::error::CliError;
 use super::interrupts::Interrupts;
 use super::json::{self, EventDocument};
-use super::{human, output, status};
+use super::{human, jobs, output, status};
 use crate::exec::{JobExecutionId, JobExecutor, JobStatus, StatusChange};
 use futures_util::StreamExt;
 use std::pin::pin;
@@ -15,6 +15,7 @@ pub(super) async fn events(executor: &JobExecutor, args: &EventsArgs) -> Result<
     for prefix in &args.id {
         ids.push(executor.resolve(prefix).await?);
     }
+    jobs::note_unknown(executor, args.job.as_deref()).await?;
     let mut interrupts = Interrupts::new()?;
     let mut changes = pin!(executor.subscribe());
     let mut closed = pin!(output::closed());

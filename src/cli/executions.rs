@@ -4,9 +4,9 @@ use super::args::{CancelArgs, InspectArgs, RmArgs, WaitArgs};
 use super::error::CliError;
 use super::json::{self, ExecutionDocument};
 use super::tally::Tally;
-use super::{human, output, status};
+use super::{human, jobs, output, status};
 use crate::exec::{Attempt, ExecError, JobExecution, JobExecutor, ListQuery, QueuePosition, Undelivered};
-use crate::outcome::{EXIT_ENGINE, End, PeakMemorySource};
+use crate::outcome::{EXIT_CANCELLED, EXIT_ENGINE, End, PeakMemorySource, Stopped};
 use jiff::Timestamp;
 use std::fmt::Write;
 
@@ -69,13 +69,16 @@ fn description(execution: &JobExecution, position: Option<QueuePosition>, now: T
         ("CPU time", cpu),
         ("OOM kills", usage.oom_kills.map(|count| count.to_string())),
     ];
-    let untold = execution.undelivered.iter().map(|told| ("not told yet", undelivered(told)));
+    let untold = execution.undelivered.iter().map(|told| match told.due_at {
+        Some(_) => ("not told yet", undelivered(told)),
+        None => ("could not be told", undelivered(told)),
+    });
     let labels = execution.labels.iter().map(|(name, value)| ("label", format!("{name}={value}")));
     let notes = execution.notes.iter().map(|note| ("note", note.clone()));
     let mut text = String::new();
     let facts = facts.into_iter().filter_map(|(name, value)| Some((name, value?)));
     for (name, value) in facts.chain(attempts).chain(untold).chain(labels).chain(notes) {
-        writeln!(text, "{:14}{}", format!("{name}:"), output::printable(&value))
+        writeln!(text, "{:13} {}", format!("{name}:"), output::printable(&value))
             .expect("writing to a string cannot fail");
     }
     text
@@ -90,7 +93,8 @@ fn undelivered(told: &Undelivered) -> String {
     let Undelivered { target, tries, due_at, problem } = told;
     let next = due_at.map_or_else(|| "given up".to_owned(), |at| format!("next try at {at}"));
     let problem = problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
-    format!("{target}, {tries} tries failed, {next}{problem}")
+    let tries = if *tries == 1 { "1 try".to_owned() } else { format!("{tries} tries") };
+    format!("{target}, {tries} failed, {next}{problem}")
 }
 
 pub(super) async fn wait(executor: &JobExecutor, args: &WaitArgs) -> Result<u8, CliError> {
@@ -117,7 +121,20 @@ pub(super) async fn wait(executor: &JobExecutor, args: &WaitArgs) -> Result<u8, 
 
 /// What `coracle run` exits with for this execution.
 pub(super) fn exit_code(execution: &JobExecution) -> u8 {
+    if was_cancelled_without_a_code(execution) {
+        // What an init step exited with when it was told to stop is not the job's code.
+        return EXIT_CANCELLED;
+    }
     execution.end.as_ref().map_or(EXIT_ENGINE, End::exit_code)
+}
+
+/// It was cancelled when no main process of it ran.
+pub(super) fn was_cancelled_without_a_code(execution: &JobExecution) -> bool {
+    match execution.end {
+        Some(End::Cancelled { how: Stopped::BetweenAttempts { .. } }) => true,
+        Some(End::Cancelled { .. }) => execution.started_at.is_none(),
+        _ => false,
+    }
 }
 
 pub(super) async fn cancel(executor: &JobExecutor, args: &CancelArgs) -> Result<u8, CliError> {
@@ -135,6 +152,9 @@ pub(super) async fn cancel(executor: &JobExecutor, args: &CancelArgs) -> Result<
 /// Newest first, so that what waits is cancelled before that which it waits for.
 async fn cancel_all(executor: &JobExecutor, args: &CancelArgs) -> Result<u8, CliError> {
     let executions = executor.query(&ListQuery { job: args.job.clone(), ..ListQuery::default() }).await?;
+    if executions.is_empty() {
+        jobs::note_unknown(executor, args.job.as_deref()).await?;
+    }
     let mut tally = Tally::of(executions.len());
     for JobExecution { id, .. } in executions {
         tally.add(match executor.cancel_with(&id, args.grace).await {

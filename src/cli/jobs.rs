@@ -7,14 +7,20 @@ use super::json::{self, JobDocument};
 use super::tally::Tally;
 use super::{describe, human, output, run, status};
 use crate::exec::{ExecError, JobExecution, JobExecutor, JobStats, ListQuery, RegisteredJob};
-use crate::spec::{Overrides, ServiceSpec};
+use crate::spec::{Notification, Overrides, ServiceSpec};
 use jiff::Timestamp;
 
 const HEADER: [&str; 6] = ["NAME", "IMAGE", "LIMITS", "RUNNING", "WAITING", "LAST"];
 
 /// The jobs that are to be registered. Shows the warnings of the spec.
 pub(super) fn specs(args: &JobsAddArgs) -> Result<Vec<ServiceSpec>, CliError> {
-    let jobs = run::from_spec(&args.spec, &args.services, run::Unnamed::All)?;
+    let mut names: Vec<String> = Vec::new();
+    for name in &args.services {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    let jobs = run::from_spec(&args.spec, &names, run::Unnamed::All)?;
     let Some(name) = &args.name else { return Ok(jobs) };
     match <[ServiceSpec; 1]>::try_from(jobs) {
         Ok([job]) => Ok(vec![job.with(Overrides { name: Some(name.clone()), ..Overrides::default() })?]),
@@ -27,6 +33,8 @@ pub(super) fn specs(args: &JobsAddArgs) -> Result<Vec<ServiceSpec>, CliError> {
 
 pub(super) async fn add(executor: &JobExecutor, jobs: Vec<ServiceSpec>) -> Result<u8, CliError> {
     let known = executor.list_jobs().await?;
+    let to_come = jobs.iter().map(|job| job.name.clone());
+    warn_of_unregistered(&jobs, &known.iter().cloned().chain(to_come).collect::<Vec<_>>());
     for job in jobs {
         let name = job.name.clone();
         let what = if known.contains(&name) { "replaced" } else { "added" };
@@ -34,6 +42,21 @@ pub(super) async fn add(executor: &JobExecutor, jobs: Vec<ServiceSpec>) -> Resul
         output::print(&format!("{what}: {name}\n"))?;
     }
     Ok(0)
+}
+
+/// Says which jobs are to run at the end of one of these and are not there.
+fn warn_of_unregistered(jobs: &[ServiceSpec], known: &[String]) {
+    for ServiceSpec { name, policy, .. } in jobs {
+        let failure = policy.on_failure.iter().map(|told| ("on_failure", told));
+        for (field, told) in failure.chain(policy.on_success.iter().map(|told| ("on_success", told))) {
+            if let Notification::Job { name: other } = told
+                && !known.contains(other)
+            {
+                let message = format!("{name}: {field} runs the job {other}, which is not registered yet");
+                output::message("warning", &message);
+            }
+        }
+    }
 }
 
 /// A job with what is going on with it.
@@ -123,6 +146,17 @@ pub(super) async fn remove(executor: &JobExecutor, args: &JobsRmArgs) -> Result<
         }
     }
     tally.finish()
+}
+
+/// Says so when a name that something is looked for by is that of nothing: it may be mistyped.
+pub(super) async fn note_unknown(executor: &JobExecutor, name: Option<&str>) -> Result<(), CliError> {
+    let Some(name) = name else { return Ok(()) };
+    let is_known =
+        executor.job_stats(name).await?.executions > 0 || executor.list_jobs().await?.iter().any(|known| known == name);
+    if !is_known {
+        output::message("note", &format!("no execution and no registered job is named {name}"));
+    }
+    Ok(())
 }
 
 /// The error for a name that no job has; it knows what may have been meant.

@@ -72,7 +72,8 @@
 //!
 //! # An end
 //! `kind` says how it ended; further fields depend on it. `stopped` is `{"kind": "before_start"}`,
-//! `{"kind": "in_step", "step": …, "attempt": …, "detail": its last line or null}`, `{"kind": "exited", "code": …}` or
+//! `{"kind": "in_step", "step": …, "attempt": …, "detail": its last line or null}`, `{"kind": "between_attempts",
+//! "next": …}` (cancelled while it waited for that attempt), `{"kind": "exited", "code": …}` or
 //! `{"kind": "signalled", "signal": …}`.
 //!
 //! | kind | fields |
@@ -104,7 +105,7 @@
 //! | `digest` | of what the name stands for: an index or a manifest |
 //! | `manifest_digest` | of the image's own manifest |
 //! | `platforms` | those that are here, as `linux/arm/v7` |
-//! | `created_at`, `pulled_at`, `used_at` | times; `used_at` is exact to the hour |
+//! | `created_at`, `pulled_at`, `used_at` | times; `used_at` is exact to the minute |
 //! | `size_bytes` | of the documents and compressed layers, as a registry sends them |
 //! | `unpacked_bytes` | of the files in its layers, which other images may share |
 //! | `in_use` | ids of executions that have not ended |
@@ -130,8 +131,8 @@ pub(super) use jobs::JobDocument;
 
 use super::error::CliError;
 use super::output;
-use crate::exec::{Attempt, ContainerId, JobExecution, JobTrigger, QueuePosition, Undelivered};
-use crate::outcome::{End, PeakMemorySource, StepCause, Stopped, Usage};
+use crate::exec::{Attempt, ContainerId, JobExecution, JobTrigger, QueuePosition, Undelivered, end_document};
+use crate::outcome::{End, PeakMemorySource, Usage};
 use crate::spec::Place;
 use jiff::Timestamp;
 use serde::Serialize;
@@ -322,50 +323,6 @@ fn usage(usage: &Usage) -> UsageDocument {
     }
 }
 
-fn end_document(end: &End) -> Value {
-    match end {
-        End::Exited { code } => json!({"kind": "exited", "code": code}),
-        End::Signalled { signal } => json!({"kind": "signalled", "signal": signal}),
-        End::OomKilled => json!({"kind": "oom_killed"}),
-        End::Deadline { after, how } => {
-            json!({"kind": "deadline", "after_seconds": seconds(*after), "stopped": stopped(how)})
-        }
-        End::Cancelled { how } => json!({"kind": "cancelled", "stopped": stopped(how)}),
-        End::InitStep { step, cause, attempt, last_line } => json!({
-            "kind": "init_step", "step": step, "cause": step_cause(cause), "attempt": attempt, "last_line": last_line,
-        }),
-        End::NotExecutable { command, errno } => json!({"kind": "not_executable", "command": command, "errno": errno}),
-        End::Image { image, message } => json!({"kind": "image", "image": image, "message": message}),
-        End::Host { message } => json!({"kind": "host", "message": message}),
-        End::NotCreated { stage, message } => json!({"kind": "not_created", "stage": stage, "message": message}),
-        End::SupervisorLost { message } => json!({"kind": "supervisor_lost", "message": message}),
-    }
-}
-
-fn stopped(how: &Stopped) -> Value {
-    match how {
-        Stopped::BeforeStart => json!({"kind": "before_start"}),
-        Stopped::InStep { step, attempt, detail } => {
-            json!({"kind": "in_step", "step": step, "attempt": attempt, "detail": detail})
-        }
-        Stopped::Exited { code } => json!({"kind": "exited", "code": code}),
-        Stopped::Signalled { signal } => json!({"kind": "signalled", "signal": signal}),
-    }
-}
-
-fn step_cause(cause: &StepCause) -> Value {
-    match cause {
-        StepCause::Exited { code } => json!({"kind": "exited", "code": code}),
-        StepCause::Signalled { signal } => json!({"kind": "signalled", "signal": signal}),
-        StepCause::OomKilled => json!({"kind": "oom_killed"}),
-        StepCause::NotExecutable { command, errno } => {
-            json!({"kind": "not_executable", "command": command, "errno": errno})
-        }
-        StepCause::TimedOut { after } => json!({"kind": "timed_out", "after_seconds": seconds(*after)}),
-        StepCause::Failed { message } => json!({"kind": "failed", "message": message}),
-    }
-}
-
 /// A validation; see the module documentation.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct ValidationDocument {
@@ -419,6 +376,7 @@ fn unwritable(source: serde_json::Error) -> CliError {
 mod tests {
     use super::*;
     use crate::exec::{JobExecutionId, JobStatus};
+    use crate::outcome::{StepCause, Stopped};
 
     fn execution() -> JobExecution {
         JobExecution {

@@ -9,7 +9,8 @@
 //! | code | meaning |
 //! |---|---|
 //! | 0 to 255 | `run`, `wait`, `trigger --wait`: the job's own exit code |
-//! | 128 + n | `run`, `wait`, `trigger --wait`: signal n ended the job; `run`: signal n ended it before the job was started; `trigger`: signal n ended the waiting, and the job goes on |
+//! | 128 + n | `run`, `wait`, `trigger --wait`: signal n ended the job; `run`: signal n ended it before the job's main process began; `trigger`: signal n ended the waiting, and the job goes on |
+//! | 143 | also `wait`, `trigger --wait`, `run`: the job was cancelled by somebody before its main process began |
 //! | 125 | coracle itself failed, wrong usage included |
 //! | 126 | the job's command cannot be executed |
 //! | 127 | the job's command was not found |
@@ -37,19 +38,20 @@ mod stats;
 mod status;
 mod tally;
 mod trigger;
+mod unfinished;
 mod validate;
 
 use crate::config::Config;
-use crate::engine::{GcPolicy, ImageConfig, OciRuntime, OciRuntimeConfig};
+use crate::engine::{AbsentRuntime, GcPolicy, ImageConfig, OciRuntime, OciRuntimeConfig};
 use crate::exec::{JobExecutor, JobExecutorConfig, QueueCare};
 use crate::outcome::EXIT_ENGINE;
-use crate::state_dir::ROOT_VARIABLE;
+use crate::state_dir::{ROOT_VARIABLE, StateDir};
 use args::{Cli, Command, FetchArgs, ImageCommand, JobsCommand};
 use clap::{CommandFactory, Parser};
 use error::CliError;
 use progress::Progress;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,8 +101,12 @@ fn start_tracing(verbose: bool) -> bool {
 
 fn dispatch(cli: Cli, has_diagnostics: bool) -> Result<u8, CliError> {
     let root = cli.root.or_else(|| std::env::var_os(ROOT_VARIABLE).filter(|root| !root.is_empty()).map(PathBuf::from));
-    // For what gets images or collects them. Nothing in it is worth keeping a job from being cancelled.
+    // For what makes things or collects them. Nothing in it is worth keeping a job from being cancelled, unless it
+    // was asked for with the command.
     let load = || Config::load(cli.config.as_deref(), &environment);
+    if cli.config.is_some() {
+        load()?;
+    }
     let configured = || load().map(|config| image_config(&config));
     let signed = |args: &FetchArgs, images| ImageConfig { signature_policy: args.signature_policy.clone(), ..images };
     let fetching = |args: &FetchArgs| configured().map(|images| signed(args, images));
@@ -134,41 +140,63 @@ fn dispatch(cli: Cli, has_diagnostics: bool) -> Result<u8, CliError> {
             block_on(async { images::collect(&open(images)?, &args, &policy).await })
         }
         Command::Images(args) | Command::Image(ImageCommand::Ls(args)) => {
+            if StateDir::is_missing(root.as_deref()) {
+                return images::show(&[], &args).map(|()| 0);
+            }
             block_on(async { images::list(&open(defaults())?, &args).await })
         }
         Command::Rmi(args) | Command::Image(ImageCommand::Rm(args)) => {
             block_on(async { images::remove(&open(defaults())?, &args).await })
         }
         Command::Image(ImageCommand::Inspect(args)) => {
+            if StateDir::is_missing(root.as_deref()) {
+                let reference = args.references.join(", ");
+                return Err(CliError::NoImage { reference, nearest: None });
+            }
             block_on(async { images::inspect(&open(defaults())?, &args).await })
         }
-        Command::Ps(args) => with_executor(&open, async |executor| ps::ps(executor, &args).await),
-        Command::Logs(args) => with_executor(&open, async |executor| logs::logs(executor, &args).await),
-        Command::Inspect(args) => with_executor(&open, async |executor| executions::inspect(executor, &args).await),
-        Command::Wait(args) => with_executor(&open, async |executor| executions::wait(executor, &args).await),
-        Command::Cancel(args) => with_executor(&open, async |executor| executions::cancel(executor, &args).await),
-        Command::Rm(args) => with_executor(&open, async |executor| executions::remove(executor, &args).await),
+        Command::Ps(args) => with_existing(root.as_deref(), &open, async |executor| ps::ps(executor, &args).await),
+        Command::Logs(args) => {
+            with_existing(root.as_deref(), &open, async |executor| logs::logs(executor, &args).await)
+        }
+        Command::Inspect(args) => {
+            with_existing(root.as_deref(), &open, async |executor| executions::inspect(executor, &args).await)
+        }
+        Command::Wait(args) => {
+            with_existing(root.as_deref(), &open, async |executor| executions::wait(executor, &args).await)
+        }
+        Command::Cancel(args) => {
+            with_existing(root.as_deref(), &open, async |executor| executions::cancel(executor, &args).await)
+        }
+        Command::Rm(args) => {
+            with_existing(root.as_deref(), &open, async |executor| executions::remove(executor, &args).await)
+        }
         Command::Jobs(JobsCommand::Add(args)) => {
             // What is wrong with a spec is found before anything is made on disk.
             let found = jobs::specs(&args)?;
             with_executor(&open, async |executor| jobs::add(executor, found).await)
         }
         Command::Jobs(JobsCommand::Ls(args)) => {
-            with_executor(&open, async |executor| jobs::list(executor, &args).await)
+            with_existing(root.as_deref(), &open, async |executor| jobs::list(executor, &args).await)
         }
         Command::Jobs(JobsCommand::Show(args)) => {
-            with_executor(&open, async |executor| jobs::show(executor, &args).await)
+            with_existing(root.as_deref(), &open, async |executor| jobs::show(executor, &args).await)
         }
         Command::Jobs(JobsCommand::Rm(args)) => {
-            with_executor(&open, async |executor| jobs::remove(executor, &args).await)
+            with_existing(root.as_deref(), &open, async |executor| jobs::remove(executor, &args).await)
         }
         Command::Trigger(args) => {
             let config = load()?;
             block_on(async { trigger::trigger(&open(image_config(&config))?, &config, &args).await })
         }
         Command::Events(args) => with_executor(&open, async |executor| events::events(executor, &args).await),
-        Command::Stats(args) => with_executor(&open, async |executor| stats::stats(executor, &args).await),
-        Command::Prune(args) => with_executor(&open, async |executor| prune::prune(executor, &args).await),
+        Command::Stats(args) => {
+            with_existing(root.as_deref(), &open, async |executor| stats::stats(executor, &args).await)
+        }
+        Command::Prune(args) => {
+            let config = load()?;
+            with_existing(root.as_deref(), &open, async |executor| prune::prune(executor, &config, &args).await)
+        }
     }
 }
 
@@ -205,6 +233,20 @@ async fn executor(runtime: &OciRuntime, config: &Config) -> Result<JobExecutor, 
         ..JobExecutorConfig::default()
     };
     Ok(JobExecutor::with_config(Arc::new(runtime.clone()), config).await?)
+}
+
+/// As [`with_executor`], for commands that have nothing to make: on a root that is not there, they find it empty.
+fn with_existing(
+    root: Option<&Path>,
+    open: &dyn Fn(ImageConfig) -> Result<OciRuntime, CliError>,
+    body: impl AsyncFnOnce(&JobExecutor) -> Result<u8, CliError>,
+) -> Result<u8, CliError> {
+    if !StateDir::is_missing(root) {
+        return with_executor(open, body);
+    }
+    let queue = QueueCare::Elsewhere(Arc::new(|| {}));
+    let config = JobExecutorConfig { queue, ..JobExecutorConfig::default() };
+    block_on(async { body(&JobExecutor::with_config(Arc::new(AbsentRuntime), config).await?).await })
 }
 
 fn with_executor(

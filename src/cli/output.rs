@@ -2,8 +2,10 @@
 
 use super::error::CliError;
 use crate::sys::readable;
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 
 /// Writes a result to standard output.
 ///
@@ -37,6 +39,15 @@ pub(super) async fn closed() {
     }
 }
 
+/// True when standard output and standard error are the same terminal, pipe or file.
+pub(super) fn streams_are_one() -> bool {
+    let identity = |stream: BorrowedFd<'_>| {
+        let metadata = File::from(stream.try_clone_to_owned().ok()?).metadata().ok()?;
+        Some((metadata.dev(), metadata.ino()))
+    };
+    identity(io::stdout().as_fd()).is_some_and(|stdout| Some(stdout) == identity(io::stderr().as_fd()))
+}
+
 /// The exit code of a command that did nothing but print.
 pub(super) fn finish(result: Result<(), CliError>) -> u8 {
     result.map_or_else(|error| error.report(), |()| 0)
@@ -57,9 +68,11 @@ pub(super) fn complain(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Foreign text without what a terminal would obey: control characters but line feeds are escaped.
+/// Foreign text without what a terminal would obey: control characters but line feeds are escaped, and so are those
+/// that change the direction of text (<https://www.unicode.org/reports/tr9/#Directional_Formatting_Characters>).
 pub(super) fn printable(text: &str) -> String {
-    let escape = |c: char| c.is_control() && c != '\n';
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let escape = |c: char| (c.is_control() && c != '\n') || turns(c);
     if !text.contains(escape) {
         return text.to_owned();
     }
@@ -74,5 +87,6 @@ mod tests {
     fn terminals_are_not_commanded() {
         assert_eq!(printable("plain ünïcode\nline"), "plain ünïcode\nline");
         assert_eq!(printable("a\u{1b}[31mb\r\t\u{9b}"), "a\\u{1b}[31mb\\r\\t\\u{9b}");
+        assert_eq!(printable("\u{202e}cod\u{2069}.exe ל"), "\\u{202e}cod\\u{2069}.exe ל");
     }
 }

@@ -3,18 +3,21 @@
 use super::args::PruneArgs;
 use super::error::CliError;
 use super::json::{self, PruneDocument};
-use super::{human, output};
+use super::{human, jobs, output};
+use crate::config::Config;
 use crate::exec::{JobExecutor, PruneReport, PruneRequest};
 use crate::outcome::EXIT_ENGINE;
 use std::fmt::Write;
 
-pub(super) async fn prune(executor: &JobExecutor, args: &PruneArgs) -> Result<u8, CliError> {
+pub(super) async fn prune(executor: &JobExecutor, config: &Config, args: &PruneArgs) -> Result<u8, CliError> {
+    jobs::note_unknown(executor, args.job.as_deref()).await?;
     let request = PruneRequest {
         ttl: args.ttl,
         keep_last: args.keep_last,
         job: args.job.clone(),
         all: args.all,
         dry_run: args.dry_run,
+        defaults: config.retention.clone(),
     };
     let report = executor.prune(&request).await?;
     if args.json {

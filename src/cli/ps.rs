@@ -3,7 +3,7 @@
 use super::args::PsArgs;
 use super::error::CliError;
 use super::json::{self, ExecutionDocument};
-use super::{human, output, status};
+use super::{human, jobs, output, status};
 use crate::exec::{JobExecution, JobExecutor, ListQuery, StatusFilter};
 use jiff::Timestamp;
 
@@ -27,6 +27,9 @@ pub(super) async fn ps(executor: &JobExecutor, args: &PsArgs) -> Result<u8, CliE
             all: args.all || args.status.iter().any(ended),
         })
         .await?;
+    if executions.is_empty() {
+        jobs::note_unknown(executor, args.job.as_deref()).await?;
+    }
     if args.json {
         json::print(&executions.iter().map(ExecutionDocument::new).collect::<Vec<_>>())?;
     } else if args.quiet {

@@ -2,17 +2,17 @@
 
 use super::args::RunArgs;
 use super::error::CliError;
-use super::executions::exit_code;
+use super::executions::{exit_code, was_cancelled_without_a_code};
 use super::interrupts::Interrupts;
 use super::progress::Progress;
-use super::{output, status, validate};
+use super::{output, status, unfinished, validate};
 use crate::config::Config;
 use crate::engine::OciRuntime;
 use crate::exec::{
     ExecError, JobExecution, JobExecutionId, JobExecutor, JobStatus, JobTrigger, NoticeSink, Stdio, TriggerOptions,
     Triggered,
 };
-use crate::outcome::{End, FIRST_ATTEMPT, Stopped, signal_code};
+use crate::outcome::{End, Stopped, signal_code};
 use crate::spec::{Overrides, ServiceSpec};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -165,13 +165,20 @@ struct Run<'a> {
 /// How one job went.
 enum Went {
     Execution(Box<JobExecution>),
-    /// It was interrupted by this signal before anything of this attempt ran.
-    NotStarted {
-        signal: i32,
-        attempt: u32,
-    },
+    /// It was interrupted by this signal before its main process ran, or between two attempts.
+    NotStarted(Box<JobExecution>, i32),
     /// This signal ended the waiting for an execution that is another command's.
     Left(i32),
+}
+
+impl Went {
+    /// How an execution went that this signal has interrupted, if one has.
+    fn of(execution: JobExecution, interrupted_by: Option<i32>) -> Went {
+        match interrupted_by {
+            Some(signal) if was_cancelled_without_a_code(&execution) => Went::NotStarted(Box::new(execution), signal),
+            _ => Went::Execution(Box::new(execution)),
+        }
+    }
 }
 
 impl Run<'_> {
@@ -192,14 +199,21 @@ impl Run<'_> {
             let execution = match went {
                 Went::Execution(execution) => execution,
                 Went::Left(signal) => return Ok(signal_code(signal)),
-                Went::NotStarted { signal, attempt } => {
+                Went::NotStarted(execution, signal) => {
                     let was_pulling = self.progress.close();
+                    self.end_line(&execution).await;
                     self.interrupts.unless(self.runtime.finish_pulls()).await;
                     let kept =
                         if was_pulling { "; finished layers are kept; the next pull goes on from there" } else { "" };
-                    let before =
-                        if attempt == FIRST_ATTEMPT { "its start".to_owned() } else { format!("attempt {attempt}") };
-                    output::message("note", &format!("{}: cancelled before {before}{kept}", job.name));
+                    match &execution.end {
+                        Some(End::Cancelled { how: Stopped::BeforeStart }) => {
+                            output::message("note", &format!("{}: cancelled before its start{kept}", job.name));
+                        }
+                        Some(End::Cancelled { how: Stopped::BetweenAttempts { next } }) => {
+                            output::message("note", &format!("{}: cancelled before attempt {next}{kept}", job.name));
+                        }
+                        _ => report(&execution, &shown.lock().unwrap_or_else(PoisonError::into_inner)),
+                    }
                     return Ok(signal_code(signal));
                 }
             };
@@ -208,6 +222,7 @@ impl Run<'_> {
                 output::print(&format!("{id}\n"))?;
                 continue;
             }
+            self.end_line(&execution).await;
             // A panic elsewhere leaves whole notes.
             report(&execution, &shown.lock().unwrap_or_else(PoisonError::into_inner));
             if !matches!(execution.end, Some(End::Exited { code: 0 })) {
@@ -215,6 +230,13 @@ impl Run<'_> {
             }
         }
         Ok(0)
+    }
+
+    /// Before a message, when the job's output is shown here and there will be one.
+    async fn end_line(&self, execution: &JobExecution) {
+        if !self.args.detach && !matches!(execution.end, Some(End::Exited { .. })) {
+            unfinished::end_line(self.executor, &execution.id).await;
+        }
     }
 
     async fn trigger(&self, job: &ServiceSpec, shown: &Arc<Mutex<Vec<String>>>) -> Result<Triggered, CliError> {
@@ -257,17 +279,18 @@ impl Run<'_> {
 
     /// Waits for the end. The first signal cancels, every further one kills.
     async fn attend(&mut self, id: &JobExecutionId) -> Result<Went, CliError> {
-        let mut cancelled = false;
+        let mut interrupted_by = None;
         loop {
             let signal = tokio::select! {
                 biased;
-                ended = self.executor.wait(id) => return Ok(Went::Execution(Box::new(ended?))),
+                ended = self.executor.wait(id) => return Ok(Went::of(ended?, interrupted_by)),
                 signal = self.interrupts.next() => signal,
             };
             if self.executor.execution(id).await?.status == JobStatus::Pending {
                 return self.give_up(id, signal).await;
             }
-            let grace = if cancelled {
+            unfinished::end_line(self.executor, id).await;
+            let grace = if interrupted_by.is_some() {
                 output::message("note", "killing the job");
                 Some(Duration::ZERO)
             } else {
@@ -279,7 +302,7 @@ impl Run<'_> {
                 Ok(()) | Err(ExecError::Ended { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
-            cancelled = true;
+            interrupted_by.get_or_insert(signal);
         }
     }
 
@@ -289,14 +312,8 @@ impl Run<'_> {
             Ok(()) | Err(ExecError::Ended { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        let execution = self.executor.wait(id).await?;
         // It may have begun at the last moment.
-        Ok(match execution.end {
-            Some(End::Cancelled { how: Stopped::BeforeStart }) => {
-                Went::NotStarted { signal, attempt: execution.attempt }
-            }
-            _ => Went::Execution(Box::new(execution)),
-        })
+        Ok(Went::of(self.executor.wait(id).await?, Some(signal)))
     }
 }
 

@@ -3,7 +3,7 @@
 use super::args::StatsArgs;
 use super::error::CliError;
 use super::json::{self, StatsDocument};
-use super::{human, output};
+use super::{human, jobs, output};
 use crate::exec::{JobExecutor, JobStats, Stats};
 use jiff::Timestamp;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use std::time::Duration;
 const HEADER: [&str; 7] = ["JOB", "EXECUTIONS", "RUNNING", "WAITING", "SUCCESS", "MEDIAN", "95%"];
 
 pub(super) async fn stats(executor: &JobExecutor, args: &StatsArgs) -> Result<u8, CliError> {
+    jobs::note_unknown(executor, args.job.as_deref()).await?;
     let stats = executor.stats(args.job.as_deref()).await?;
     if args.json {
         json::print(&StatsDocument::new(&stats))?;

@@ -9,7 +9,7 @@ use super::{jobs, output, run};
 use crate::config::Config;
 use crate::engine::OciRuntime;
 use crate::exec::{JobExecution, JobExecutor, JobTrigger, NoticeSink, TriggerOptions, Triggered};
-use crate::outcome::{End, signal_code};
+use crate::outcome::{EXIT_ENGINE, End, signal_code};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub(super) async fn trigger(runtime: &OciRuntime, config: &Config, args: &TriggerArgs) -> Result<u8, CliError> {
@@ -43,8 +43,11 @@ async fn trigger_with(executor: &JobExecutor, args: &TriggerArgs, interrupts: &m
     if !is_new {
         output::message("note", &format!("{}: execution {id} has this idempotency key already", job.name));
     }
-    if !args.json {
-        output::print(&format!("{id}\n"))?;
+    // It is triggered whether or not that can be told: who wanted to wait still does.
+    let mut told = if args.json { Ok(()) } else { output::print(&format!("{id}\n")) };
+    if let Err(error) = &told {
+        error.report();
+        output::message("note", &format!("{}: triggered as execution {id}", job.name));
     }
     let waiting = async { if args.wait { executor.wait(&id).await } else { executor.launched(&id).await } };
     let execution = tokio::select! {
@@ -56,15 +59,21 @@ async fn trigger_with(executor: &JobExecutor, args: &TriggerArgs, interrupts: &m
         }
     };
     if args.json {
-        json::print_line(&ExecutionDocument::new(&execution))?;
+        told = json::print_line(&ExecutionDocument::new(&execution));
+        if let Err(error) = &told {
+            error.report();
+            output::message("note", &format!("{}: triggered as execution {id}", job.name));
+        }
     }
+    let could_tell = !matches!(told, Err(CliError::Output { .. }));
     // An execution that was there before is only shown, unless its end was asked for.
     if args.wait || is_new && never_ran(&execution) {
         // A panic elsewhere leaves whole notes.
         run::report(&execution, &shown.lock().unwrap_or_else(PoisonError::into_inner));
-        return Ok(exit_code(&execution));
+        let code = exit_code(&execution);
+        return Ok(if code == 0 && !could_tell { EXIT_ENGINE } else { code });
     }
-    Ok(0)
+    Ok(if could_tell { 0 } else { EXIT_ENGINE })
 }
 
 /// It has failed before there was anything of the job to see.

@@ -4,12 +4,14 @@
 //! speaks of jobs, images by name and outcomes, and of nothing of libcontainer's. With the feature `testing`,
 //! [`mock`] is one of those places: memory.
 
+mod absent;
 mod error;
 #[cfg(feature = "testing")]
 pub mod mock;
 mod model;
 mod oci;
 
+pub(crate) use absent::AbsentRuntime;
 pub use error::RuntimeError;
 // What the functions of `OciRuntime` speak of.
 pub use crate::image::{

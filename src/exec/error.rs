@@ -38,7 +38,7 @@ pub enum ExecError {
     NoLog { id: JobExecutionId },
     /// `on_conflict: forbid`.
     #[error(
-        "the job {job} is not to run more than {limit} times at once, and there is {}",
+        "of the job {job} no more than {limit} may run at once, and there is {}",
         with.iter().map(JobExecutionId::as_str).collect::<Vec<_>>().join(", ")
     )]
     Conflict { job: String, limit: u32, with: Vec<JobExecutionId> },

@@ -109,7 +109,19 @@ pub(super) struct Inner {
     attended: Mutex<HashMap<String, Attended>>,
     /// Attempts that tasks of this executor see to.
     driven: Mutex<HashSet<(JobExecutionId, u32)>>,
+    triggered: Mutex<Triggered>,
 }
+
+/// What this executor has triggered, ended ones among them.
+#[derive(Debug)]
+struct Triggered {
+    ids: HashSet<JobExecutionId>,
+    /// When there are more, those that have ended are forgotten.
+    most: usize,
+}
+
+/// Remembered at least, before the record is asked which of them have ended.
+const MOST_TRIGGERED: usize = 1024;
 
 /// What a trigger of this process said that is not recorded.
 #[derive(Clone, Default)]
@@ -166,6 +178,7 @@ impl JobExecutor {
             forgotten: Mutex::default(),
             attended: Mutex::default(),
             driven: Mutex::default(),
+            triggered: Mutex::new(Triggered { ids: HashSet::new(), most: MOST_TRIGGERED }),
         };
         Ok(JobExecutor { inner: Arc::new(inner) })
     }
@@ -185,15 +198,16 @@ impl JobExecutor {
         self.inner.is_shutting_down.load(Ordering::Relaxed)
     }
 
-    /// Shuts down, and waits until every execution has ended that this root has now.
+    /// Shuts down, and waits until every execution has ended that this executor has triggered, or drives for
+    /// another one. Others of the root are not waited for, even if they are ahead in the queue of these.
     ///
     /// # Errors
     /// [`ExecError::NotDrained`] with those that have not when `timeout` is over; they go on.
     pub async fn drain(&self, timeout: Duration) -> Result<(), ExecError> {
         self.shutdown();
         let all = async {
-            for row in self.inner.record.non_terminal()? {
-                match self.wait(&JobExecutionId(row.id)).await {
+            for id in self.own_executions()? {
+                match self.wait(&id).await {
                     // One that was to be forgotten at its end.
                     Ok(_) | Err(ExecError::NotFound { .. }) => {}
                     Err(error) => return Err(error),
@@ -203,12 +217,38 @@ impl JobExecutor {
         };
         match tokio::time::timeout(timeout, all).await {
             Ok(result) => result,
-            Err(_) => {
-                let left = self.inner.record.non_terminal()?;
-                let ids = left.into_iter().map(|row| JobExecutionId(row.id)).collect();
-                Err(ExecError::NotDrained { limit: timeout, ids })
-            }
+            Err(_) => Err(ExecError::NotDrained { limit: timeout, ids: self.own_executions()? }),
         }
+    }
+
+    /// Those that this executor has triggered or drives and that have not ended.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    fn own_executions(&self) -> Result<Vec<JobExecutionId>, ExecError> {
+        let live = self.inner.record.non_terminal()?.into_iter().map(|row| JobExecutionId(row.id));
+        let driven: HashSet<JobExecutionId> = self.driven().iter().map(|(id, _)| id.clone()).collect();
+        let triggered = self.triggered();
+        Ok(live.filter(|id| triggered.ids.contains(id) || driven.contains(id)).collect())
+    }
+
+    /// Remembers for [`JobExecutor::drain`] what was triggered. Ended ones are forgotten now and then.
+    pub(super) fn remember_triggered(&self, id: &JobExecutionId) {
+        let mut triggered = self.triggered();
+        triggered.ids.insert(id.clone());
+        // While the record cannot be read, they stay.
+        if triggered.ids.len() > triggered.most
+            && let Ok(live) = self.inner.record.non_terminal()
+        {
+            let live: HashSet<String> = live.into_iter().map(|row| row.id).collect();
+            triggered.ids.retain(|id| live.contains(id.as_str()));
+            triggered.most = MOST_TRIGGERED.max(2 * triggered.ids.len());
+        }
+    }
+
+    fn triggered(&self) -> MutexGuard<'_, Triggered> {
+        // A panic elsewhere leaves a whole set.
+        self.inner.triggered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For a program that ends: waits until each execution that it has claimed is with its supervisor, and leaves

@@ -4,6 +4,7 @@
 use super::error::ExecError;
 use super::executor::JobExecutor;
 use super::model::{ContainerId, JobExecution, JobExecutionId};
+use super::waiters::Alone;
 use crate::causes::with_causes;
 use crate::engine::Removal;
 use crate::state_dir::StateDir;
@@ -11,6 +12,7 @@ use jiff::SignedDuration;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::PoisonError;
+use std::time::Duration;
 
 /// How many forgotten executions are remembered for those who begin to wait only now. Those of other processes
 /// are only for a while after their end.
@@ -18,6 +20,10 @@ const REMEMBERED: usize = 1024;
 /// Ended executions among which those are looked for that this process holds.
 const HELD_BATCH: u32 = 64;
 const REMEMBERED_FOR: SignedDuration = SignedDuration::from_secs(10);
+
+/// How often those are looked for who wait for what is to be forgotten, and for how long.
+const WAITERS_POLL: Duration = Duration::from_millis(5);
+const WAITERS_LIMIT: Duration = Duration::from_secs(5);
 
 /// What became of executions that were to be forgotten.
 #[derive(Debug, Default)]
@@ -73,6 +79,24 @@ impl JobExecutor {
             }
             Err(error) => tracing::warn!(error = with_causes(&error), %id, "an execution is forgotten later"),
         }
+    }
+
+    /// Returns when nobody waits for the end of an execution any more, which it has come to; after a while in any
+    /// case, because a waiter may have been stopped. Until the result is dropped nobody else forgets it.
+    ///
+    /// # Errors
+    /// When the file of the locks cannot be opened.
+    pub(super) async fn after_waiters(&self, id: &JobExecutionId) -> Result<Alone, ExecError> {
+        let alone = self.inner.waiters.alone().map_err(ExecError::io("open", "waiters.lock"))?;
+        let nobody = async {
+            // Where files cannot be locked only this process's are known.
+            while !self.inner.waiters.take(&alone, id).unwrap_or(true) {
+                tokio::time::sleep(WAITERS_POLL).await;
+            }
+        };
+        // Whoever needs longer does without.
+        let _ = tokio::time::timeout(WAITERS_LIMIT, nobody).await;
+        Ok(alone)
     }
 
     /// Lets go of executions that this process has triggered, for it ends: those that have ended are forgotten, as

@@ -18,12 +18,14 @@ pub struct RegisteredJob {
 
 impl JobExecutor {
     /// Remembers a job under a name, in place of one that was registered under it before. Executions that exist
-    /// keep the spec that they were triggered with.
+    /// keep the spec that they were triggered with. Relative paths of images in local files start from this
+    /// process's current directory.
     ///
     /// # Errors
     /// A name that a job cannot have, or the record cannot be written.
     pub async fn register_job(&self, name: &str, spec: ServiceSpec) -> Result<(), ExecError> {
         let spec = spec.with(Overrides { name: Some(name.to_owned()), ..Overrides::default() })?;
+        let spec = spec.with_absolute_images().map_err(ExecError::io("find", "."))?;
         let json = serde_json::to_value(&spec).unwrap_or_default();
         Ok(self.record().register_job(name, &json, self.now())?)
     }

@@ -20,6 +20,7 @@
 mod cancel;
 mod changes;
 mod clock;
+mod document;
 mod drive;
 mod error;
 mod events;
@@ -43,6 +44,7 @@ mod trigger;
 mod waiters;
 
 pub use clock::Clock;
+pub(crate) use document::end_document;
 pub use error::ExecError;
 pub use executor::{JobExecutor, JobExecutorConfig, QueueCare};
 pub use jobs::RegisteredJob;

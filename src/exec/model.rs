@@ -274,7 +274,7 @@ pub struct TriggerOptions {
     /// Instead of the job's own.
     pub args: Option<Vec<String>>,
     /// A trigger of this job with the same key, as long as its execution is not forgotten, starts nothing
-    /// and gives that execution.
+    /// and gives that execution. 1 to 255 printable characters.
     pub idempotency_key: Option<String>,
     /// When the schedule wanted it; the job sees it as `CORACLE_SCHEDULED_TIME`.
     pub scheduled_for: Option<Timestamp>,

@@ -8,14 +8,18 @@ use super::model::{ContainerId, JobExecution, JobExecutionId, ListQuery};
 use super::queue::wait;
 use crate::engine::{Activity, ContainerState, Removal};
 use crate::record::{Execution, LabelFilter, Query, Status};
+use crate::spec::ValueError;
 use crate::sys::readable;
 
 impl JobExecutor {
     /// The execution whose id begins with `prefix`.
     ///
     /// # Errors
-    /// None or several do.
+    /// None or several do; an empty one is the start of no id in particular.
     pub async fn resolve(&self, prefix: &str) -> Result<JobExecutionId, ExecError> {
+        if prefix.is_empty() {
+            return Err(ValueError::Empty { what: "the id of an execution" }.into());
+        }
         let mut ids = self.record().find_prefix(prefix)?;
         match ids.len() {
             0 => Err(ExecError::NotFound { prefix: prefix.to_owned() }),
@@ -257,7 +261,7 @@ impl JobExecutor {
         }
     }
 
-    /// Forgets a terminal execution with its logs.
+    /// Forgets a terminal execution with its logs. Those who wait for its end see it first, if they do so soon.
     ///
     /// # Errors
     /// [`ExecError::NotEnded`] for a live one.
@@ -267,6 +271,7 @@ impl JobExecutor {
             let status = self.with_activity(row).await.status.to_string();
             return Err(ExecError::NotEnded { id: id.clone(), status });
         }
+        let _alone = self.after_waiters(id).await?;
         // First the files: a crash in between leaves a record that can be removed again.
         self.runtime().remove(&ContainerId::new(id, row.attempt), Removal::Everything).await?;
         self.record().remove(id.as_str())?;

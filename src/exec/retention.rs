@@ -6,6 +6,7 @@ use super::forget::Batch;
 use super::model::JobExecutionId;
 use crate::causes::with_causes;
 use crate::record::{EndedQuery, Record, RecordError};
+use crate::spec::Retention;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -30,6 +31,9 @@ pub struct PruneRequest {
     pub all: bool,
     /// Says what would go, and removes nothing.
     pub dry_run: bool,
+    /// Beside what was recorded with each trigger, when neither `all` nor a limit is given: `ttl` for executions
+    /// whose jobs name none, and how many of all jobs to keep.
+    pub defaults: Retention,
 }
 
 /// What was forgotten, or would be.
@@ -63,8 +67,8 @@ enum Selection {
     Expired(Timestamp),
     /// By what their job keeps.
     BeyondKept(String),
-    /// By what is kept of all jobs.
-    BeyondTotal,
+    /// By what is kept of all jobs: this many, or as many as is recorded.
+    BeyondTotal(Option<u32>),
     Ended(EndedQuery),
 }
 
@@ -75,7 +79,7 @@ impl Selection {
             Selection::Departing => record.departing(limit),
             Selection::Expired(now) => record.expired(*now, limit),
             Selection::BeyondKept(job) => record.beyond_keep_last(job, limit),
-            Selection::BeyondTotal => record.beyond_total(limit),
+            Selection::BeyondTotal(kept) => record.beyond_total(*kept, limit),
             Selection::Ended(query) => record.ended(query, limit),
         }
     }
@@ -149,18 +153,20 @@ impl JobExecutor {
         if request.ttl.is_none() && request.keep_last.is_none() {
             selections.push(match &job {
                 None => Selection::Expired(now),
-                Some(_) => Selection::Ended(EndedQuery { expired_by: Some(now), ..query }),
+                Some(_) => Selection::Ended(EndedQuery { expired_by: Some(now), ..query.clone() }),
             });
+            if let Some(ttl) = request.defaults.ttl {
+                let completed_by = Some(before(now, ttl));
+                selections.push(Selection::Ended(EndedQuery { completed_by, without_own_ttl: true, ..query }));
+            }
             selections.extend(jobs()?.into_iter().map(Selection::BeyondKept));
             if job.is_none() {
-                selections.extend([Selection::BeyondTotal, Selection::Departing]);
+                selections.extend([Selection::BeyondTotal(request.defaults.keep_last), Selection::Departing]);
             }
             return Ok(selections);
         }
         if let Some(ttl) = request.ttl {
-            // Beyond the calendar: nothing ended so long ago.
-            let oldest = SignedDuration::try_from(ttl).ok().and_then(|ttl| now.checked_sub(ttl).ok());
-            let completed_by = Some(oldest.unwrap_or(Timestamp::MIN));
+            let completed_by = Some(before(now, ttl));
             selections.push(Selection::Ended(EndedQuery { completed_by, ..query.clone() }));
         }
         if request.keep_last.is_some() {
@@ -194,7 +200,7 @@ impl JobExecutor {
         let mut stuck = self.inner.stuck.lock().await;
         let mut selections = vec![Selection::Departing, Selection::Expired(self.now())];
         if let Some(job) = job {
-            selections.extend([Selection::BeyondKept(job), Selection::BeyondTotal]);
+            selections.extend([Selection::BeyondKept(job), Selection::BeyondTotal(None)]);
         }
         let mut removed = 0;
         for selection in selections {
@@ -236,6 +242,12 @@ impl JobExecutor {
         let next = self.record().next_expiry(now)?;
         Ok(next.map(|next| next.duration_since(now).try_into().unwrap_or(Duration::ZERO)))
     }
+}
+
+/// So long before `now`. Beyond the calendar: nothing ended so long ago.
+fn before(now: Timestamp, ttl: Duration) -> Timestamp {
+    let oldest = SignedDuration::try_from(ttl).ok().and_then(|ttl| now.checked_sub(ttl).ok());
+    oldest.unwrap_or(Timestamp::MIN)
 }
 
 impl From<(String, String)> for PruneProblem {

@@ -7,7 +7,7 @@ use super::model::{ContainerId, JobExecutionId, JobTrigger, TriggerOptions, Trig
 use crate::engine::Stdio;
 use crate::outcome::End;
 use crate::record::{self, Insertion, NewExecution};
-use crate::spec::{JobPolicy, OnConflict, Overrides, ServiceSpec};
+use crate::spec::{JobPolicy, OnConflict, Overrides, ServiceSpec, parse_idempotency_key};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -25,7 +25,8 @@ pub(super) struct Inherited {
 
 impl JobExecutor {
     /// Records an execution of `spec` under the job's name, durably, and returns its id. It starts when its turn
-    /// comes, which may be at once; everything that comes after is its result.
+    /// comes, which may be at once; everything that comes after is its result. Relative paths of images in local
+    /// files start from this process's current directory, whichever process starts the execution.
     ///
     /// # Errors
     /// [`ExecError::Conflict`], [`ExecError::ShuttingDown`], or the record cannot be written. Nothing is left then,
@@ -96,7 +97,8 @@ impl JobExecutor {
             env: options.env.clone(),
             ..Overrides::default()
         };
-        let job = spec.clone().with(changes)?;
+        options.idempotency_key.as_deref().map(parse_idempotency_key).transpose()?;
+        let job = spec.clone().with(changes)?.with_absolute_images().map_err(ExecError::io("find", "."))?;
         let id = JobExecutionId::after(self.record().newest()?.as_deref());
         let new = self.new_execution(&id, &job, trigger, &options, inherited);
         let is_left_to_others = matches!(self.inner.config.queue, QueueCare::Elsewhere(_));
@@ -112,7 +114,11 @@ impl JobExecutor {
             self.attended().remove(id.as_str());
             self.inner.waiters.let_go(&id);
         }
-        let claimed = match inserted? {
+        let inserted = inserted?;
+        if matches!(inserted, Insertion::Claimed | Insertion::Waiting | Insertion::Replacing { .. }) {
+            self.remember_triggered(&id);
+        }
+        let claimed = match inserted {
             Insertion::Claimed => true,
             Insertion::Waiting => false,
             Insertion::Existing { id } => {

@@ -15,6 +15,8 @@ pub struct EndedQuery {
     pub completed_by: Option<Timestamp>,
     /// Their own time to live was over by then.
     pub expired_by: Option<Timestamp>,
+    /// Their jobs name no time to live; what they have is that of the configuration of their time.
+    pub without_own_ttl: bool,
     /// Not among the newest so many ended ones of the job; counts only where a job is given.
     pub beyond: Option<u32>,
 }
@@ -47,6 +49,12 @@ impl Record {
                 sql.push_str(" ORDER BY id DESC LIMIT 1 OFFSET ?)");
                 parameters.push(keep.into());
             }
+        }
+        if query.without_own_ttl {
+            // A damaged spec names none.
+            sql.push_str(
+                " AND CASE WHEN json_valid(spec) THEN json_extract(spec, '$.policy.retention.ttl') END IS NULL",
+            );
         }
         sql.push_str(" ORDER BY id LIMIT ?");
         parameters.push(limit.into());

@@ -5,7 +5,7 @@ use super::model::{AfterAttempt, Attempt, Cancel, Ended, Status};
 use super::outbox::{self, NewNotification};
 use super::row::{ATTEMPT_COLUMNS, append_notes, counter, duration_nanoseconds, nanoseconds, source_name, to_json};
 use super::store::{Durability, Record, next_revision, not_found, status_of};
-use crate::outcome::{End, OUTCOME_VERSION, Outcome, Stopped, Usage};
+use crate::outcome::{End, FIRST_ATTEMPT, OUTCOME_VERSION, Outcome, Stopped, Usage};
 use crate::sys::process::ProcessIdentity;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, params};
@@ -87,7 +87,8 @@ impl Record {
                     outbox::insert(transaction, id, notifications, outcome.completed_at)?;
                 }
                 AfterAttempt::Retry { .. } if live.cancel_requested => {
-                    let cancelled = Outcome { end: End::Cancelled { how: Stopped::BeforeStart }, ..outcome.clone() };
+                    let how = Stopped::BetweenAttempts { next: attempt.saturating_add(1) };
+                    let cancelled = Outcome { end: End::Cancelled { how }, ..outcome.clone() };
                     end(transaction, id, &live, &cancelled)?;
                 }
                 AfterAttempt::Retry { at, now, spent } => {
@@ -209,7 +210,11 @@ pub(super) fn cancel_pending(transaction: &Transaction<'_>, id: &str, now: Times
     if !live.is_waiting {
         insert_attempt(transaction, id, &live, &outcome)?;
     }
-    end(transaction, id, &live, &outcome)
+    if live.attempt == FIRST_ATTEMPT {
+        return end(transaction, id, &live, &outcome);
+    }
+    let how = Stopped::BetweenAttempts { next: live.attempt };
+    end(transaction, id, &live, &Outcome { end: End::Cancelled { how }, ..outcome })
 }
 
 /// An execution, as far as its end depends on it.

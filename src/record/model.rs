@@ -240,7 +240,7 @@ pub enum Insertion {
     Existing { id: String },
     /// Nothing was inserted: these executions of the job are not terminal, and it forbids more.
     Conflict { with: Vec<String> },
-    /// It is on record and replaces what the job had. What merely waited has been cancelled with it; `cancel`
+    /// It is on record and replaces the oldest that the job had, as many as make room. What merely waited has been cancelled with it; `cancel`
     /// is what is occupied with an attempt, for the caller to cancel, oldest first. `claimed`: there was none
     /// of those, and it is the caller's to prepare.
     Replacing { cancel: Vec<String>, claimed: bool },

@@ -41,8 +41,15 @@ impl Record {
             }
             let live = match (new.on_conflict, new.max_concurrent) {
                 (OnConflict::Forbid | OnConflict::Replace, Some(most)) => {
-                    let live = live_of(transaction, &new.job_name)?;
-                    if live.len() < most as usize { Vec::new() } else { live }
+                    let mut live = live_of(transaction, &new.job_name)?;
+                    let beyond = (live.len() + 1).saturating_sub(most as usize);
+                    match new.on_conflict {
+                        // The oldest, as many as make room.
+                        OnConflict::Replace => live.truncate(beyond),
+                        _ if beyond == 0 => live.clear(),
+                        _ => {}
+                    }
+                    live
                 }
                 _ => Vec::new(),
             };

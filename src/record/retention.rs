@@ -60,19 +60,22 @@ impl Record {
         })
     }
 
-    /// As [`Record::beyond_keep_last`], for `keep_last_total` and the executions of all jobs.
+    /// As [`Record::beyond_keep_last`], for the executions of all jobs and `kept`, or `keep_last_total` without it.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn beyond_total(&self, limit: u32) -> Result<Vec<String>, RecordError> {
+    pub fn beyond_total(&self, kept: Option<u32>, limit: u32) -> Result<Vec<String>, RecordError> {
         self.read("look for what is not kept", |connection| {
-            let kept: Option<u32> = connection
-                .prepare_cached(
-                    "SELECT keep_last_total FROM executions WHERE keep_last_total IS NOT NULL \
-                     ORDER BY id DESC LIMIT 1",
-                )?
-                .query_row([], |row| row.get(0))
-                .optional()?;
+            let recorded = || {
+                connection
+                    .prepare_cached(
+                        "SELECT keep_last_total FROM executions WHERE keep_last_total IS NOT NULL \
+                         ORDER BY id DESC LIMIT 1",
+                    )?
+                    .query_row([], |row| row.get(0))
+                    .optional()
+            };
+            let kept: Option<u32> = if kept.is_some() { kept } else { recorded()? };
             let Some(kept) = kept else { return Ok(Vec::new()) };
             Ok(connection
                 .prepare_cached(

@@ -65,16 +65,32 @@ pub(super) fn expand(what: &'static str, text: &str, env: Lookup) -> Result<Stri
     no_nul(what, &expanded)
 }
 
+/// Whether the caller's variables are put into this value: an escaped reference is none.
+fn has_reference(text: &str) -> bool {
+    text.replace(ESCAPED, "").contains(REFERENCE)
+}
+
 /// A mapping, or a list of `K=V` and `K` as in compose.
 pub(super) fn read_env(at: &At) -> Vec<(String, String)> {
     const HINT: &str = "write NAME: value lines, or a list of NAME=value";
     let env = at.report.env;
+    let hide = |name: &str| {
+        at.report.hidden_env.borrow_mut().insert(name.to_owned());
+    };
     if let Value::List(_) = at.node.value {
         let pairs = at.each(HINT, |item| {
             let text = item.text()?;
             let (name, value) = match text.split_once('=') {
-                Some((name, value)) => (item.check(env_name(name))?, item.check(expand(VALUE, value, env))?),
-                None => item.check(parse_env(text, env))?,
+                Some((name, value)) => {
+                    if has_reference(value) {
+                        hide(name);
+                    }
+                    (item.check(env_name(name))?, item.check(expand(VALUE, value, env))?)
+                }
+                None => {
+                    hide(text);
+                    item.check(parse_env(text, env))?
+                }
             };
             Some((item.clone(), name, value))
         });
@@ -94,6 +110,9 @@ pub(super) fn read_env(at: &At) -> Vec<(String, String)> {
         return Vec::new();
     }
     let pair = |(name, at): (&str, At)| {
+        if matches!(&at.node.value, Value::Text(text) if has_reference(text)) {
+            hide(name);
+        }
         let name = at.check_name(env_name(name));
         let value = match at.node.value {
             Value::Null => at.wrong_type("a value", "write \"\" for an empty one"),

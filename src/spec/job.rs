@@ -3,7 +3,7 @@
 //! Every value is checked and in one unit; nothing past this boundary parses or checks again.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -33,6 +33,10 @@ pub struct ServiceSpec {
     pub logs: Logs,
     #[serde(default)]
     pub policy: JobPolicy,
+    /// Names of variables, in `env` and in that of steps, whose values came from the caller's environment. They
+    /// are for the job alone and are not shown.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub hidden_env: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -338,7 +342,7 @@ pub enum OnConflict {
     Queue,
     /// The new one is refused.
     Forbid,
-    /// Those that wait or run are cancelled; the new one starts when they have ended.
+    /// The oldest that wait or run are cancelled, as many as make room; the new one starts when they have ended.
     Replace,
     /// There is no limit.
     Allow,

@@ -130,6 +130,7 @@ pub use http::AddressProblem;
 pub use init::DEFAULT_STEP_TIMEOUT;
 pub use job::*;
 pub use mount::parse_mount;
+pub use names::parse_idempotency_key;
 pub use network::parse_network;
 pub use overrides::Overrides;
 pub(crate) use policy::{read_limit, read_retention};

@@ -64,6 +64,20 @@ pub(super) fn env_name(text: &str) -> Result<String, ValueError> {
     no_nul("the name of an environment variable", text)
 }
 
+/// What tells one trigger of a job from another: 1 to 255 characters that can be seen, spaces among them.
+///
+/// # Errors
+/// [`ValueError::Malformed`].
+pub fn parse_idempotency_key(text: &str) -> Result<String, ValueError> {
+    const MAX_LEN: usize = 255;
+    let length = text.chars().count();
+    if (1..=MAX_LEN).contains(&length) && !text.chars().any(char::is_control) {
+        return Ok(text.to_owned());
+    }
+    let form = "1 to 255 printable characters";
+    Err(ValueError::Malformed { what: "an idempotency key", text: text.to_owned(), form })
+}
+
 /// The name of a label: anything but empty.
 pub(super) fn label_name(text: &str) -> Result<String, ValueError> {
     if text.is_empty() {
@@ -161,6 +175,27 @@ pub(super) const IMAGE_FORMS: &str =
 /// What follows the transport in the name of an image in local files; `None` for other images.
 pub(super) fn local_image(text: &str) -> Option<&str> {
     ["oci:", "oci-archive:", "docker-archive:"].iter().find_map(|transport| text.strip_prefix(transport))
+}
+
+/// The same image whatever the current directory: with an absolute path, if it is in local files. A directory whose
+/// name has a colon cannot be written in an image's name; what lies there keeps its relative path.
+///
+/// # Errors
+/// The current directory cannot be determined.
+pub(super) fn absolute_image(text: &str) -> std::io::Result<String> {
+    let Some(rest) = local_image(text) else { return Ok(text.to_owned()) };
+    let transport = &text[..text.len() - rest.len()];
+    // The first colon ends the path, as in containers-transports(5).
+    let (path, tag) = rest.split_at(rest.find(':').unwrap_or(rest.len()));
+    if path.is_empty() {
+        // Whoever uses the image says that it is none.
+        return Ok(text.to_owned());
+    }
+    let absolute = std::path::absolute(path)?;
+    Ok(match absolute.to_str().filter(|path| !path.contains(':')) {
+        Some(path) => format!("{transport}{path}{tag}"),
+        None => text.to_owned(),
+    })
 }
 
 /// An image's name; `image` parses it in full when it is used.

@@ -1,17 +1,18 @@
 //! Jobs from flags: the defaults that specs have too, and changes to a job under the same rules.
 
 use super::job::{
-    CommandSpec, ImageSpec, InitFailure, JobPolicy, Logs, Network, NetworkMode, OnConflict, Platform, ProcessOptions,
-    PullPolicy, Resources, Security, ServiceSpec, StopPolicy, Storage,
+    CommandSpec, ImageSpec, InitAction, InitFailure, JobPolicy, Logs, Network, NetworkMode, OnConflict, Platform,
+    ProcessOptions, PullPolicy, Resources, Security, ServiceSpec, StopPolicy, Storage,
 };
 use super::names::{
-    container_path, env_name, hostname, identifier, image_name, label_name, local_image, mount_target, no_nul, user,
+    absolute_image, container_path, env_name, hostname, identifier, image_name, label_name, local_image, mount_target,
+    no_nul, user,
 };
 use super::policy::{check_attempts, check_limit, concurrency};
 use super::process::{check_sysctl_network, parse_signal};
 use super::resources;
 use super::value_error::ValueError;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What flags change about a job; `None` and empty leave it as it is.
@@ -82,6 +83,7 @@ impl ServiceSpec {
             logs: Logs::default(),
             on_init_failure: InitFailure::default(),
             policy: JobPolicy::default(),
+            hidden_env: BTreeSet::new(),
         }
     }
 
@@ -156,6 +158,21 @@ impl ServiceSpec {
         }
         self.policy.delete_on_exit = changes.delete_on_exit.unwrap_or(self.policy.delete_on_exit);
         self.limit(changes.max_concurrent, changes.on_conflict)?;
+        Ok(self)
+    }
+
+    /// The job with absolute paths of the images that are in local files: relative ones start from the current
+    /// directory of whoever asks for the job, not of whoever starts it.
+    ///
+    /// # Errors
+    /// The current directory cannot be determined.
+    pub fn with_absolute_images(mut self) -> std::io::Result<ServiceSpec> {
+        self.image.name = absolute_image(&self.image.name)?;
+        for step in &mut self.init_steps {
+            if let InitAction::Run { image: Some(image), .. } = &mut step.action {
+                *image = absolute_image(image)?;
+            }
+        }
         Ok(self)
     }
 

@@ -7,6 +7,7 @@ use super::error::{Place, Problem, SpecError, SpecErrors, Warning, name_alone};
 use super::node::{Key, Mark, Node, Value};
 use super::value_error::{ValueError, nearest};
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -19,13 +20,22 @@ pub(crate) struct Report<'a> {
     pub env: Lookup<'a>,
     /// The directory that relative bind sources start from; `None` when the text came from no file.
     pub base: Option<&'a Path>,
+    /// Names of variables whose values came from `env`, of the service that is being read.
+    pub hidden_env: RefCell<BTreeSet<String>>,
     errors: RefCell<Vec<SpecError>>,
     warnings: RefCell<Vec<Warning>>,
 }
 
 impl<'a> Report<'a> {
     pub fn new(source: &'a str, env: Lookup<'a>, base: Option<&'a Path>) -> Self {
-        Report { source, env, base, errors: RefCell::default(), warnings: RefCell::default() }
+        Report {
+            source,
+            env,
+            base,
+            hidden_env: RefCell::default(),
+            errors: RefCell::default(),
+            warnings: RefCell::default(),
+        }
     }
 
     /// Gives `value` out if nothing was wrong, with the warnings in the order of the file.

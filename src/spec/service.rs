@@ -125,6 +125,7 @@ pub(super) fn read_job(at: &At, name: &str, deployment: &str) -> ServiceSpec {
     let mut job = ServiceSpec::new(name.to_owned(), String::new());
     job.deployment = Some(deployment.to_owned());
     let Some(mut fields) = at.fields("write the fields of the job below its name") else { return job };
+    at.report.hidden_env.take();
 
     read_rtype(&mut fields);
     fields.elsewhere(ELSEWHERE);
@@ -154,6 +155,7 @@ pub(super) fn read_job(at: &At, name: &str, deployment: &str) -> ServiceSpec {
     job.logs = fields.take("logs").map(|at| read_logs(&at, &mut job.policy.retention)).unwrap_or_default();
     job.on_init_failure = fields.take("errors").map(|at| read_errors(&at)).unwrap_or_default();
     job.policy.delete_on_exit = fields.take("lifecycle").is_some_and(|at| read_lifecycle(&at));
+    job.hidden_env = at.report.hidden_env.take();
     fields.finish();
     job
 }

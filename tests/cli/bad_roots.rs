@@ -35,6 +35,7 @@ fn a_root_that_cannot_be_made_is_named() {
 fn the_option_wins_over_the_variable() {
     let host = Host::new();
     let other = host.path("other");
+    std::fs::create_dir(&other).expect("a writable directory");
     host.run(["ps", "--root", other.to_str().expect("UTF-8")]).exits(0);
     assert!(other.join("coracle.db").exists() && !host.root().exists(), "{:?}", host.tree());
 }

@@ -26,6 +26,31 @@ fn ps_of_nothing_is_empty() {
 }
 
 #[test]
+fn looking_makes_nothing() {
+    let host = Host::new();
+    for quiet in [&["ps"][..], &["images"], &["jobs", "ls"], &["stats"], &["cancel", "--all"], &["prune", "--json"]] {
+        host.run(quiet).exits(0).is_quiet();
+    }
+    host.run(["images", "--json"]).exits(0).prints("[]\n");
+    for command in ["inspect", "logs", "wait", "cancel", "rm"] {
+        host.run([command, "feed"]).exits(125).prints("").complains(&["no execution feed"]);
+    }
+    host.run(["jobs", "show", "x"]).exits(125).complains(&["no job x is registered"]);
+    host.run(["image", "inspect", "x"]).exits(125).complains(&["no image x here"]);
+    assert!(host.tree().is_empty(), "{:?}", host.tree());
+}
+
+#[test]
+fn a_name_that_nothing_has_is_noted() {
+    let host = host();
+    for command in [&["ps"][..], &["stats"], &["prune"], &["cancel"]] {
+        let ran = host.run([command, &["--job", "god"]].concat());
+        ran.exits(0).complains(&["coracle: note: no execution and no registered job is named god"]);
+        host.run([command, &["--job", "good"]].concat()).exits(0).is_quiet();
+    }
+}
+
+#[test]
 fn ps_lists_newest_first() {
     let host = host();
     let table = host.run(["ps", "-a"]);
@@ -159,6 +184,40 @@ fn unknown_ids_are_named() {
 }
 
 #[test]
+fn a_number_below_zero_is_told_as_what_it_is() {
+    let host = Host::new();
+    for arguments in [&["ps", "-n", "-1"][..], &["logs", "x", "-n", "-1"], &["prune", "--keep-last", "-1"]] {
+        let ran = host.run(arguments);
+        ran.exits(125).complains(&["invalid value '-1'"]);
+    }
+}
+
+#[test]
+fn an_empty_id_is_that_of_nothing() {
+    let host = Host::new();
+    host.pending(C, "only");
+    for command in ["inspect", "logs", "wait", "cancel", "rm"] {
+        host.run([command, ""]).exits(125).prints("").complains(&["the id of an execution must not be empty"]);
+    }
+    host.run(["rm", "-f", ""]).exits(125);
+    host.run(["ps", "--before", ""]).exits(125).prints("");
+    host.run(["events", "--id", ""]).exits(125).prints("");
+    host.run(["ps", "-q", "--status", "pending"]).exits(0).prints(&format!("{C}\n"));
+}
+
+#[test]
+fn what_was_cancelled_before_its_start_has_the_code_of_sigterm() {
+    let host = host();
+    let (cancelled, step) = ("0199cccc-0000-7000-8000-000000000004", "0199cccc-0000-7000-8000-000000000005");
+    host.ended(cancelled, "early", End::Cancelled { how: Stopped::BeforeStart });
+    host.ended(step, "between", End::Cancelled { how: Stopped::BetweenAttempts { next: 2 } });
+    host.run(["wait", cancelled, step]).exits(143).prints("143\n143\n");
+    let shown = host.run(["inspect", "--json", step]).exits(0).json();
+    assert_eq!(shown["reason"], "cancelled while it waited for attempt 2");
+    assert_eq!(shown["end"]["stopped"], serde_json::json!({"kind": "between_attempts", "next": 2}));
+}
+
+#[test]
 fn wait_gives_the_exit_codes() {
     let host = host();
     let signalled = "0199cccc-0000-7000-8000-000000000004";
@@ -176,7 +235,7 @@ fn cancel_ends_what_has_not_ended() {
     host.run(["ps", "-q", "--status", "cancelled"]).prints(&format!("{C}\n"));
     host.run(["cancel", C]).exits(125).complains(&["has ended already"]);
     // What was cancelled before its start has no exit code of its own.
-    host.run(["wait", C]).exits(125).prints("125\n");
+    host.run(["wait", C]).exits(143).prints("143\n");
     host.run(["cancel", "--grace", "x", C]).exits(125).complains(&["--grace"]);
 }
 

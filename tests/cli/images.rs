@@ -96,6 +96,9 @@ fn the_configuration_file_counts_where_images_are_got_or_collected() {
     let mut command = host.command(["run", "--image", "oci:x", "--", "true"]);
     command.env("CORACLE_CONFIG", host.path("bad.yaml"));
     host.finish(command, b"").exits(125).complains(&["bad.yaml:2:", "soon"]);
-    // A job can be cancelled all the same.
-    host.run(["ps", "--config", "bad.yaml"]).exits(0).is_quiet();
+    // A job can be cancelled all the same, unless the file was asked for.
+    let mut command = host.command(["cancel", "--all"]);
+    command.env("CORACLE_CONFIG", host.path("bad.yaml"));
+    host.finish(command, b"").exits(0).is_quiet();
+    host.run(["ps", "--config", "bad.yaml"]).exits(125).complains(&["bad.yaml:2:", "soon"]);
 }

@@ -56,6 +56,33 @@ fn jobs_are_added_and_replaced() {
 }
 
 #[test]
+fn a_job_is_added_once_and_what_it_runs_is_looked_for() {
+    let host = host();
+    let ran = host.run(["jobs", "add", "spec.yaml", "backup", "backup"]);
+    ran.exits(0).prints("added: backup\n");
+    ran.complains(&["warning: backup: on_failure runs the job cleanup, which is not registered yet"]);
+    host.run(["jobs", "add", "spec.yaml", "cleanup"]).exits(0).is_quiet();
+    host.run(["jobs", "add", "spec.yaml", "backup"]).exits(0).prints("replaced: backup\n").is_quiet();
+}
+
+#[test]
+fn what_is_triggered_is_waited_for_even_where_its_id_cannot_be_told() {
+    let host = host();
+    host.run(["jobs", "add", "spec.yaml", "cleanup"]).exits(0);
+    let mut command = host.command(["trigger", "cleanup", "--wait"]);
+    command.stdout(std::fs::File::options().write(true).open("/dev/full").expect("a device"));
+    let output = command.stderr(std::process::Stdio::piped()).output().expect("an executable");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let id = host.run(["ps", "-aq"]).exits(0).text();
+    for expected in
+        ["failed to write to standard output", &format!("triggered as execution {}", id.trim()), "/images/y"]
+    {
+        assert!(stderr.contains(expected), "no {expected} in {stderr}");
+    }
+    assert_eq!(output.status.code(), Some(125));
+}
+
+#[test]
 fn what_cannot_be_added_is_refused_before_anything_is_made() {
     let host = host();
     host.run(["jobs", "add", "spec.yaml", "bakup"]).exits(125).complains(&["no service \"bakup\"", "backup, cleanup"]);
@@ -145,6 +172,97 @@ fn unknown_jobs_are_named_with_what_was_meant() {
     host.run(["trigger"]).exits(125).complains(&["<NAME>"]);
     host.run(["trigger", "backup", "--env", "=1"]).exits(125).complains(&["--env"]);
     host.run(["ps", "-aq"]).exits(0).prints("");
+}
+
+#[test]
+fn a_key_is_text_that_can_be_seen() {
+    let host = host();
+    host.run(["jobs", "add", "spec.yaml", "cleanup"]).exits(0);
+    for key in ["", "a\tb", &"x".repeat(256)] {
+        host.run(["trigger", "cleanup", "--idempotency-key", key])
+            .exits(125)
+            .prints("")
+            .complains(&["--idempotency-key", "1 to 255 printable characters"]);
+    }
+    host.run(["run", "--image", "oci:x", "--idempotency-key", ""]).exits(125).complains(&["--idempotency-key"]);
+    host.run(["ps", "-aq"]).exits(0).prints("");
+}
+
+#[test]
+fn paths_of_images_do_not_depend_on_who_starts_the_job() {
+    let host = host();
+    let spec = "version: v1\ndeployment: demo\nservices:\n  job:\n    rtype: job\n    image: { name: \"oci:images/x:1\" }\n    \
+                init: { steps: [{ uses: init.run, with: { command: [\"true\"], image: \"oci-archive:y.tar\" } }] }\n";
+    host.write("relative.yaml", spec);
+    host.run(["jobs", "add", "relative.yaml"]).exits(0);
+    let here = host.path("").canonicalize().expect("a directory");
+    let here = here.display();
+    let job = host.run(["jobs", "show", "job", "--json"]).exits(0).json();
+    assert_eq!(job["image"], format!("oci:{here}/images/x:1"));
+    assert_eq!(job["spec"]["init_steps"][0]["action"]["run"]["image"], format!("oci-archive:{here}/y.tar"), "{job:#}");
+    let ran = host.run(["run", "-d", "relative.yaml"]);
+    ran.exits(125).complains(&[&format!("{here}/images/x")]);
+    let listed = host.run(["ps", "-a", "--json"]).exits(0).json();
+    assert_eq!(listed[0]["image"], format!("oci:{here}/images/x:1"));
+}
+
+#[test]
+fn prune_applies_the_configuration_of_now() {
+    let host = host();
+    host.ended(A, "good", End::Exited { code: 0 });
+    host.ended(B, "good", End::Exited { code: 7 });
+    let config = |text: &str| host.write("config.yaml", text).into_os_string();
+    let prune = |config: std::ffi::OsString| {
+        let arguments: [std::ffi::OsString; 3] = ["prune".into(), "--config".into(), config];
+        host.run(arguments)
+    };
+    prune(config("jobs: { retention: { keep_last: 1 } }\n"))
+        .exits(0)
+        .prints(&format!("removed: {A}\nfreed: 0 bytes of 1 executions\n"));
+    host.run(["prune"]).exits(0).prints("freed: 0 bytes of 0 executions\n");
+    prune(config("jobs: { retention: { ttl: 1d } }\n"))
+        .exits(0)
+        .prints(&format!("removed: {B}\nfreed: 0 bytes of 1 executions\n"));
+}
+
+#[test]
+fn a_broken_configuration_that_was_asked_for_fails_every_command() {
+    let host = host();
+    host.write("config.yaml", "jobs: [");
+    for command in [&["ps"][..], &["prune"], &["stats"], &["cancel", "--all"], &["validate", "spec.yaml"], &["version"]]
+    {
+        host.run([command, &["--config", "config.yaml"]].concat()).exits(125).prints("").complains(&["config.yaml"]);
+    }
+    assert_eq!(host.tree(), ["config.yaml", "spec.yaml"]);
+}
+
+#[test]
+fn variables_of_the_caller_are_not_shown() {
+    let host = host();
+    host.write(
+        "secret.yaml",
+        "version: v1\ndeployment: demo\nservices:\n  job:\n    rtype: job\n    image: { name: \"oci:/x\" }\n    \
+         env: { TOKEN: \"Bearer $E:CORACLE_TEST\", PLAIN: seen, TEXT: $$E:seen }\n    \
+         init: { steps: [{ uses: init.run, with: { command: [a], env: [CORACLE_TEST, OTHER=seen] } }] }\n  \
+         other: { rtype: job, image: { name: \"oci:/x\" }, env: { TOKEN: seen } }\n",
+    );
+    let mut add = host.command(["jobs", "add", "secret.yaml"]);
+    add.env("CORACLE_TEST", "hidden-1");
+    host.finish(add, b"").exits(0);
+    let (text, json) = (host.run(["jobs", "show", "job"]), host.run(["jobs", "show", "job", "--json"]));
+    for shown in [text.exits(0).text(), json.exits(0).text()] {
+        assert!(!shown.contains("hidden-1") && shown.contains("seen"), "{shown}");
+    }
+    assert_eq!(json.json()["spec"]["env"], json!([["TOKEN", "…"], ["PLAIN", "seen"], ["TEXT", "$E:seen"]]));
+    let steps = &json.json()["spec"]["init_steps"][0]["action"]["run"]["env"];
+    assert_eq!(steps, &json!([["CORACLE_TEST", "…"], ["OTHER", "seen"]]));
+    assert!(host.run(["jobs", "show", "other"]).exits(0).text().contains("TOKEN=seen"));
+    // The job itself is to see it.
+    let recorded = host.record().job("job").expect("a record").expect("a job");
+    assert_eq!(recorded.spec["env"][0][1], "Bearer hidden-1");
+    let id = host.run(["trigger", "job"]).exits(125).text();
+    let inspected = host.run(["inspect", "--json", id.trim()]).exits(0).text();
+    assert!(!inspected.contains("hidden-1"), "{inspected}");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::common::cli::Coracle;
 use crate::common::fixture;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::process::Stdio;
 
 #[test]
@@ -25,6 +26,25 @@ fn a_detached_execution_that_is_not_kept_is_forgotten_at_its_end() {
     // Whoever waited has seen it.
     assert!(waiting.line().is_some(), "an exit code");
     waiting.finish();
+    coracle.run(["inspect", &id]).expect_error(125, &["no execution"]);
+}
+
+#[test]
+fn whoever_waits_sees_the_end_of_what_is_removed() {
+    let coracle = Coracle::new();
+    let id = coracle.detach_toolbox(&[], &["trap", "TERM", "--exit", "4"]);
+    super::lifecycle::until_line(&coracle, &id, "ready");
+    let waiting: Vec<_> = (0..3).map(|_| coracle.start(coracle.command(["wait", &id]))).collect();
+    // Each has a lock on a byte of the file, which /proc/locks shows by its inode.
+    let waiters = || {
+        let Ok(lock) = std::fs::metadata(coracle.root().join("waiters.lock")) else { return 0 };
+        let inode = format!(":{} ", lock.ino());
+        let locks = std::fs::read_to_string("/proc/locks").expect("a mounted /proc");
+        locks.lines().filter(|line| line.contains(&inode)).count()
+    };
+    while waiters() < 3 {}
+    coracle.run(["rm", "-f", &id]).expect_code(0);
+    waiting.into_iter().for_each(|waiting| drop(waiting.finish().expect_code(4).expect_stdout("4\n")));
     coracle.run(["inspect", &id]).expect_error(125, &["no execution"]);
 }
 

@@ -74,13 +74,33 @@ fn cancel_acts_at_once() {
         let shown = coracle.run(["inspect", &id]).expect_code(0).stdout();
         assert_eq!(shown.contains("initializing step-1 (waiting for try 2)"), waiting, "{name}: {shown}");
         coracle.run(["cancel", &id]).expect_code(0);
-        coracle.run(["wait", &id]);
+        coracle.run(["wait", &id]).expect_code(143);
         let record = coracle.inspect(&id);
         assert_eq!(record["status"], "cancelled", "{name}: {record:#}");
         assert!(record["started_at"].is_null(), "{name}: the main process never ran: {record:#}");
         let reason = record["reason"].as_str().unwrap_or_default();
         assert!(reason.starts_with("cancelled in init step \"step-1\""), "{name}: {record:#}");
         assert_eq!(reason.contains("it exited with code 1"), waiting, "{name}: {record:#}");
+    }
+}
+
+#[test]
+fn an_interrupted_run_ends_with_its_signal() {
+    for (name, body, waiting) in endless(Closed::new().1) {
+        let coracle = Coracle::new();
+        let spec = coracle.job(&body);
+        let running = coracle.start(coracle.command(["run".as_ref(), spec.as_os_str()]));
+        let id = loop {
+            if let Some(record) = coracle.executions().first()
+                && record["status"] == "initializing"
+            {
+                break record["id"].as_str().expect("an id").to_owned();
+            }
+        };
+        until_step(&coracle, &id, waiting);
+        running.process.signal(Signal::SIGINT);
+        let finished = running.finish().expect_code(130);
+        assert!(finished.stderr().contains("cancelled"), "{name}: {finished}");
     }
 }
 

@@ -60,7 +60,8 @@ fn a_conflict_is_an_error_where_it_is_forbidden() {
     let coracle = Coracle::new();
     register(&coracle, "on_conflict: forbid", "command: [\"true\"]");
     let first = sleeper(&coracle);
-    let refused = coracle.run(["trigger", "job"]).expect_error(125, &[&first, "not to run more than 1", "hint: "]);
+    let refused =
+        coracle.run(["trigger", "job"]).expect_error(125, &[&first, "no more than 1 may run at once", "hint: "]);
     assert_eq!(refused.stdout(), "");
     assert_eq!(coracle.executions().len(), 1);
     cancel(&coracle, &first);

@@ -91,8 +91,9 @@ fn a_wait_for_the_next_attempt_is_shown_and_can_be_cancelled() {
     let listed = coracle.run(["ps"]).stdout();
     assert!(listed.contains("pending (retry 2/2 in 59m"), "{listed}");
     coracle.run(["cancel", &id]).expect_code(0);
-    coracle.run(["wait", &id]).expect_code(125);
+    coracle.run(["wait", &id]).expect_code(143);
     let record = coracle.inspect(&id);
+    assert_eq!(record["reason"], "cancelled while it waited for attempt 2");
     assert_eq!((&record["status"], &record["retry_at"]), (&"cancelled".into(), &serde_json::Value::Null), "{record:#}");
     assert_eq!(record["attempts"][0]["exit_code"], 1, "{record:#}");
 }
@@ -111,6 +112,7 @@ fn ctrl_c_ends_a_run_that_waits_for_its_next_attempt() {
     until_backoff(&coracle, &id);
     running.process.signal(Signal::SIGINT);
     let finished = running.finish().expect_error(130, &["job: cancelled before attempt 2"]);
+    assert!(!finished.stderr().contains("not started"), "{finished}");
     assert_eq!(coracle.inspect(&id)["status"], "cancelled", "{finished}");
 }
 

@@ -111,3 +111,21 @@ fn program_memory(pid: i32) -> usize {
 fn kilobytes(text: &str) -> usize {
     text.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or_else(|| panic!("no size: {text:?}"))
 }
+
+#[test]
+fn a_message_begins_a_line_of_its_own() {
+    let coracle = Coracle::new();
+    let script = ["sh", "-c", "printf unfinished; kill -9 $$"];
+    let mut command = coracle.image_command(&fixture::busybox(), &["--progress", "none"], &script);
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    command.stdout(writer.try_clone().expect("a descriptor")).stderr(writer);
+    assert_eq!(command.status().expect("it starts").code(), Some(137));
+    drop(command);
+    let mut text = String::new();
+    reader.read_to_string(&mut text).expect("text");
+    assert!(text.starts_with("unfinished\ncoracle: note: "), "{text}");
+    // Elsewhere every byte is as it was written.
+    let finished = coracle.finish(coracle.image_command(&fixture::busybox(), &["--progress", "none"], &script));
+    let finished = finished.expect_code(137).expect_stdout("unfinished");
+    assert!(finished.stderr().starts_with("coracle: note: "), "{finished}");
+}

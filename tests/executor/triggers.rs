@@ -85,6 +85,36 @@ async fn one_that_shuts_down_takes_no_more_and_drains() {
     );
 }
 
+#[tokio::test]
+async fn draining_waits_for_ones_own_alone() {
+    let world = World::on_disk().await;
+    world.runtime.on(JOB, Script::runs());
+    let id = world.trigger(&job("")).await;
+    let running = world.running(&id).await;
+    let mut config = JobExecutorConfig::default();
+    let root = world.root.as_ref().map(|root| root.path().join("root"));
+    config.root = root;
+    let other = JobExecutor::with_config(Arc::new(world.runtime.clone()), config).await.expect("an executor");
+    other.drain(3600 * SECOND).await.expect("it has none");
+    let error = world.executor.drain(Duration::ZERO).await.expect_err("one runs");
+    assert!(matches!(error, ExecError::NotDrained { ids, .. } if ids == [id.clone()]));
+    running.exit(0);
+    world.executor.drain(3600 * SECOND).await.expect("it ends");
+    assert_eq!(world.status(&id).await, "completed(0)");
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_text_that_can_be_seen() {
+    let world = World::new().await;
+    for key in [String::new(), "a\nb".to_owned(), "x".repeat(256)] {
+        let options = TriggerOptions { idempotency_key: Some(key), ..TriggerOptions::default() };
+        let error = world.executor.trigger_with(JOB, &job(""), JobTrigger::Cli, options).await.expect_err("no key");
+        assert!(error.to_string().contains("1 to 255 printable characters"), "{error}");
+    }
+    let error = world.executor.resolve("").await.expect_err("no id");
+    assert!(error.to_string().contains("must not be empty"), "{error}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dropped_executor_leaves_no_task_behind() {
     let world = World::new().await;

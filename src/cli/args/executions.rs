@@ -31,7 +31,7 @@ pub(in crate::cli) struct PsArgs {
     #[arg(long, value_name = "ID")]
     pub before: Option<String>,
     /// Only the newest N
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true)]
     pub limit: Option<usize>,
     /// Print the ids alone
     #[arg(short, long, conflicts_with = "json")]
@@ -49,7 +49,7 @@ pub(in crate::cli) struct LogsArgs {
     #[arg(short, long)]
     pub follow: bool,
     /// Start with the last N lines
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", allow_negative_numbers = true)]
     pub tail: Option<usize>,
     /// Put the time before each line (RFC 3339, UTC)
     #[arg(short, long)]
@@ -58,7 +58,7 @@ pub(in crate::cli) struct LogsArgs {
     #[arg(long, value_enum)]
     pub stream: Option<Stream>,
     /// Of this attempt, from 1 [default: the newest]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), allow_negative_numbers = true)]
     pub attempt: Option<u32>,
     /// Only what this init step wrote
     #[arg(long, value_name = "ID")]

@@ -1,7 +1,7 @@
 //! Registered jobs, triggering them, and watching over what they leave.
 
 use super::run::env;
-use crate::spec::parse_duration;
+use crate::spec::{parse_duration, parse_idempotency_key};
 use clap::{Args, Subcommand};
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ pub(in crate::cli) struct TriggerArgs {
     #[arg(short, long)]
     pub wait: bool,
     /// Start nothing if an execution of the job has this key already; its id is printed
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = parse_idempotency_key)]
     pub idempotency_key: Option<String>,
     /// Print a JSON object in place of the id: the execution as it is when it has started, with --wait when it
     /// has ended
@@ -120,7 +120,7 @@ pub(in crate::cli) struct PruneArgs {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub ttl: Option<Duration>,
     /// All but the newest N of each job, whatever the jobs say
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub keep_last: Option<u32>,
     /// Only executions of this job
     #[arg(long, value_name = "NAME")]

@@ -3,7 +3,7 @@
 use super::FetchArgs;
 use crate::spec::{
     NetworkMode, OnConflict, PullPolicy, Storage, ValueError, parse_bytes, parse_cpu_millis, parse_duration, parse_env,
-    parse_mount, parse_network, parse_signal,
+    parse_idempotency_key, parse_mount, parse_network, parse_signal,
 };
 use clap::{ArgAction, Args};
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(in crate::cli) struct RunArgs {
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<String>,
     /// Start nothing if an execution of the job has this key already; wait for that one
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = parse_idempotency_key)]
     pub idempotency_key: Option<String>,
     /// Start the jobs, print their execution ids, and return
     #[arg(short, long)]
@@ -84,12 +84,12 @@ pub(in crate::cli) struct JobArgs {
     #[arg(long)]
     pub rm: bool,
     /// Run it up to N more times when it fails, after 1s, 2s, 4s, ... or as the spec says
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub retry: Option<u32>,
     /// Executions of this job at once; further ones wait, or do as --on-conflict says
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub max_concurrent: Option<u32>,
-    /// When as many run: queue, forbid (refuse this one), replace (cancel the others) or allow (no limit)
+    /// When as many run: queue, forbid (refuse this one), replace (cancel the oldest) or allow (no limit)
     #[arg(long, value_name = "ACTION", value_parser = on_conflict)]
     pub on_conflict: Option<OnConflict>,
     /// Signal that asks the job to stop

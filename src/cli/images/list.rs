@@ -11,24 +11,25 @@ use jiff::Timestamp;
 const HEADER: [&str; 7] = ["REFERENCE", "DIGEST", "PLATFORM", "SIZE", "CREATED", "USED", "STATE"];
 
 pub(in crate::cli) async fn list(runtime: &OciRuntime, args: &ImagesArgs) -> Result<u8, CliError> {
-    let images = runtime.images().await?;
+    show(&runtime.images().await?, args).map(|()| 0)
+}
+
+pub(in crate::cli) fn show(images: &[ImageSummary], args: &ImagesArgs) -> Result<(), CliError> {
     if args.json {
-        json::print(&images.iter().map(ImageDocument::new).collect::<Vec<_>>())?;
-        return Ok(0);
+        return json::print(&images.iter().map(ImageDocument::new).collect::<Vec<_>>());
     }
     if args.quiet {
-        output::print(&digests(&images, args.no_trunc))?;
-        return Ok(0);
+        return output::print(&digests(images, args.no_trunc));
     }
     let now = Timestamp::now();
     let rows: Vec<_> = images.iter().map(|image| row(image, args.no_trunc, now)).collect();
     output::print(&human::table(&HEADER, &rows))?;
-    for image in &images {
+    for image in images {
         if let Some(problem) = &image.problem {
             output::message("warning", &format!("{}: {problem}", image.reference));
         }
     }
-    Ok(0)
+    Ok(())
 }
 
 /// One a line, each once: several references may name one image.

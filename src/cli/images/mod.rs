@@ -7,7 +7,7 @@ mod pull;
 
 pub(super) use collect::{collect, remove};
 pub(super) use inspect::inspect;
-pub(super) use list::list;
+pub(super) use list::{list, show};
 pub(super) use pull::{load, load_input, pull};
 
 use super::error::CliError;

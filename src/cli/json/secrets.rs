@@ -1,5 +1,5 @@
-//! A recorded spec without what opens doors: the values of headers, what S3 steps sign with, and the paths of
-//! addresses that are told of ends. Looked for by the names of fields, so that specs of other versions are covered
+//! A recorded spec without what opens doors: the values of headers, what S3 steps sign with, variables that come from
+//! the caller's environment, and the paths of addresses that are told of ends. Looked for by the names of fields, so that specs of other versions are covered
 //! as well.
 
 use crate::cli::describe::{is_secret, origin};
@@ -9,22 +9,24 @@ use serde_json::Value;
 const HIDDEN: &str = "…";
 
 pub(super) fn without_secrets(spec: &Value) -> Value {
-    let mut spec = spec.clone();
-    hide(&mut spec, false);
-    spec
+    let hidden = spec.get("hidden_env").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let hidden: Vec<&str> = hidden.iter().filter_map(Value::as_str).collect();
+    let mut shown = spec.clone();
+    hide(&mut shown, &hidden, false);
+    shown
 }
 
-/// `is_s3`: the values of `env` are there for nothing but signing.
-fn hide(value: &mut Value, is_s3: bool) {
+/// `hidden`: variables that are the caller's own; `is_s3`: the values of `env` are there for nothing but signing.
+fn hide(value: &mut Value, hidden: &[&str], is_s3: bool) {
     match value {
-        Value::Array(values) => values.iter_mut().for_each(|value| hide(value, is_s3)),
+        Value::Array(values) => values.iter_mut().for_each(|value| hide(value, hidden, is_s3)),
         Value::Object(fields) => {
             for (name, value) in fields {
                 match (name.as_str(), &mut *value) {
                     ("headers", pairs) => hide_values(pairs, |_| true),
-                    ("env", pairs) => hide_values(pairs, |name| is_s3 || is_secret(name)),
+                    ("env", pairs) => hide_values(pairs, |name| is_s3 || is_secret(name) || hidden.contains(&name)),
                     ("url", Value::String(url)) => *url = shortened(url),
-                    (name, value) => hide(value, name == "s3"),
+                    (name, value) => hide(value, hidden, name == "s3"),
                 }
             }
         }

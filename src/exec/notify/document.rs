@@ -1,31 +1,32 @@
 //! What is told of an execution.
 
+use crate::exec::document::end_document;
 use crate::exec::model::JobTrigger;
-use crate::outcome::{End, Outcome};
+use crate::outcome::Outcome;
 use crate::record::{Attempt, Execution, Status};
 use serde_json::{Value, json};
 
-/// The JSON document of an execution that ends with this outcome. Times are RFC 3339 in UTC, durations seconds.
+/// The JSON document of an execution that ends with this outcome; its fields mean what they do in `inspect --json`. Times are RFC 3339 in UTC, durations seconds.
 ///
 /// | field | |
 /// |---|---|
-/// | `id`, `job_name`, `labels`, `image` | as in the record |
+/// | `id`, `job`, `labels`, `image` | as in the record |
 /// | `image_digest` | `null` when the image was never there |
 /// | `status` | `completed` or `failed` |
 /// | `exit_code` | of the main process; `null` when it did not exit by itself |
 /// | `reason` | the end in words; `null` for `completed` |
-/// | `cause` | the kind of end: `exited`, `signalled`, `oom_killed`, `deadline`, … |
+/// | `end` | `{"kind": "exited"\|"signalled"\|"oom_killed"\|"deadline"\|…, …}` |
 /// | `trigger` | `{"kind": …}`, with `remote_addr` or `reason` |
 /// | `created_at`, `started_at`, `completed_at` | `started_at` is `null` when the main process never ran |
 /// | `duration_seconds` | of the last attempt |
-/// | `attempts` | each with `number`, `exit_code`, `reason`, `cause`, `started_at`, `completed_at`, `duration_seconds` |
+/// | `attempts` | each with `number`, `exit_code`, `reason`, `end`, `started_at`, `completed_at`, `duration_seconds` |
 pub fn of(row: &Execution, ended: &[Attempt], outcome: &Outcome) -> Value {
     let earlier = ended.iter().filter(|attempt| attempt.number != outcome.attempt).map(|attempt| {
         json!({
             "number": attempt.number,
             "exit_code": attempt.exit_code,
             "reason": attempt.reason,
-            "cause": cause(&attempt.end),
+            "end": end_document(&attempt.end),
             "started_at": attempt.started_at,
             "completed_at": attempt.completed_at,
             "duration_seconds": attempt.elapsed.as_secs_f64(),
@@ -37,18 +38,18 @@ pub fn of(row: &Execution, ended: &[Attempt], outcome: &Outcome) -> Value {
         "number": outcome.attempt,
         "exit_code": outcome.end.job_exit_code(),
         "reason": reason,
-        "cause": cause(&outcome.end),
+        "end": end_document(&outcome.end),
         "started_at": outcome.started_at,
         "completed_at": outcome.completed_at,
         "duration_seconds": outcome.elapsed.as_secs_f64(),
     });
     json!({
         "id": row.id,
-        "job_name": row.job_name,
+        "job": row.job_name,
         "status": status.as_str(),
         "exit_code": outcome.end.job_exit_code(),
         "reason": reason,
-        "cause": cause(&outcome.end),
+        "end": end_document(&outcome.end),
         "attempts": earlier.chain([last]).collect::<Vec<_>>(),
         "trigger": trigger(&row.trigger),
         "created_at": row.created_at,
@@ -65,7 +66,7 @@ pub fn of(row: &Execution, ended: &[Attempt], outcome: &Outcome) -> Value {
 pub fn environment(document: &Value) -> Vec<(String, String)> {
     let names = [
         ("CORACLE_PARENT_EXECUTION_ID", "id"),
-        ("CORACLE_PARENT_JOB_NAME", "job_name"),
+        ("CORACLE_PARENT_JOB_NAME", "job"),
         ("CORACLE_PARENT_STATUS", "status"),
         ("CORACLE_PARENT_EXIT_CODE", "exit_code"),
         ("CORACLE_PARENT_REASON", "reason"),
@@ -77,11 +78,6 @@ pub fn environment(document: &Value) -> Vec<(String, String)> {
         value => Some(value.to_string()),
     };
     names.into_iter().filter_map(|(name, field)| Some((name.to_owned(), text(&document[field])?))).collect()
-}
-
-/// The name of the kind of end, as it is stored.
-fn cause(end: &End) -> Value {
-    serde_json::to_value(end).map(|mut end| end["kind"].take()).unwrap_or_default()
 }
 
 fn trigger(trigger: &JobTrigger) -> Value {

@@ -63,15 +63,18 @@ async fn an_end_is_posted() {
     assert!(head.starts_with("post /secret?token=secret "), "{head}");
     assert!(head.contains(&format!("idempotency-key: {}-1\r\n", ended.id)), "{head}");
     assert!(head.contains("x-key: secret\r\n") && head.contains("content-type: application/json\r\n"), "{head}");
-    let expected = [("status", "failed"), ("job_name", "fails"), ("cause", "exited"), ("id", ended.id.as_str())];
+    let expected =
+        [("status", "failed"), ("job", "fails"), ("reason", "exited with code 1"), ("id", ended.id.as_str())];
     assert!(expected.iter().all(|(field, value)| document[field] == *value), "{document}");
     assert_eq!((&document["exit_code"], &document["attempts"][0]["exit_code"]), (&1.into(), &1.into()));
     assert_eq!(document["trigger"]["kind"], "cli");
+    let end = serde_json::json!({"kind": "exited", "code": 1});
+    assert_eq!((&document["end"], &document["attempts"][0]["end"]), (&end, &end));
     until(&executor, async || undelivered(&executor, &ended.id).await.is_empty()).await;
     // Of that end alone.
     run(&executor, &receiver.job("quick", "on_failure")).await;
     run(&executor, &receiver.job("well", "on_success")).await;
-    assert_eq!(receiver.request().await.1["job_name"], "well");
+    assert_eq!(receiver.request().await.1["job"], "well");
 }
 
 #[tokio::test]
@@ -194,7 +197,7 @@ async fn a_cancel_tells_nobody_and_a_passed_queue_deadline_does() {
     let second = trigger(&executor, &one).await;
     executor.wait(&second).await.unwrap();
     let (_, document) = receiver.request().await;
-    assert_eq!((&document["id"], &document["cause"]), (&second.as_str().into(), &"deadline".into()));
+    assert_eq!((&document["id"], &document["end"]["kind"]), (&second.as_str().into(), &"deadline".into()));
     executor.cancel(&first).await.unwrap();
     executor.wait(&first).await.unwrap();
     assert!(undelivered(&executor, &first).await.is_empty());

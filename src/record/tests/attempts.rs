@@ -95,7 +95,10 @@ fn no_attempt_follows_a_cancel() {
     let failed = of_attempt(1, End::Exited { code: 1 });
     assert_eq!(record.end_attempt(ID, 1, &failed, again()).unwrap(), Ended::Final);
     let row = read(&record, ID);
-    assert_eq!((row.status, row.end), (Status::Cancelled, Some(End::Cancelled { how: Stopped::BeforeStart })));
+    assert_eq!(
+        (row.status, row.end),
+        (Status::Cancelled, Some(End::Cancelled { how: Stopped::BetweenAttempts { next: 2 } }))
+    );
     assert_eq!((row.attempt, row.exit_code), (1, None));
     assert_eq!(record.attempts(ID).unwrap()[0].end, failed.end);
     assert_eq!(record.cancel(ID, now()).unwrap(), Cancel::Over(Status::Cancelled));

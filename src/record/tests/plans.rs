@@ -175,7 +175,7 @@ fn ask_everything(record: &Record) {
     record.find_prefix("1").unwrap();
     record.expired(now(), 9).unwrap();
     record.beyond_keep_last("job", 9).unwrap();
-    record.beyond_total(9).unwrap();
+    record.beyond_total(None, 9).unwrap();
     record.non_terminal().unwrap();
     let newest = Query { limit: Some(50), ..Query::default() };
     for query in [

@@ -201,6 +201,22 @@ fn replace_cancels_what_waits_and_names_the_rest() {
 }
 
 #[test]
+fn replace_makes_room_for_one_alone() {
+    let record = Record::open_in_memory().unwrap();
+    let new = |id| NewExecution { max_concurrent: Some(2), ..policy(id, OnConflict::Replace) };
+    let insert = |id| record.insert(&new(id), Some(&preparer()), now()).unwrap();
+    assert_eq!((insert("1"), insert("2")), (Insertion::Claimed, Insertion::Claimed));
+    for id in ["1", "2"] {
+        record.activate(id, 1, "d", "c", &supervisor()).unwrap();
+    }
+    assert_eq!(insert("3"), Insertion::Replacing { cancel: vec!["1".into()], claimed: false });
+    assert_eq!(claim_next(&record), None);
+    finish(&record, "1");
+    assert_eq!(claim_next(&record).as_deref(), Some("3"));
+    assert_eq!(read(&record, "2").status, Status::Active);
+}
+
+#[test]
 fn replace_begins_at_once_when_nothing_is_in_its_way() {
     let record = Record::open_in_memory().unwrap();
     let insert = |id| record.insert(&policy(id, OnConflict::Replace), Some(&preparer()), now()).unwrap();

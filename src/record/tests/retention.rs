@@ -71,10 +71,10 @@ fn all_jobs_together_keep_their_newest() {
         ended_at(&record, &new_execution(id, job), now());
     }
     insert(&record, "2", "c");
-    assert_eq!(record.beyond_total(9).unwrap(), [""; 0]);
+    assert_eq!(record.beyond_total(None, 9).unwrap(), [""; 0]);
     ended_at(&record, &NewExecution { keep_last_total: Some(2), ..new_execution("5", "b") }, now());
-    assert_eq!(record.beyond_total(9).unwrap(), ["1", "3"]);
-    assert_eq!(record.beyond_total(1).unwrap(), ["1"]);
+    assert_eq!(record.beyond_total(None, 9).unwrap(), ["1", "3"]);
+    assert_eq!(record.beyond_total(None, 1).unwrap(), ["1"]);
 }
 
 #[test]

@@ -127,6 +127,7 @@ pub(super) fn expected() -> ServiceSpec {
     ServiceSpec {
         name: "report".into(),
         deployment: Some("nightly".into()),
+        hidden_env: ["A".to_owned(), "REGION".to_owned()].into(),
         image: ImageSpec {
             name: "registry.example.org/report:v1.10".into(),
             pull_policy: PullPolicy::Newer,

@@ -1,0 +1,33 @@
+//! Keeping messages apart from what a job wrote to the same place.
+
+use super::output;
+use crate::exec::{JobExecutionId, JobExecutor, LogEvent, LogQuery};
+use crate::log::LogStream;
+use futures_util::StreamExt;
+
+/// Ends the line that a job of the foreground has left unfinished where messages go, if it has. What cannot be known
+/// of that is no reason to keep a message back.
+pub(super) async fn end_line(executor: &JobExecutor, id: &JobExecutionId) {
+    let Ok(mut log) = executor.logs(id, LogQuery::default()).await else { return };
+    let mut last = b'\n';
+    while let Some(event) = log.next().await {
+        let Ok(event) = event else { return };
+        if let LogEvent::Entry(entry) = event
+            && goes_where_messages_go(entry.stream)
+            && let Some(byte) = entry.bytes.last()
+        {
+            last = *byte;
+        }
+    }
+    if last != b'\n' {
+        output::complain("\n");
+    }
+}
+
+fn goes_where_messages_go(stream: LogStream) -> bool {
+    match stream {
+        LogStream::Stdout => output::streams_are_one(),
+        LogStream::Stderr => true,
+        LogStream::System => false,
+    }
+}
