@@ -30,9 +30,8 @@
 //! }
 //!
 //! async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//!     let mut config = JobExecutorConfig::default();
-//!     config.max_concurrent = 10;
-//!     config.retention = Duration::from_secs(60 * 60);
+//!     let hour = Duration::from_secs(60 * 60);
+//!     let config = JobExecutorConfig { max_concurrent: 10, retention: hour, ..JobExecutorConfig::default() };
 //!     let executor = JobExecutor::with_config(Arc::new(OciRuntime::new()?), config).await?;
 //!
 //!     let deployment: DeploymentSpec = SPEC.parse()?;

@@ -94,8 +94,8 @@ async fn what_is_followed_is_not_forgotten_before_its_end_was_read() {
     {
         let world = World::on_disk().await;
         world.runtime.on(JOB, Script::runs().prints("begin"));
-        let mut config = JobExecutorConfig::default();
-        config.root = world.root.as_ref().map(|root| root.path().join("root"));
+        let root = world.root.as_ref().map(|root| root.path().join("root"));
+        let config = JobExecutorConfig { root, ..JobExecutorConfig::default() };
         let other = JobExecutor::with_config(Arc::new(world.runtime.clone()), config).await.expect("an executor");
         let id = world.trigger(&job_with(rest)).await;
         let container = world.running(&id).await;
