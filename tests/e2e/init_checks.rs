@@ -88,7 +88,7 @@ fn a_stop_tells_what_a_check_was_waiting_for() {
     let log = coracle.container(&id).join("log.ring");
     while !String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default()).contains("waiting for") {}
     coracle.run(["cancel", &id]).expect_code(0);
-    coracle.run(["wait", &id]).expect_code(125);
+    coracle.run(["wait", &id]).expect_code(143);
     let record = coracle.inspect(&id);
     assert!(record["reason"].as_str().is_some_and(|reason| reason.contains(&said)), "{record:#}");
 }
