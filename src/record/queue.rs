@@ -319,7 +319,22 @@ fn may_begin(
         Head::None => true,
         Head::Reserved { id } | Head::Ready(Waiting { id, .. }) => new.id < id,
     };
-    Ok(first && has_room(transaction, &new.job_name, Limits::of(new))?)
+    let limits = Limits::of(new);
+    if !first || !has_room(transaction, &new.job_name, limits)? {
+        return Ok(false);
+    }
+    // The room that all jobs have in common may be an older one's, which nobody has started yet.
+    if limits.global.is_some() {
+        for job in waiting_jobs(transaction)? {
+            if let Head::Ready(row) = head(transaction, &job, me, now, &|_| true)?
+                && row.id < new.id
+                && has_room(transaction, &job, row.limits)?
+            {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 fn insert_row(

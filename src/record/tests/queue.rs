@@ -44,6 +44,20 @@ fn retry(record: &Record, id: &str, at: Timestamp) {
 }
 
 #[test]
+fn room_that_all_jobs_have_in_common_is_the_oldest_ones() {
+    let record = Record::open_in_memory().unwrap();
+    let shared = |id: &str, job: &str| NewExecution { global_limit: Some(1), ..new_execution(id, job) };
+    assert_eq!(record.insert(&shared("1", "a"), Some(&preparer()), now()).unwrap(), Insertion::Claimed);
+    assert_eq!(record.insert(&shared("2", "b"), Some(&preparer()), now()).unwrap(), Insertion::Waiting);
+    finish(&record, "1");
+    // Nobody has looked yet.
+    assert_eq!(record.insert(&shared("3", "c"), Some(&preparer()), now()).unwrap(), Insertion::Waiting);
+    assert_eq!(claim_next(&record).as_deref(), Some("2"));
+    finish(&record, "2");
+    assert_eq!(claim_next(&record).as_deref(), Some("3"));
+}
+
+#[test]
 fn an_insertion_claims_only_what_has_its_turn_and_room() {
     let record = Record::open_in_memory().unwrap();
     let insert = |new: &NewExecution| record.insert(new, Some(&preparer()), now()).unwrap();
