@@ -60,17 +60,17 @@ impl JobExecutor {
         if let QueueCare::Elsewhere(leave) = &self.inner.config.queue {
             let own: Vec<String> = self.attended().keys().cloned().collect();
             for id in own {
-                if self.record().claim(&id, &self.inner.me, now, &is_alive)? {
+                if self.record().claim(&id, &self.inner.me, now, &holds_its_turn)? {
                     self.drive_row(self.row(&JobExecutionId(id))?)?;
                 }
             }
             let is_due = |due| due <= now;
-            if self.record().next_notification()?.is_some_and(is_due) || self.record().is_claimable(now, &is_alive)? {
+            if self.record().next_notification()?.is_some_and(is_due) || self.record().is_claimable(now, &holds_its_turn)? {
                 leave();
             }
             return Ok(());
         }
-        while let Some(row) = self.record().claim_next(&self.inner.me, now, &is_alive)? {
+        while let Some(row) = self.record().claim_next(&self.inner.me, now, &holds_its_turn)? {
             if !self.drive_row(row)? {
                 // It may have gone back to the queue. The end of its task is told, and a reason to look again.
                 break;
@@ -141,7 +141,7 @@ impl JobExecutor {
     /// When the record cannot be used.
     pub(super) fn leaves_work(&self) -> Result<bool, ExecError> {
         let now = self.now();
-        Ok(self.needs_care(now, None)? || self.record().is_claimable(now, &is_alive)?)
+        Ok(self.needs_care(now, None)? || self.record().is_claimable(now, &holds_its_turn)?)
     }
 
     /// Whether something waits for a time after `now`, to be told, or for a process but `me` that leaves nobody
@@ -234,6 +234,12 @@ pub(super) async fn wait(due: Option<Duration>) {
         Some(due) => tokio::time::sleep(due).await,
         None => std::future::pending().await,
     }
+}
+
+/// Whether what is reserved for a process is waited for. One that is stopped, as by Ctrl-Z, keeps its reservation
+/// and not its turn.
+fn holds_its_turn(process: &ProcessIdentity) -> bool {
+    is_alive(process) && !process.is_stopped()
 }
 
 /// A process that cannot be looked at is not given up.

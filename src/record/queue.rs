@@ -9,7 +9,7 @@ use crate::sys::process::ProcessIdentity;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-/// Tells whether a process still runs. It is asked inside a transaction and must not wait for anything.
+/// Tells whether a process still runs, and may hold others up. It is asked inside a transaction and must not wait for anything.
 pub type IsAlive<'a> = &'a dyn Fn(&ProcessIdentity) -> bool;
 
 impl Record {

@@ -57,6 +57,13 @@ impl ProcessIdentity {
         }
     }
 
+    /// Whether a signal has stopped it (SIGSTOP, Ctrl-Z), and nothing let it go on yet.
+    pub fn is_stopped(&self) -> bool {
+        let is_same = |fields: &StatFields| fields.start_time == self.start_time;
+        boot_id().is_ok_and(|boot| boot == self.boot_id)
+            && stat_fields(self.pid).is_ok_and(|fields| is_same(&fields) && fields.state == 'T')
+    }
+
     /// How long ago it began, time in which the host slept included. `None`: before the host was started.
     pub fn age(&self) -> Option<Duration> {
         if boot_id().ok()? != self.boot_id {

@@ -130,6 +130,22 @@ fn a_foreground_run_says_that_it_waits() {
 }
 
 #[test]
+fn a_stopped_run_that_waits_holds_nobody_up() {
+    let coracle = Coracle::new();
+    let flags = ["--name", "job", "--max-concurrent", "1"];
+    let holder = coracle.detach_toolbox(&flags, &["sleep", "1000"]);
+    until_running(&coracle, &holder);
+    let stopped = coracle.start(coracle.toolbox_command(&flags, &["echo", "my turn"]));
+    until_count(&coracle, 2);
+    stopped.process.signal(Signal::SIGSTOP);
+    let younger = coracle.detach_toolbox(&flags, &["true"]);
+    cancel(&coracle, &holder);
+    coracle.run(["wait", &younger]).expect_code(0);
+    stopped.process.signal(Signal::SIGCONT);
+    stopped.finish().expect_code(0).expect_stdout("my turn\n");
+}
+
+#[test]
 fn ctrl_c_ends_a_run_that_waits() {
     let coracle = Coracle::new();
     let flags = ["--name", "job", "--max-concurrent", "1"];
