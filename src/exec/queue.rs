@@ -65,7 +65,9 @@ impl JobExecutor {
                 }
             }
             let is_due = |due| due <= now;
-            if self.record().next_notification()?.is_some_and(is_due) || self.record().is_claimable(now, &holds_its_turn)? {
+            if self.record().next_notification()?.is_some_and(is_due)
+                || self.record().is_claimable(now, &holds_its_turn)?
+            {
                 leave();
             }
             return Ok(());
