@@ -153,10 +153,14 @@ fn most_at_once(mut steps: Vec<(jiff::Timestamp, i32)>) -> usize {
 fn disagreement(seen: &Seen, row: &Execution) -> Option<String> {
     let end = row.end.as_ref()?;
     let agrees = match &seen.how {
-        // 125: it could not do its work, as on a broken disk. One that was interrupted while nothing ran says so.
+        // 125: it could not do its work, as on a broken disk. One that was interrupted while no main process ran
+        // says so.
         How::Code(code) => {
-            let was_waiting = *end == End::Cancelled { how: Stopped::BeforeStart };
-            *code == i32::from(end.exit_code()) || *code == 125 || was_waiting && *code == INTERRUPTED
+            let no_main = matches!(
+                end,
+                End::Cancelled { how: Stopped::BeforeStart | Stopped::InStep { .. } | Stopped::BetweenAttempts { .. } }
+            );
+            *code == i32::from(end.exit_code()) || *code == 125 || no_main && *code == INTERRUPTED
         }
         How::Status(status) => {
             let code = end.job_exit_code().map(|code| format!("({code})")).unwrap_or_default();
