@@ -75,7 +75,7 @@ fn an_unwritable_root_is_named() {
     command.env("CORACLE_ROOT", &root);
     coracle.finish(command).expect_error(125, &[root.to_str().expect("a plain name")]);
     if !is_root() {
-        let mut command = coracle.command(["ps"]);
+        let mut command = coracle.command(["run", "--image", "oci:/no/such/image", "--", "true"]);
         command.env("CORACLE_ROOT", "/proc/1/coracle");
         coracle.finish(command).expect_error(125, &["/proc/1/coracle"]);
     }
