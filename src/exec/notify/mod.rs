@@ -86,17 +86,14 @@ impl JobExecutor {
         let Some(row) = self.record().get(attempt.id.as_str())? else { return Ok(Vec::new()) };
         let attempts = self.record().attempts(attempt.id.as_str())?;
         let document = document::of(&row, &attempts, outcome);
-        let cause = Cause::after(&row.trigger, event, &attempt.id);
+        let jobs = wanted.iter().filter(|notification| matches!(notification, spec::Notification::Job { .. }));
+        let cause = Cause::after(&row.trigger, event, &attempt.id, jobs.count());
         let mut notifications = Vec::new();
         for notification in wanted {
             if let spec::Notification::Job { name } = notification
-                && cause.is_too_long()
+                && let Some(excess) = cause.excess()
             {
-                let most = chain::LONGEST;
-                let event = event.as_str();
-                outcome.notes.push(format!(
-                    "{event}: the job {name} is not run: {most} executions in a row have run for the end of another one"
-                ));
+                outcome.notes.push(format!("{}: the job {name} is not run: {excess}", event.as_str()));
                 continue;
             }
             let target = Target {

@@ -237,3 +237,25 @@ async fn jobs_that_call_each_other_come_to_an_end() {
     assert!(last.notes[0].starts_with("on_failure: the job fails-too is not run: 8 executions in a row"), "{last:?}");
     assert_eq!(last.undelivered, []);
 }
+
+/// A job that runs seventeen for its failure, which would each run as many.
+#[tokio::test]
+async fn what_one_end_leads_to_is_bounded_in_number() {
+    let (_, executor) = in_memory().await;
+    let others = vec!["fails"; 17].join(", ");
+    let spec = job("fails", &format!("{{on_failure: [{others}]}}"));
+    executor.register_job("fails", spec.clone()).await.unwrap();
+    assert_eq!(run(&executor, &spec).await.notes, [""; 0]);
+    let ended = async || {
+        let all = executor.list_all_executions().await.unwrap();
+        all.into_iter().filter(|execution| execution.status.is_terminal()).collect::<Vec<_>>()
+    };
+    until(&executor, async || ended().await.len() == 18).await;
+    executor.drain(LONG).await.unwrap();
+    let all = ended().await;
+    assert_eq!(all.len(), 18);
+    let last = executor.execution(&all[0].id).await.unwrap();
+    assert!(last.trigger.to_string().ends_with(" (one of 17))"), "{last:?}");
+    assert_eq!(last.notes.len(), 17);
+    assert!(last.notes[0].contains("more than 256 executions"), "{last:?}");
+}
