@@ -4,9 +4,18 @@ use super::error::name_alone;
 use super::value_error::ValueError;
 use std::path::{Path, PathBuf};
 
-/// Refuses NUL bytes, which no system call takes.
-pub(super) fn no_nul(what: &'static str, text: &str) -> Result<String, ValueError> {
-    if text.contains('\0') { Err(ValueError::Nul { what }) } else { Ok(text.to_owned()) }
+/// The longest string that `execve` takes, without its NUL: 32 pages of 4 KiB (`MAX_ARG_STRLEN`, execve(2)).
+const LONGEST: usize = 32 * 4096 - 1;
+
+/// Refuses what no system call takes: NUL bytes, and more than [`LONGEST`].
+pub(super) fn c_string(what: &'static str, text: &str) -> Result<String, ValueError> {
+    if text.contains('\0') {
+        return Err(ValueError::Nul { what });
+    }
+    if text.len() > LONGEST {
+        return Err(ValueError::TooLong { what, length: text.len(), most: LONGEST });
+    }
+    Ok(text.to_owned())
 }
 
 /// The name of a deployment, service, step or volume: `[a-zA-Z0-9][a-zA-Z0-9_.-]*`, as Docker names
@@ -61,7 +70,7 @@ pub(super) fn env_name(text: &str) -> Result<String, ValueError> {
         let text = name_alone(text);
         return Err(ValueError::Malformed { what: "the name of an environment variable", text, form });
     }
-    no_nul("the name of an environment variable", text)
+    c_string("the name of an environment variable", text)
 }
 
 /// What tells one trigger of a job from another: 1 to 255 characters that can be seen, spaces among them.
@@ -83,7 +92,7 @@ pub(super) fn label_name(text: &str) -> Result<String, ValueError> {
     if text.is_empty() {
         return Err(ValueError::Empty { what: "the name of a label" });
     }
-    no_nul("the name of a label", text)
+    c_string("the name of a label", text)
 }
 
 /// `USER[:GROUP]`, each a name or a number; names are looked up in the image.
@@ -122,7 +131,7 @@ fn account(text: &str) -> bool {
 pub(super) fn container_path(text: &str) -> Result<String, ValueError> {
     // PATH_MAX counts the closing NUL.
     const MAX_LEN: usize = 4095;
-    let text = no_nul("a path", text)?;
+    let text = c_string("a path", text)?;
     let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     if !text.starts_with('/') || parts.contains(&"..") || text.len() > MAX_LEN {
         return Err(ValueError::Malformed {
@@ -155,7 +164,7 @@ pub(super) fn host_path(text: &str, base: Option<&Path>) -> Result<PathBuf, Valu
     if text.is_empty() {
         return Err(ValueError::Empty { what: "a path of the host" });
     }
-    no_nul("a path of the host", text)?;
+    c_string("a path of the host", text)?;
     if text == "~" || text.starts_with("~/") {
         return Err(malformed("the home directory in full; `~` is the shell's"));
     }

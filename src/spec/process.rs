@@ -1,7 +1,7 @@
 //! What runs and in which process state: command, signals, ulimits, sysctls.
 
 use super::job::{CommandSpec, StopPolicy, Ulimit};
-use super::names::{container_path, no_nul};
+use super::names::{c_string, container_path};
 use super::node::Value;
 use super::reader::At;
 use super::value_error::ValueError;
@@ -48,7 +48,7 @@ pub(super) fn read_command(at: &At) -> CommandSpec {
 }
 
 pub(super) fn read_args(at: &At) -> Vec<String> {
-    at.each(LIST_HINT, |item| item.parse(|text| no_nul("an argument", text))).unwrap_or_default()
+    at.each(LIST_HINT, |item| item.parse(|text| c_string("an argument", text))).unwrap_or_default()
 }
 
 /// The first and the last real-time signal that glibc leaves to programs
@@ -198,7 +198,7 @@ pub(super) fn read_sysctls(at: &At, host_network: bool) -> BTreeMap<String, Stri
     let setting = |(name, at): (&str, At)| {
         let name = at.check_name(sysctl(name))?;
         at.check_name(check_sysctl_network(&name, host_network))?;
-        let value = at.parse(|text| no_nul("the value of a sysctl", text))?;
+        let value = at.parse(|text| c_string("the value of a sysctl", text))?;
         Some((name, value))
     };
     at.entries("write `kernel.sem: \"250 32000 32 128\"` lines")

@@ -8,7 +8,7 @@ use super::job::{
     ImageSpec, Logs, NetworkMode, Platform, ProcessOptions, PullPolicy, Resources, Retention, ServiceSpec, StopPolicy,
 };
 use super::mount::read_storage;
-use super::names::{IMAGE_FORMS, group, hostname, image_name, label_name, no_nul, user};
+use super::names::{IMAGE_FORMS, c_string, group, hostname, image_name, label_name, user};
 use super::network::read_network;
 use super::policy::read_policy;
 use super::process::{DEFAULT_GRACE_PERIOD, parse_signal, read_command, read_sysctls, read_ulimits};
@@ -261,7 +261,7 @@ fn read_process(fields: &mut Fields, init: bool, network: NetworkMode) -> Proces
 fn read_labels(at: &At) -> BTreeMap<String, String> {
     let label = |(name, at): (&str, At)| {
         let name = at.check_name(label_name(name));
-        name.zip(at.parse(|text| no_nul("the value of a label", text)))
+        name.zip(at.parse(|text| c_string("the value of a label", text)))
     };
     at.entries("write NAME: value lines").unwrap_or_default().into_iter().filter_map(label).collect()
 }

@@ -28,6 +28,9 @@ pub enum ValueError {
     #[error("{what} must not hold a NUL byte")]
     Nul { what: &'static str },
 
+    #[error("{what} is {length} bytes long; at most {most} can be passed to a program, and more in a file")]
+    TooLong { what: &'static str, length: usize, most: usize },
+
     #[error("{what} lacks {field}")]
     Missing { what: &'static str, field: &'static str },
 

@@ -2,7 +2,7 @@
 
 use super::super::environment::read_env;
 use super::super::job::InitAction;
-use super::super::names::{container_path, image_name, no_nul, user};
+use super::super::names::{c_string, container_path, image_name, user};
 use super::super::node::Value;
 use super::super::process::read_args;
 use super::super::reader::At;
@@ -23,7 +23,7 @@ pub(super) fn read(at: &At) -> Option<InitAction> {
 fn read_words(at: &At) -> Option<Vec<String>> {
     let words = match &at.node.value {
         Value::Text(line) if !line.trim().is_empty() => {
-            let line = at.check(no_nul("a command", line))?;
+            let line = at.check(c_string("a command", line))?;
             vec!["/bin/sh".into(), "-c".into(), line]
         }
         Value::Text(_) => Vec::new(),

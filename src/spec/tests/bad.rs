@@ -180,6 +180,18 @@ fn fields_of_a_job() {
 }
 
 #[test]
+fn what_no_program_can_be_given() {
+    let long = "x".repeat(32 * 4096);
+    let said =
+        |what| format!("{what} is 131072 bytes long; at most 131071 can be passed to a program, and more in a file");
+    let value = said("the value of an environment variable");
+    assert_eq!(errors(&format!("env: {{A: {long}}}")), [format!("1:10: env.A: {value}")]);
+    let argument = said("an argument");
+    assert_eq!(errors(&format!("command: [{long}]")), [format!("1:11: command[0]: {argument}")]);
+    assert!(parse(&with_fields(&format!("command: [{}]", &long[1..]))).is_ok());
+}
+
+#[test]
 fn files_that_cannot_be_read() {
     let directory = tempfile::tempdir().unwrap();
     let read = |name: &str| DeploymentSpec::from_path_with(directory.path().join(name), &env).unwrap_err().to_string();
