@@ -115,12 +115,14 @@ fn whoever_waits_is_told_of_tries_and_runs() {
     let steps = counting("bad", "3", "retry: { count: 1, initial: 1ms },");
     let spec = job(&coracle, &steps, "errors: { on_init_failure: { action: restart, retries: 1 } }");
     let finished = coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(3);
-    let notes: Vec<String> =
-        finished.stderr().lines().filter(|line| line.starts_with("coracle: note:")).map(str::to_owned).collect();
     let said = r#"coracle: note: init step "bad" exited with code 3"#;
-    assert!(notes.len() == 3 && notes.iter().all(|note| note.starts_with(said)), "{finished}");
-    assert!(notes[0].ends_with("it is tried again in 1ms, try 2 of 2"), "{finished}");
+    let notes: Vec<String> =
+        finished.stderr().lines().filter(|line| line.starts_with(said)).map(str::to_owned).collect();
+    assert_eq!(notes.len(), 3, "{finished}");
+    assert!(notes[0].ends_with("it is tried again in 1ms, try 2 of 4"), "{finished}");
     assert!(notes[1].ends_with("the init steps run again from the first at once, run 2 of 2"), "{finished}");
+    // Counted as `inspect` and events do: over all runs.
+    assert!(notes[2].contains(" on try 3; ") && notes[2].ends_with("try 4 of 4"), "{finished}");
 }
 
 #[test]

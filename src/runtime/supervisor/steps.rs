@@ -81,8 +81,8 @@ impl Supervisor {
             let delay = self.plan.steps[index].backoff.delay(failures, fastrand::f64());
             failures += 1;
             let when = when(delay);
-            let tries = retries.saturating_add(1);
-            self.output.tell(&format!("{failed}; it is tried again {when}, try {} of {tries}", failures + 1));
+            let next = tries.saturating_add(1);
+            self.output.tell(&format!("{failed}; it is tried again {when}, try {next} of {max_attempts}"));
             self.wait_in_step(delay, &format!("waiting for its next try; {}", of_try(&failed)))?;
         }
     }
