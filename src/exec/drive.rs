@@ -241,9 +241,14 @@ impl JobExecutor {
     async fn prepare(&self, claimed: &Claimed) -> Result<(String, Created), NotBegun> {
         let limit = claimed.remaining();
         let attended = self.attended().get(claimed.id.as_str()).cloned().unwrap_or_default();
-        let tell = |notes: &[String]| {
-            if let Some(notices) = &attended.notices {
-                notes.iter().for_each(|note| notices(note));
+        // Image and container may both say what they lack of the host.
+        let mut told: Vec<String> = Vec::new();
+        let mut tell = |notes: &[String]| {
+            for note in notes {
+                if let Some(notices) = attended.notices.as_ref().filter(|_| !told.contains(note)) {
+                    notices(note);
+                    told.push(note.clone());
+                }
             }
         };
         let prepare = async {

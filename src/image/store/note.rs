@@ -31,12 +31,12 @@ impl fmt::Display for ImageNote {
                 write!(f, "layer {diff_id}:")?;
                 let mut separator = " ";
                 for (count, what) in [
-                    (stats.squashed_owners, "entries have no owner of their own for want of subordinate ids"),
-                    (stats.skipped_devices, "device nodes were left out, which only root can make"),
-                    (stats.skipped_xattrs, "extended attributes were left out"),
+                    (stats.squashed_owners, "entries without an owner of their own, for want of subordinate ids"),
+                    (stats.skipped_devices, "device nodes left out, which only root can make"),
+                    (stats.skipped_xattrs, "extended attributes left out"),
                 ] {
                     if count > 0 {
-                        write!(f, "{separator}{count} {what}")?;
+                        write!(f, "{separator}{what}: {count}")?;
                         separator = "; ";
                     }
                 }
