@@ -5,7 +5,7 @@ use crate::causes::with_causes;
 use crate::engine::RuntimeError;
 use crate::exec::ExecError;
 use crate::outcome::EXIT_ENGINE;
-use crate::spec::{SpecErrors, ValueError};
+use crate::spec::{Problem, SpecError, SpecErrors, ValueError};
 use std::io;
 
 /// Why a command failed. All are failures of coracle, not of a job: exit code 125.
@@ -37,6 +37,10 @@ pub(super) enum CliError {
     /// Nobody reads standard output any more: no error to speak of.
     #[error("standard output is closed")]
     OutputClosed,
+}
+
+fn is_missing_file(error: &SpecError) -> bool {
+    matches!(&error.problem, Problem::Read(error) if error.kind() == io::ErrorKind::NotFound)
 }
 
 impl CliError {
@@ -74,6 +78,9 @@ impl CliError {
             CliError::NoJob { nearest: None, .. } => {
                 Some("`coracle jobs ls` lists them, `coracle jobs add SPEC` registers one".into())
             }
+            CliError::Spec(errors) if errors.iter().any(is_missing_file) => Some(
+                "a deployment file is named here; `coracle run --image IMAGE -- CMD` runs an image without one".into(),
+            ),
             CliError::Exec(ExecError::Conflict { with, .. }) => {
                 let id = with.first()?;
                 Some(format!("`coracle wait {id}` waits for it; `on_conflict: queue` lets this one wait"))
