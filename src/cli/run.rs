@@ -1,6 +1,6 @@
 //! `coracle run`.
 
-use super::args::RunArgs;
+use super::args::{RunArgs, variables};
 use super::error::CliError;
 use super::executions::{exit_code, was_cancelled_without_a_code};
 use super::interrupts::Interrupts;
@@ -90,6 +90,7 @@ pub(super) fn from_spec(spec: &str, names: &[String], unnamed: Unnamed) -> Resul
 
 fn changes(run: &RunArgs) -> Overrides {
     let RunArgs { job: args, command, fetch, .. } = run;
+    let (env, hidden_env) = variables(&args.env);
     Overrides {
         name: args.name.clone(),
         pull_policy: args.pull,
@@ -101,7 +102,8 @@ fn changes(run: &RunArgs) -> Overrides {
         }),
         args: (!command.is_empty()).then(|| command.clone()),
         workdir: args.workdir.clone(),
-        env: args.env.clone(),
+        env,
+        hidden_env,
         user: args.user.clone(),
         hostname: args.hostname.clone(),
         init: args.init,

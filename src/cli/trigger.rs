@@ -1,6 +1,6 @@
 //! `coracle trigger`.
 
-use super::args::TriggerArgs;
+use super::args::{TriggerArgs, variables};
 use super::error::CliError;
 use super::executions::exit_code;
 use super::interrupts::Interrupts;
@@ -32,8 +32,10 @@ async fn trigger_with(executor: &JobExecutor, args: &TriggerArgs, interrupts: &m
         return Err(jobs::unknown(executor, &args.name).await);
     };
     let shown: Arc<Mutex<Vec<String>>> = Arc::default();
+    let (env, hidden_env) = variables(&args.env);
     let options = TriggerOptions {
-        env: args.env.clone(),
+        env,
+        hidden_env,
         args: (!args.args.is_empty()).then(|| args.args.clone()),
         idempotency_key: args.idempotency_key.clone(),
         notices: Some(notices(&shown)),

@@ -4,7 +4,7 @@ use crate::engine::{Activity, Stdio, StepProgress};
 use crate::outcome::{End, Usage};
 use crate::record;
 use jiff::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -271,6 +271,8 @@ pub struct ListQuery {
 pub struct TriggerOptions {
     /// Each replaces the variable of the same name or comes after the others.
     pub env: Vec<(String, String)>,
+    /// Of those, the ones that may be secrets: no command shows their values.
+    pub hidden_env: BTreeSet<String>,
     /// Instead of the job's own.
     pub args: Option<Vec<String>>,
     /// A trigger of this job with the same key, as long as its execution is not forgotten, starts nothing

@@ -95,6 +95,7 @@ impl JobExecutor {
             name: Some(name.to_owned()),
             args: options.args.clone(),
             env: options.env.clone(),
+            hidden_env: options.hidden_env.clone(),
             ..Overrides::default()
         };
         options.idempotency_key.as_deref().map(parse_idempotency_key).transpose()?;

@@ -1,7 +1,7 @@
 //! Environment variables, and `$E:NAME` in their values.
 
 use super::error::{Problem, name_alone};
-use super::names::{env_name, no_nul};
+use super::names::{c_string, env_name};
 use super::node::Value;
 use super::reader::{At, Lookup};
 use super::value_error::ValueError;
@@ -11,20 +11,30 @@ const ESCAPED: &str = "$$E:";
 
 const VALUE: &str = "the value of an environment variable";
 
+/// One that a job is given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Variable {
+    pub name: String,
+    pub value: String,
+    /// From the environment of whoever asked for the job: it may be a secret, and is not shown.
+    pub is_hidden: bool,
+}
+
 /// `K=V`, or `K` to take the value from the caller's environment, as `docker run --env`. Nothing in
 /// `V` is replaced.
 ///
 /// # Errors
 /// An unusable name; with `K` alone, [`ValueError::EnvUnset`] and [`ValueError::EnvNotUtf8`].
-pub fn parse_env(text: &str, env: Lookup) -> Result<(String, String), ValueError> {
-    match text.split_once('=') {
-        Some((name, value)) => Ok((env_name(name)?, no_nul(VALUE, value)?)),
+pub fn parse_env(text: &str, env: Lookup) -> Result<Variable, ValueError> {
+    let (name, value, is_hidden) = match text.split_once('=') {
+        Some((name, value)) => (env_name(name)?, c_string(VALUE, value)?, false),
         None => {
             let name = env_name(text)?;
             let value = lookup(&name, env)?;
-            Ok((name, value))
+            (name, value, true)
         }
-    }
+    };
+    Ok(Variable { name, value, is_hidden })
 }
 
 fn lookup(name: &str, env: Lookup) -> Result<String, ValueError> {
@@ -62,7 +72,7 @@ pub(super) fn expand(what: &'static str, text: &str, env: Lookup) -> Result<Stri
         }
     }
     expanded.push_str(rest);
-    no_nul(what, &expanded)
+    c_string(what, &expanded)
 }
 
 /// Whether the caller's variables are put into this value: an escaped reference is none.
@@ -89,7 +99,8 @@ pub(super) fn read_env(at: &At) -> Vec<(String, String)> {
                 }
                 None => {
                     hide(text);
-                    item.check(parse_env(text, env))?
+                    let variable = item.check(parse_env(text, env))?;
+                    (variable.name, variable.value)
                 }
             };
             Some((item.clone(), name, value))
@@ -175,11 +186,13 @@ mod tests {
 
     #[test]
     fn flags_take_values_literally_and_names_from_the_caller() {
-        let pair = |name: &str, value: &str| Ok((name.to_owned(), value.to_owned()));
-        assert_eq!(parse_env("A=b=c", &env), pair("A", "b=c"));
-        assert_eq!(parse_env("A=", &env), pair("A", ""));
-        assert_eq!(parse_env("A=$E:HOST", &env), pair("A", "$E:HOST"));
-        assert_eq!(parse_env("HOST", &env), pair("HOST", "example.org"));
+        let variable = |name: &str, value: &str, is_hidden| {
+            Ok(Variable { name: name.to_owned(), value: value.to_owned(), is_hidden })
+        };
+        assert_eq!(parse_env("A=b=c", &env), variable("A", "b=c", false));
+        assert_eq!(parse_env("A=", &env), variable("A", "", false));
+        assert_eq!(parse_env("A=$E:HOST", &env), variable("A", "$E:HOST", false));
+        assert_eq!(parse_env("HOST", &env), variable("HOST", "example.org", true));
         assert_eq!(parse_env("NOPE", &env), Err(ValueError::EnvUnset { name: "NOPE".into() }));
         assert!(parse_env("=x", &env).is_err());
         assert!(parse_env("", &env).is_err());

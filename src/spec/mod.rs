@@ -124,7 +124,7 @@ pub use deployment::DeploymentSpec;
 pub use document::MAX_SPEC_SIZE;
 pub(crate) use document::read_file;
 pub use duration::parse_duration;
-pub use environment::parse_env;
+pub use environment::{Variable, parse_env};
 pub use error::{Place, Problem, SpecError, SpecErrors, Warning};
 pub use http::AddressProblem;
 pub use init::DEFAULT_STEP_TIMEOUT;

@@ -5,8 +5,8 @@ use super::job::{
     ProcessOptions, PullPolicy, Resources, Security, ServiceSpec, StopPolicy, Storage,
 };
 use super::names::{
-    absolute_image, container_path, env_name, hostname, identifier, image_name, label_name, local_image, mount_target,
-    no_nul, user,
+    absolute_image, c_string, container_path, env_name, hostname, identifier, image_name, label_name, local_image,
+    mount_target, user,
 };
 use super::policy::{check_attempts, check_limit, concurrency};
 use super::process::{check_sysctl_network, parse_signal};
@@ -29,6 +29,8 @@ pub struct Overrides {
     pub workdir: Option<String>,
     /// Each replaces the variable of the same name or comes after the others.
     pub env: Vec<(String, String)>,
+    /// Of those, the ones whose value is not shown.
+    pub hidden_env: BTreeSet<String>,
     pub user: Option<String>,
     pub hostname: Option<String>,
     pub init: Option<bool>,
@@ -116,12 +118,13 @@ impl ServiceSpec {
         }
         for (name, value) in env {
             let name = env_name(&name)?;
-            let value = no_nul("the value of an environment variable", &value)?;
+            let value = c_string("the value of an environment variable", &value)?;
             match self.env.iter_mut().find(|(known, _)| *known == name) {
                 Some((_, known)) => *known = value,
                 None => self.env.push((name, value)),
             }
         }
+        self.hidden_env.extend(changes.hidden_env);
         self.mount(changes.mounts)?;
         if let Some(name) = changes.user {
             self.process.user = Some(user(&name)?);
@@ -141,7 +144,7 @@ impl ServiceSpec {
         self.security.read_only_root_fs = changes.read_only_root_fs.unwrap_or(self.security.read_only_root_fs);
         for (name, value) in changes.labels {
             let name = label_name(&name)?;
-            self.labels.insert(name, no_nul("the value of a label", &value)?);
+            self.labels.insert(name, c_string("the value of a label", &value)?);
         }
         if let Some(signal) = changes.stop_signal {
             parse_signal(&signal.to_string())?;
@@ -221,7 +224,7 @@ fn check_mount(mount: &Storage) -> Result<(), ValueError> {
 }
 
 fn words(words: Vec<String>) -> Result<Vec<String>, ValueError> {
-    words.iter().map(|word| no_nul("an argument", word)).collect()
+    words.iter().map(|word| c_string("an argument", word)).collect()
 }
 
 /// The last part of an image's name, with what a job's name cannot hold taken out.

@@ -260,9 +260,12 @@ fn variables_of_the_caller_are_not_shown() {
     // The job itself is to see it.
     let recorded = host.record().job("job").expect("a record").expect("a job");
     assert_eq!(recorded.spec["env"][0][1], "Bearer hidden-1");
-    let id = host.run(["trigger", "job"]).exits(125).text();
+    let mut trigger = host.command(["trigger", "job", "--env", "CORACLE_HERE", "--env", "THERE=seen"]);
+    trigger.env("CORACLE_HERE", "hidden-2");
+    let id = host.finish(trigger, b"").exits(125).text();
     let inspected = host.run(["inspect", "--json", id.trim()]).exits(0).text();
-    assert!(!inspected.contains("hidden-1"), "{inspected}");
+    assert!(!inspected.contains("hidden-") && inspected.contains("CORACLE_HERE"), "{inspected}");
+    assert!(inspected.contains("THERE"), "{inspected}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Registered jobs, triggering them, and watching over what they leave.
 
 use super::run::env;
-use crate::spec::{parse_duration, parse_idempotency_key};
+use crate::spec::{Variable, parse_duration, parse_idempotency_key};
 use clap::{Args, Subcommand};
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ pub(in crate::cli) struct TriggerArgs {
     pub args: Vec<String>,
     /// Environment variable for this time; `K` alone takes the value from this environment
     #[arg(short, long, value_name = "K=V", value_parser = env)]
-    pub env: Vec<(String, String)>,
+    pub env: Vec<Variable>,
     /// Wait for the end and exit as `run` does; Ctrl-C ends the waiting, not the job
     #[arg(short, long)]
     pub wait: bool,

@@ -2,10 +2,11 @@
 
 use super::FetchArgs;
 use crate::spec::{
-    NetworkMode, OnConflict, PullPolicy, Storage, ValueError, parse_bytes, parse_cpu_millis, parse_duration, parse_env,
-    parse_idempotency_key, parse_mount, parse_network, parse_signal,
+    NetworkMode, OnConflict, PullPolicy, Storage, ValueError, Variable, parse_bytes, parse_cpu_millis, parse_duration,
+    parse_env, parse_idempotency_key, parse_mount, parse_network, parse_signal,
 };
 use clap::{ArgAction, Args};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 #[derive(Debug, Args)]
@@ -52,7 +53,7 @@ pub(in crate::cli) struct JobArgs {
     pub entrypoint: Option<String>,
     /// Environment variable; `K` alone takes the value from this environment
     #[arg(short, long, value_name = "K=V", value_parser = env)]
-    pub env: Vec<(String, String)>,
+    pub env: Vec<Variable>,
     /// User, as `name`, `uid`, `name:group` or `uid:gid`
     #[arg(short, long)]
     pub user: Option<String>,
@@ -111,8 +112,15 @@ pub(in crate::cli) struct JobArgs {
     pub label: Vec<(String, String)>,
 }
 
-pub(super) fn env(text: &str) -> Result<(String, String), ValueError> {
+pub(super) fn env(text: &str) -> Result<Variable, ValueError> {
     parse_env(text, &crate::cli::environment)
+}
+
+/// Names and values, and the names of those that are not shown.
+pub fn variables(given: &[Variable]) -> (Vec<(String, String)>, BTreeSet<String>) {
+    let pairs = given.iter().map(|variable| (variable.name.clone(), variable.value.clone()));
+    let hidden = given.iter().filter(|variable| variable.is_hidden).map(|variable| variable.name.clone());
+    (pairs.collect(), hidden.collect())
 }
 
 fn label(text: &str) -> Result<(String, String), std::convert::Infallible> {

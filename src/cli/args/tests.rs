@@ -1,4 +1,5 @@
 use super::*;
+use crate::spec::Variable;
 use clap::CommandFactory;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ fn a_spec_is_followed_by_its_services() {
     let args = run(&["a.yaml", "one", "two", "-d", "-e", "A=b=c"]);
     assert_eq!((args.spec.as_deref(), &*args.services), (Some("a.yaml"), &["one".into(), "two".into()][..]));
     assert!(args.detach && args.command.is_empty());
-    assert_eq!(args.job.env, [("A".into(), "b=c".into())]);
+    assert_eq!(args.job.env, [Variable { name: "A".into(), value: "b=c".into(), is_hidden: false }]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! A recorded spec without what opens doors: the values of headers, what S3 steps sign with, variables that come from
-//! the caller's environment, and the paths of addresses that are told of ends. Looked for by the names of fields, so that specs of other versions are covered
-//! as well.
+//! A recorded spec without what opens doors: the values of headers, what S3 steps sign with, variables that come
+//! from the caller's environment, and the paths of addresses that are told of ends. Looked for by the names of
+//! fields, so that specs of other versions are covered as well.
 
 use crate::cli::describe::{is_secret, origin};
 use serde_json::Value;
