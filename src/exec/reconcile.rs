@@ -38,23 +38,39 @@ impl JobExecutor {
     ///
     /// # Errors
     /// As [`JobExecutor::reconcile`].
-    pub(super) async fn reconcile_one(&self, row: Execution) -> Result<bool, ExecError> {
-        // One whose owner is not recorded is as good as lost: every claim and start records it.
-        let is_owned = row.owner.as_ref().is_some_and(|owner| *owner == self.inner.me || is_alive(owner));
-        match row.status {
-            // Whoever asked for it may have died before its supervisor was told; once more does nothing.
-            Status::Active if is_owned && row.cancel_requested => {
+    pub(super) async fn reconcile_one(&self, mut row: Execution) -> Result<bool, ExecError> {
+        loop {
+            // One whose owner is not recorded is as good as lost: every claim and start records it.
+            let is_owned = row.owner.as_ref().is_some_and(|owner| *owner == self.inner.me || is_alive(owner));
+            if row.status == Status::Active && is_owned && row.cancel_requested {
+                // Whoever asked for it may have died before its supervisor was told; once more does nothing.
                 if let Some(container) = row.container_id.map(ContainerId) {
                     self.runtime().stop(&container, None).await?;
                 }
                 return Ok(false);
             }
-            Status::Active if !is_owned => self.settle_lost(row).await?,
-            Status::Pending if row.owner.is_some() && !is_owned => self.take_back(row).await?,
-            Status::Pending if row.owner.is_none() && row.reserved_for.as_ref().is_some_and(|it| !is_alive(it)) => {
-                self.take_back(row).await?;
+            let is_lost = match row.status {
+                Status::Active => !is_owned,
+                Status::Pending if row.owner.is_some() => !is_owned,
+                Status::Pending => row.reserved_for.as_ref().is_some_and(|process| !is_alive(process)),
+                _ => false,
+            };
+            if !is_lost {
+                return Ok(false);
             }
-            _ => return Ok(false),
+            // That process may have gone on before it died: it may have started the job, which its supervisor has
+            // by now. Once it is known to be dead it changes nothing any more.
+            let Some(now) = self.record().get(&row.id)? else { return Ok(false) };
+            if (now.status, now.attempt, &now.owner, &now.reserved_for)
+                == (row.status, row.attempt, &row.owner, &row.reserved_for)
+            {
+                break;
+            }
+            row = now;
+        }
+        match row.status {
+            Status::Active => self.settle_lost(row).await?,
+            _ => self.take_back(row).await?,
         }
         Ok(true)
     }
@@ -76,10 +92,11 @@ impl JobExecutor {
         if row.owner.is_none() {
             return self.end_waiting(&row, end);
         }
+        let preparer = row.owner.clone();
         let mut attempt = Claimed::from_row(row)?;
         // Nobody is there for whom to try again.
         attempt.job.policy.retry = Retry::default();
         let outcome = outcome(end, attempt.attempt, self.now(), Duration::ZERO);
-        self.end(&attempt, outcome).await
+        self.end_if_prepared_by(preparer.as_ref(), &attempt, outcome).await
     }
 }

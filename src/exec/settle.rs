@@ -9,7 +9,8 @@ use super::retry::{self, next_attempt};
 use crate::causes::with_causes;
 use crate::engine::{ContainerState, Removal};
 use crate::outcome::{End, OUTCOME_VERSION, Outcome, Usage};
-use crate::record::{AfterAttempt, Ended, Execution, Status};
+use crate::record::{AfterAttempt, Ended, Ending, Execution, Status};
+use crate::sys::process::ProcessIdentity;
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
 
@@ -19,7 +20,20 @@ impl JobExecutor {
     ///
     /// # Errors
     /// When the record cannot be written; the attempt is then as it was, to be settled later.
-    pub(super) async fn end(&self, attempt: &Claimed, mut outcome: Outcome) -> Result<(), ExecError> {
+    pub(super) async fn end(&self, attempt: &Claimed, outcome: Outcome) -> Result<(), ExecError> {
+        self.end_if_prepared_by(None, attempt, outcome).await
+    }
+
+    /// As [`JobExecutor::end`]; with a preparer only while the attempt is that process's to prepare.
+    ///
+    /// # Errors
+    /// As [`JobExecutor::end`].
+    pub(super) async fn end_if_prepared_by(
+        &self,
+        preparer: Option<&ProcessIdentity>,
+        attempt: &Claimed,
+        mut outcome: Outcome,
+    ) -> Result<(), ExecError> {
         let container = &attempt.container;
         if let (End::Deadline { after, .. }, Some(deadline)) = (&mut outcome.end, attempt.job.policy.deadline) {
             // The runtime knew only what was left of it.
@@ -40,8 +54,9 @@ impl JobExecutor {
         let attended = is_leaving.then(|| self.inner.waiters.enter(&attempt.id));
         let (id, number) = (attempt.id.as_str(), attempt.attempt);
         // Its caller is here, and hears of the next attempt as of this one.
-        let heir = self.attended().contains_key(id).then_some(&self.inner.me);
-        let ended = self.record().end_attempt_telling(id, number, &outcome, then, &notifications, heir)?;
+        let reserved_for = self.attended().contains_key(id).then_some(&self.inner.me);
+        let ending = Ending { notifications: &notifications, reserved_for, preparer };
+        let ended = self.record().end_attempt_with(id, number, &outcome, then, &ending)?;
         // Both before the supervisor is told that it is not needed: should this process be killed by then, that
         // one becomes the settler.
         if let Err(error) = self.kick() {

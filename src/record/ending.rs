@@ -11,6 +11,18 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, params};
 use std::time::Duration;
 
+/// What goes into the record together with the end of an attempt.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ending<'a> {
+    /// What is to be told of an end that is final and the outcome's own.
+    pub notifications: &'a [NewNotification],
+    /// The process that the next attempt is reserved for. Without one, that stays as it is.
+    pub reserved_for: Option<&'a ProcessIdentity>,
+    /// Who was seen to prepare the attempt. When it is not pending with that owner any more, nothing is changed:
+    /// somebody who has since died may have started it first.
+    pub preparer: Option<&'a ProcessIdentity>,
+}
+
 impl Record {
     /// Pending → active for this attempt, with what is known by now: `supervisor` is the process that may
     /// start it from now on. False when nothing may be started: somebody cancelled it, or it is not claimed for
@@ -55,36 +67,35 @@ impl Record {
         outcome: &Outcome,
         then: AfterAttempt,
     ) -> Result<Ended, RecordError> {
-        self.end_attempt_telling(id, attempt, outcome, then, &[], None)
+        self.end_attempt_with(id, attempt, outcome, then, &Ending::default())
     }
 
-    /// As [`Record::end_attempt`], and in the same transaction records what is to be told of an end that is
-    /// final and the outcome's own, or the process that the next attempt is reserved for. Without one, that stays as
-    /// it is.
+    /// As [`Record::end_attempt`], in the same transaction with the rest of the [`Ending`].
     ///
     /// # Errors
     /// As [`Record::end_attempt`].
-    pub fn end_attempt_telling(
+    pub fn end_attempt_with(
         &self,
         id: &str,
         attempt: u32,
         outcome: &Outcome,
         then: AfterAttempt,
-        notifications: &[NewNotification],
-        reserved_for: Option<&ProcessIdentity>,
+        ending: &Ending<'_>,
     ) -> Result<Ended, RecordError> {
-        let reserved_for = reserved_for.map(|process| to_json(id, "reservation", process)).transpose()?;
+        let reserved_for = ending.reserved_for.map(|process| to_json(id, "reservation", process)).transpose()?;
+        let preparer = ending.preparer.map(|process| to_json(id, "owner", process)).transpose()?;
         self.transaction("record the end of the attempt", Durability::Host, |transaction| {
             let live = Live::find(transaction, id)?.ok_or_else(|| not_found(id))?;
             let is_under_way = !live.status.is_terminal() && !live.is_waiting;
-            if !is_under_way || live.attempt != attempt || outcome.attempt != attempt {
+            let is_as_seen = preparer.is_none() || (live.status == Status::Pending && live.owner == preparer);
+            if !is_under_way || !is_as_seen || live.attempt != attempt || outcome.attempt != attempt {
                 return Ok(Ended::AlreadyOver);
             }
             insert_attempt(transaction, id, &live, outcome)?;
             match then {
                 AfterAttempt::Final => {
                     end(transaction, id, &live, outcome)?;
-                    outbox::insert(transaction, id, notifications, outcome.completed_at)?;
+                    outbox::insert(transaction, id, ending.notifications, outcome.completed_at)?;
                 }
                 AfterAttempt::Retry { .. } if live.cancel_requested => {
                     let how = Stopped::BetweenAttempts { next: attempt.saturating_add(1) };
@@ -114,8 +125,8 @@ impl Record {
         })
     }
 
-    /// Ends an execution that waits in the queue, durably; no attempt is recorded. False when it does not wait
-    /// any more: somebody has claimed or ended it.
+    /// Ends an execution that waits in the queue for the outcome's attempt, durably; no attempt is recorded. False
+    /// when it does not wait for that any more: somebody has claimed or ended it.
     ///
     /// # Errors
     /// As [`Record::end_attempt`].
@@ -135,11 +146,12 @@ impl Record {
     ) -> Result<bool, RecordError> {
         self.transaction("record the end of the execution", Durability::Host, |transaction| {
             let live = Live::find(transaction, id)?.ok_or_else(|| not_found(id))?;
-            if live.is_waiting {
+            let is_as_seen = live.is_waiting && live.attempt == outcome.attempt;
+            if is_as_seen {
                 end(transaction, id, &live, outcome)?;
                 outbox::insert(transaction, id, notifications, outcome.completed_at)?;
             }
-            Ok(live.is_waiting)
+            Ok(is_as_seen)
         })
     }
 
@@ -226,14 +238,16 @@ struct Live {
     ttl: Option<i64>,
     notes: String,
     container_id: Option<String>,
+    /// As stored.
+    owner: Option<String>,
 }
 
 impl Live {
     fn find(transaction: &Transaction<'_>, id: &str) -> Result<Option<Live>, Failure> {
         let row = transaction
             .prepare_cached(
-                "SELECT status, place IS 'waiting', attempt, cancel_requested, ttl, notes, container_id FROM executions \
-                 WHERE id = ?1",
+                "SELECT status, place IS 'waiting', attempt, cancel_requested, ttl, notes, container_id, owner \
+                 FROM executions WHERE id = ?1",
             )?
             .query_row([id], |row| {
                 let status: String = row.get(0)?;
@@ -246,6 +260,7 @@ impl Live {
                         ttl: row.get(4)?,
                         notes: row.get(5)?,
                         container_id: row.get(6)?,
+                        owner: row.get(7)?,
                     })
                 };
                 Status::parse(&status).map(live).transpose()

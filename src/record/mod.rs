@@ -57,6 +57,7 @@ mod tables;
 mod tests;
 
 pub use ended::EndedQuery;
+pub use ending::Ending;
 pub use error::RecordError;
 pub use images::ImageReference;
 pub use model::{

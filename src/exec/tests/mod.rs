@@ -2,6 +2,7 @@
 
 mod delete_on_exit;
 mod notifications;
+mod recovery;
 mod retention;
 mod runtime;
 mod settings;

@@ -2,7 +2,7 @@
 
 use super::{ID, finish, insert, new_execution, now, outcome, preparer, read, state, supervisor, wait};
 use crate::outcome::{End, Outcome, Stopped};
-use crate::record::{AfterAttempt, Cancel, Ended, NewExecution, Record, Status};
+use crate::record::{AfterAttempt, Cancel, Ended, Ending, NewExecution, Record, Status};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Barrier;
 use std::time::Duration;
@@ -216,4 +216,30 @@ fn a_retry_and_a_cancel_never_both_win() {
         assert_eq!(read(&record, &id).status, Status::Cancelled);
         assert_eq!(record.attempts(&id).unwrap().len(), 1);
     }
+}
+
+#[test]
+fn who_was_seen_to_prepare_an_attempt_has_to_be_so_still() {
+    let record = Record::open_in_memory().unwrap();
+    insert(&record, ID, "job");
+    let (front, end) = (preparer(), of_attempt(1, End::OomKilled));
+    let stranger = supervisor();
+    let ended_for = |preparer| {
+        let ending = Ending { preparer: Some(preparer), ..Ending::default() };
+        record.end_attempt_with(ID, 1, &end, AfterAttempt::Final, &ending).unwrap()
+    };
+    assert_eq!(ended_for(&stranger), Ended::AlreadyOver, "it is another's");
+    record.activate(ID, 1, "sha256:1", "first", &front).unwrap();
+    assert_eq!(ended_for(&front), Ended::AlreadyOver, "it has been started");
+    assert_eq!(read(&record, ID).status, Status::Active);
+}
+
+#[test]
+fn only_the_attempt_that_waits_is_ended() {
+    let record = Record::open_in_memory().unwrap();
+    insert(&record, ID, "job");
+    let first = of_attempt(1, End::OomKilled);
+    record.end_attempt(ID, 1, &first, again()).unwrap();
+    assert!(!record.end_waiting(ID, &first).unwrap());
+    assert!(record.end_waiting(ID, &of_attempt(2, End::OomKilled)).unwrap());
 }

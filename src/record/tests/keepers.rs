@@ -2,7 +2,7 @@
 
 use super::{now, outcome, process, supervisor, wait};
 use crate::outcome::End;
-use crate::record::{AfterAttempt, NewExecution, Record};
+use crate::record::{AfterAttempt, Ending, NewExecution, Record};
 use std::time::Duration;
 
 #[test]
@@ -32,7 +32,8 @@ fn a_further_attempt_depends_on_who_has_it() {
     let front = process(1);
     record.insert(&super::new_execution("1", "job"), Some(&front), now()).unwrap();
     let then = AfterAttempt::Retry { at: now(), now: now(), spent: Duration::ZERO };
-    record.end_attempt_telling("1", 1, &outcome(End::OomKilled), then, &[], Some(&front)).unwrap();
+    let ending = Ending { reserved_for: Some(&front), ..Ending::default() };
+    record.end_attempt_with("1", 1, &outcome(End::OomKilled), then, &ending).unwrap();
     assert_eq!(record.keepers().unwrap(), std::slice::from_ref(&front));
     assert!(record.depends_on_preparers(None).unwrap() && !record.depends_on_preparers(Some(&front)).unwrap());
     assert!(!record.claim("1", &process(2), now(), &|_| true).unwrap(), "its front is there");

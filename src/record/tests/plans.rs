@@ -2,7 +2,7 @@
 //! (<https://sqlite.org/eqp.html>).
 
 use super::{new_execution, now, outcome, preparer, supervisor};
-use crate::outcome::End;
+use crate::outcome::{End, Outcome};
 use crate::record::{AfterAttempt, LabelFilter, NewExecution, Query, Record, Status};
 use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use std::collections::BTreeSet;
@@ -169,7 +169,7 @@ fn ask_everything(record: &Record) {
     record.occupied().unwrap();
     record.keepers().unwrap();
     record.depends_on_preparers(Some(&preparer())).unwrap();
-    record.end_waiting("2", &outcome(End::OomKilled)).unwrap();
+    record.end_waiting("2", &Outcome { attempt: 2, ..outcome(End::OomKilled) }).unwrap();
     record.attempts("2").unwrap();
     record.changes_since(0, 9).unwrap();
     record.find_prefix("1").unwrap();

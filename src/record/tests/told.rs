@@ -7,10 +7,8 @@ use serde_json::json;
 fn ended(record: &Record, id: &str, notifications: &[NewNotification]) {
     insert(record, id, "job");
     let end = outcome(End::Exited { code: 1 });
-    assert_eq!(
-        record.end_attempt_telling(id, 1, &end, AfterAttempt::Final, notifications, None).unwrap(),
-        Ended::Final
-    );
+    let ending = Ending { notifications, ..Ending::default() };
+    assert_eq!(record.end_attempt_with(id, 1, &end, AfterAttempt::Final, &ending).unwrap(), Ended::Final);
 }
 
 fn notification(target: &str) -> NewNotification {
@@ -82,8 +80,9 @@ fn an_end_that_is_not_the_outcomes_own_tells_nothing() {
     let end = outcome(End::Exited { code: 1 });
     let then = AfterAttempt::Retry { at: now(), now: now(), spent: Duration::ZERO };
     let told = [notification("a")];
-    assert_eq!(record.end_attempt_telling(ID, 1, &end, then, &told, None).unwrap(), Ended::Final);
-    assert_eq!(record.end_attempt_telling(ID, 1, &end, AfterAttempt::Final, &told, None).unwrap(), Ended::AlreadyOver);
+    let ending = Ending { notifications: &told, ..Ending::default() };
+    assert_eq!(record.end_attempt_with(ID, 1, &end, then, &ending).unwrap(), Ended::Final);
+    assert_eq!(record.end_attempt_with(ID, 1, &end, AfterAttempt::Final, &ending).unwrap(), Ended::AlreadyOver);
     assert_eq!(record.notifications(ID).unwrap(), []);
 }
 

@@ -1,0 +1,56 @@
+//! Taking over what dead processes have left.
+
+use super::*;
+use crate::outcome::End;
+use crate::record::{AfterAttempt, Ended, Execution, Insertion, NewExecution, Record, Status};
+use crate::sys::process::ProcessIdentity;
+
+/// A process that is gone.
+fn dead() -> ProcessIdentity {
+    let me = ProcessIdentity::current().unwrap();
+    ProcessIdentity { start_time: me.start_time + 1, ..me }
+}
+
+/// An execution of a job that nobody looks after.
+fn new(job: &ServiceSpec) -> NewExecution {
+    let id = JobExecutionId::new().0;
+    let spec = serde_json::to_value(job).unwrap();
+    NewExecution::new(&id, &job.name, JobTrigger::Cli, "example", spec, Timestamp::now())
+}
+
+/// Records it as claimed by a process that is gone, and gives its row.
+fn claimed_by_dead(record: &Record, new: &NewExecution) -> Execution {
+    assert_eq!(record.insert(new, Some(&dead()), Timestamp::now()).unwrap(), Insertion::Claimed);
+    record.get(&new.id).unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn what_has_gone_on_since_it_was_read_is_left_alone() {
+    let (_, executor) = in_memory().await;
+    let record = executor.record();
+    let attended = NewExecution { reserved_for: Some(dead()), ..new(&job("holds", "{}")) };
+    for new in [new(&job("holds", "{}")), attended] {
+        let read = claimed_by_dead(record, &new);
+        // Its front starts it, and is killed only then.
+        let supervisor = ProcessIdentity::current().unwrap();
+        assert!(record.activate(&new.id, 1, "sha256:0", "container", &supervisor).unwrap());
+        assert!(!executor.reconcile_one(read).await.unwrap());
+        let row = record.get(&new.id).unwrap().unwrap();
+        assert_eq!((row.status, row.owner), (Status::Active, Some(supervisor)));
+    }
+}
+
+#[tokio::test]
+async fn a_further_attempt_that_waits_is_not_ended_in_place_of_the_first() {
+    let (_, executor) = in_memory().await;
+    let record = executor.record();
+    let new = NewExecution { reserved_for: Some(dead()), ..new(&job("holds", "{}")) };
+    assert_eq!(record.insert(&new, None, Timestamp::now()).unwrap(), Insertion::Waiting);
+    let read = record.get(&new.id).unwrap().unwrap();
+    assert!(record.claim(&new.id, &dead(), Timestamp::now(), &|_| true).unwrap());
+    let end = super::super::settle::outcome(End::OomKilled, 1, Timestamp::now(), Duration::ZERO);
+    let then = AfterAttempt::Retry { at: Timestamp::MAX, now: Timestamp::now(), spent: Duration::ZERO };
+    assert_eq!(record.end_attempt(&new.id, 1, &end, then).unwrap(), Ended::Waiting);
+    assert!(!executor.reconcile_one(read).await.unwrap());
+    assert!(record.get(&new.id).unwrap().unwrap().is_waiting());
+}
