@@ -116,7 +116,7 @@ impl JobExecutor {
         if self.record().end_waiting_telling(&row.id, &outcome, &notifications)? {
             self.tidy(Some(&row.job_name));
         }
-        self.attended().remove(&row.id);
+        self.forget_unless_own(&JobExecutionId(row.id.clone()));
         self.inner.changes.notify();
         Ok(())
     }

@@ -4,7 +4,7 @@
 use super::drive::Claimed;
 use super::error::ExecError;
 use super::executor::JobExecutor;
-use super::model::ContainerId;
+use super::model::{ContainerId, JobExecutionId};
 use super::retry::{self, next_attempt};
 use crate::causes::with_causes;
 use crate::engine::{ContainerState, Removal};
@@ -63,12 +63,16 @@ impl JobExecutor {
             // This one is recorded. Whoever ends or opens next does it.
             tracing::warn!(error = with_causes(&error), "what waits is left waiting");
         }
-        if ended == Ended::Waiting {
-            if let Err(error) = self.hand_over() {
-                // It is tried again when this process ends in order.
-                tracing::warn!(error = with_causes(&error), "nobody sees to what waits if this process is killed");
-            }
-            self.announce_retry(attempt, &outcome.end, then);
+        if ended == Ended::Waiting
+            && let Err(error) = self.hand_over()
+        {
+            // It is tried again when this process ends in order.
+            tracing::warn!(error = with_causes(&error), "nobody sees to what waits if this process is killed");
+        }
+        match ended {
+            Ended::Waiting => self.announce_retry(attempt, &outcome.end, then),
+            Ended::AlreadyOver => self.announce_retry(attempt, &outcome.end, self.retry_by_another(attempt)?),
+            Ended::Final => {}
         }
         // The record has it. Left behind by a crash right here, it goes with the execution.
         let extent = if ended == Ended::Final { Removal::AllButLogs } else { Removal::Outcome };
@@ -76,7 +80,7 @@ impl JobExecutor {
             tracing::debug!(%error, "left behind");
         }
         if ended != Ended::Waiting {
-            self.attended().remove(attempt.id.as_str());
+            self.forget_unless_own(&attempt.id);
         }
         drop(attended);
         self.inner.changes.notify();
@@ -88,6 +92,33 @@ impl JobExecutor {
         }
         drop(under_way);
         Ok(())
+    }
+
+    /// What follows an attempt that somebody else has ended.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    fn retry_by_another(&self, attempt: &Claimed) -> Result<AfterAttempt, ExecError> {
+        let row = self.record().get(attempt.id.as_str())?.filter(|row| row.attempt == attempt.attempt + 1);
+        Ok(match row.and_then(|row| Some((row.retry_at?, row.spent))) {
+            Some((at, spent)) => AfterAttempt::Retry { at, now: self.now(), spent },
+            None => AfterAttempt::Final,
+        })
+    }
+
+    /// Forgets what a trigger of this process said of an execution, unless this is the process that may start it:
+    /// somebody else may have recorded that a further attempt is to follow, and it waits for this process.
+    pub(super) fn forget_unless_own(&self, id: &JobExecutionId) {
+        let me = Some(&self.inner.me);
+        let is_own = match self.record().get(id.as_str()) {
+            Ok(Some(row)) => !row.status.is_terminal() && (row.reserved_for.as_ref() == me || row.owner.as_ref() == me),
+            Ok(None) => false,
+            // It may be; that it is not does no harm.
+            Err(_) => true,
+        };
+        if !is_own {
+            self.attended().remove(id.as_str());
+        }
     }
 
     /// Tells whoever triggered it here that there will be a further attempt.

@@ -54,3 +54,38 @@ async fn a_further_attempt_that_waits_is_not_ended_in_place_of_the_first() {
     assert!(!executor.reconcile_one(read).await.unwrap());
     assert!(record.get(&new.id).unwrap().unwrap().is_waiting());
 }
+
+/// As a front does that has not answered its supervisor for a while.
+#[tokio::test]
+async fn a_front_makes_the_next_attempt_that_somebody_else_has_recorded() {
+    let runtime = Arc::new(TestRuntime::in_memory());
+    let queue = QueueCare::Elsewhere(Arc::new(|| {}));
+    let config = JobExecutorConfig { queue, ..JobExecutorConfig::default() };
+    let front = JobExecutor::with_config(runtime.clone(), config).await.unwrap();
+    let said: Arc<Mutex<Vec<String>>> = Arc::default();
+    let (job, hears) = (job("holds", "{retry: {max_attempts: 3}}"), said.clone());
+    let options = TriggerOptions {
+        stdio: Stdio::Attached { stdin: false },
+        notices: Some(Arc::new(move |line| hears.lock().unwrap().push(line.to_owned()))),
+        ..TriggerOptions::default()
+    };
+    let id = front.trigger_with("holds", &job, JobTrigger::Cli, options).await.unwrap();
+    let waiting = tokio::spawn({
+        let (front, id) = (front.clone(), id.clone());
+        async move { front.wait(&id).await.unwrap() }
+    });
+    let runs = async |attempt| {
+        let row = front.record().get(id.as_str()).unwrap().unwrap();
+        row.status == Status::Active && row.attempt == attempt
+    };
+    until(&front, async || runs(1).await).await;
+    let end = super::super::settle::outcome(End::Exited { code: 1 }, 1, Timestamp::now(), Duration::ZERO);
+    let then = AfterAttempt::Retry { at: Timestamp::now(), now: Timestamp::now(), spent: Duration::ZERO };
+    assert_eq!(front.record().end_attempt(id.as_str(), 1, &end, then).unwrap(), Ended::Waiting);
+    runtime.exit(&id, 1, 1);
+    until(&front, async || runs(2).await).await;
+    runtime.exit(&id, 2, 0);
+    let execution = tokio::time::timeout(LONG, waiting).await.expect("it ends").unwrap();
+    assert_eq!((execution.status.to_string().as_str(), execution.attempt), ("completed(0)", 2));
+    assert!(said.lock().unwrap().iter().any(|line| line.starts_with("attempt 1 failed")), "{said:?}");
+}
