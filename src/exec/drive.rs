@@ -46,11 +46,10 @@ impl Claimed {
     /// # Errors
     /// [`ExecError::Spec`].
     pub fn from_row(row: Execution) -> Result<Claimed, ExecError> {
+        let container = Claimed::container_of(&row);
         let job = serde_json::from_value(row.spec)
             .map_err(|source| ExecError::Spec { what: format!("execution {}", row.id), source })?;
         let id = JobExecutionId(row.id);
-        let container = row.container_id.filter(|_| row.status == Status::Active);
-        let container = container.map_or_else(|| ContainerId::new(&id, row.attempt), ContainerId);
         Ok(Claimed {
             container,
             id,
@@ -61,6 +60,12 @@ impl Claimed {
             scheduled_for: row.scheduled_for,
             settings: row.settings,
         })
+    }
+
+    /// That of the attempt; a new one where the record has none.
+    pub fn container_of(row: &Execution) -> ContainerId {
+        let container = row.container_id.clone().filter(|_| row.status == Status::Active);
+        container.map_or_else(|| ContainerId::new(&JobExecutionId(row.id.clone()), row.attempt), ContainerId)
     }
 
     /// What is left of the execution's deadline.

@@ -10,6 +10,7 @@ use crate::causes::with_causes;
 use crate::outcome::End;
 use crate::record::{Execution, Status};
 use crate::spec::Retry;
+use crate::sys::process::ProcessIdentity;
 use std::time::Duration;
 
 impl JobExecutor {
@@ -75,8 +76,14 @@ impl JobExecutor {
         Ok(true)
     }
 
-    /// Nothing of the attempt has run: it goes back to the queue, unless it was for a caller who is gone.
+    /// An attempt that its owner was preparing, or that waits for a process which is gone.
     async fn take_back(&self, row: Execution) -> Result<(), ExecError> {
+        let is_of_another_boot = |owner: &ProcessIdentity| owner.boot_id != self.inner.me.boot_id;
+        if row.owner.as_ref().is_some_and(is_of_another_boot) {
+            // It may have been started: that is not on the disk at once, as that it was claimed is.
+            return self.settle_lost(row).await;
+        }
+        // Nothing of it has run: it goes back to the queue, unless it was for a caller who is gone.
         if row.reserved_for.is_none() || row.attempt > 1 {
             if let Some(owner) = &row.owner {
                 self.record().release(&row.id, owner)?;
@@ -92,11 +99,14 @@ impl JobExecutor {
         if row.owner.is_none() {
             return self.end_waiting(&row, end);
         }
-        let preparer = row.owner.clone();
-        let mut attempt = Claimed::from_row(row)?;
-        // Nobody is there for whom to try again.
-        attempt.job.policy.retry = Retry::default();
-        let outcome = outcome(end, attempt.attempt, self.now(), Duration::ZERO);
-        self.end_if_prepared_by(preparer.as_ref(), &attempt, outcome).await
+        let outcome = outcome(end, row.attempt, self.now(), Duration::ZERO);
+        match Claimed::from_row(row.clone()) {
+            Ok(mut attempt) => {
+                // Nobody is there for whom to try again.
+                attempt.job.policy.retry = Retry::default();
+                self.end_if_prepared_by(row.owner.as_ref(), &attempt, outcome).await
+            }
+            Err(unreadable) => self.end_unreadable(&row, outcome, &unreadable).await,
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::retry::{self, next_attempt};
 use crate::causes::with_causes;
 use crate::engine::{ContainerState, Removal};
 use crate::outcome::{End, OUTCOME_VERSION, Outcome, Usage};
-use crate::record::{AfterAttempt, Ended, Ending, Execution, Status};
+use crate::record::{AfterAttempt, Ended, Ending, Execution, NewNotification, Status};
 use crate::sys::process::ProcessIdentity;
 use jiff::{SignedDuration, Timestamp};
 use std::time::Duration;
@@ -34,29 +34,55 @@ impl JobExecutor {
         attempt: &Claimed,
         mut outcome: Outcome,
     ) -> Result<(), ExecError> {
-        let container = &attempt.container;
         if let (End::Deadline { after, .. }, Some(deadline)) = (&mut outcome.end, attempt.job.policy.deadline) {
             // The runtime knew only what was left of it.
             *after = deadline;
         }
-        // First clean up, then record: nobody looks again at what is terminal.
-        if let Err(error) = self.runtime().remove(container, Removal::Leftovers).await {
-            outcome.notes.push(format!("not everything could be removed: {}", with_causes(&error)));
-        }
+        self.clean_up(&attempt.container, &mut outcome).await;
         let then = self.after(attempt, &outcome);
         let notifications = match then {
             AfterAttempt::Final => self.notifications_of(attempt, &mut outcome)?,
             AfterAttempt::Retry { .. } => Vec::new(),
         };
+        let over = Over {
+            id: &attempt.id,
+            container: &attempt.container,
+            job: &attempt.job.name,
+            is_leaving: attempt.job.policy.delete_on_exit,
+            outcome: &outcome,
+            then,
+            notifications: &notifications,
+            preparer,
+        };
+        let announced = match self.fold(over).await? {
+            Ended::Waiting => then,
+            Ended::AlreadyOver => self.retry_by_another(attempt)?,
+            Ended::Final => AfterAttempt::Final,
+        };
+        self.announce_retry(attempt, &outcome.end, announced);
+        Ok(())
+    }
+
+    /// First clean up, then record: nobody looks again at what is terminal.
+    async fn clean_up(&self, container: &ContainerId, outcome: &mut Outcome) {
+        if let Err(error) = self.runtime().remove(container, Removal::Leftovers).await {
+            outcome.notes.push(format!("not everything could be removed: {}", with_causes(&error)));
+        }
+    }
+
+    /// Records the end, and does what comes after that.
+    ///
+    /// # Errors
+    /// As [`JobExecutor::end`].
+    async fn fold(&self, over: Over<'_>) -> Result<Ended, ExecError> {
+        let Over { id, container, job, is_leaving, outcome, then, notifications, preparer } = over;
         // Others leave it here until this is done, and this process waits for it when it ends.
-        let is_leaving = attempt.job.policy.delete_on_exit;
         let under_way = is_leaving.then(|| self.inner.preparing.subscribe());
-        let attended = is_leaving.then(|| self.inner.waiters.enter(&attempt.id));
-        let (id, number) = (attempt.id.as_str(), attempt.attempt);
+        let attended = is_leaving.then(|| self.inner.waiters.enter(id));
         // Its caller is here, and hears of the next attempt as of this one.
-        let reserved_for = self.attended().contains_key(id).then_some(&self.inner.me);
-        let ending = Ending { notifications: &notifications, reserved_for, preparer };
-        let ended = self.record().end_attempt_with(id, number, &outcome, then, &ending)?;
+        let reserved_for = self.attended().contains_key(id.as_str()).then_some(&self.inner.me);
+        let ending = Ending { notifications, reserved_for, preparer };
+        let ended = self.record().end_attempt_with(id.as_str(), outcome.attempt, outcome, then, &ending)?;
         // Both before the supervisor is told that it is not needed: should this process be killed by then, that
         // one becomes the settler.
         if let Err(error) = self.kick() {
@@ -69,29 +95,24 @@ impl JobExecutor {
             // It is tried again when this process ends in order.
             tracing::warn!(error = with_causes(&error), "nobody sees to what waits if this process is killed");
         }
-        match ended {
-            Ended::Waiting => self.announce_retry(attempt, &outcome.end, then),
-            Ended::AlreadyOver => self.announce_retry(attempt, &outcome.end, self.retry_by_another(attempt)?),
-            Ended::Final => {}
-        }
         // The record has it. Left behind by a crash right here, it goes with the execution.
         let extent = if ended == Ended::Final { Removal::AllButLogs } else { Removal::Outcome };
         if let Err(error) = self.runtime().remove(container, extent).await {
             tracing::debug!(%error, "left behind");
         }
         if ended != Ended::Waiting {
-            self.forget_unless_own(&attempt.id);
+            self.forget_unless_own(id);
         }
         drop(attended);
         self.inner.changes.notify();
         if ended == Ended::Final {
             if is_leaving {
-                self.depart(&attempt.id).await;
+                self.depart(id).await;
             }
-            self.tidy(Some(&attempt.job.name));
+            self.tidy(Some(job));
         }
         drop(under_way);
-        Ok(())
+        Ok(ended)
     }
 
     /// What follows an attempt that somebody else has ended.
@@ -100,10 +121,10 @@ impl JobExecutor {
     /// When the record cannot be read.
     fn retry_by_another(&self, attempt: &Claimed) -> Result<AfterAttempt, ExecError> {
         let row = self.record().get(attempt.id.as_str())?.filter(|row| row.attempt == attempt.attempt + 1);
-        Ok(match row.and_then(|row| Some((row.retry_at?, row.spent))) {
-            Some((at, spent)) => AfterAttempt::Retry { at, now: self.now(), spent },
-            None => AfterAttempt::Final,
-        })
+        let now = self.now();
+        // It may have begun meanwhile.
+        let retry = row.map(|row| AfterAttempt::Retry { at: row.retry_at.unwrap_or(now), now, spent: row.spent });
+        Ok(retry.unwrap_or(AfterAttempt::Final))
     }
 
     /// Forgets what a trigger of this process said of an execution, unless this is the process that may start it:
@@ -168,26 +189,80 @@ impl JobExecutor {
         Ok(())
     }
 
-    /// Settles an attempt whose container nobody looks after any more.
+    /// Settles an attempt whose container nobody looks after any more, or may have been started although its
+    /// preparer is all that is known.
     ///
     /// # Errors
     /// As [`JobExecutor::end`].
     pub(super) async fn settle_lost(&self, row: Execution) -> Result<(), ExecError> {
-        let keeper = row.owner.clone();
-        let attempt = &Claimed::from_row(row)?;
-        let mut outcome = match self.runtime().state(&attempt.container).await? {
+        let preparer = preparer(&row);
+        let container = &Claimed::container_of(&row);
+        let mut outcome = match self.runtime().state(container).await? {
             ContainerState::Ended(outcome) => outcome,
             _ => {
-                let message = "it ended without a word; it was killed, or the host went down".to_owned();
-                outcome(End::SupervisorLost { message }, attempt.attempt, self.now(), Duration::ZERO)
+                let message = match preparer {
+                    Some(_) => "the host went down while it was being started; it may have run",
+                    None => "it ended without a word; it was killed, or the host went down",
+                };
+                let end = End::SupervisorLost { message: message.to_owned() };
+                outcome(end, row.attempt, self.now(), Duration::ZERO)
             }
         };
         if matches!(outcome.end, End::SupervisorLost { .. }) && outcome.elapsed.is_zero() {
             // Nobody knows when it ended: now at the latest. Its time counts against the deadline.
-            outcome.elapsed = keeper.and_then(|keeper| keeper.age()).unwrap_or_default();
+            outcome.elapsed = row.owner.as_ref().and_then(ProcessIdentity::age).unwrap_or_default();
         }
-        self.end(attempt, outcome).await
+        match Claimed::from_row(row.clone()) {
+            Ok(attempt) => self.end_if_prepared_by(preparer, &attempt, outcome).await,
+            Err(unreadable) => self.end_unreadable(&row, outcome, &unreadable).await,
+        }
     }
+
+    /// As [`JobExecutor::end`], for an execution whose spec is not of this version: with no further attempt, and
+    /// without telling anybody.
+    ///
+    /// # Errors
+    /// As [`JobExecutor::end`].
+    pub(super) async fn end_unreadable(
+        &self,
+        row: &Execution,
+        mut outcome: Outcome,
+        unreadable: &ExecError,
+    ) -> Result<(), ExecError> {
+        outcome.notes.push(format!("it is neither tried again nor told of: {}", with_causes(unreadable)));
+        let container = &Claimed::container_of(row);
+        self.clean_up(container, &mut outcome).await;
+        let over = Over {
+            id: &JobExecutionId(row.id.clone()),
+            container,
+            job: &row.job_name,
+            is_leaving: row.delete_on_exit,
+            outcome: &outcome,
+            then: AfterAttempt::Final,
+            notifications: &[],
+            preparer: preparer(row),
+        };
+        self.fold(over).await.map(drop)
+    }
+}
+
+/// Who prepares the attempt, if somebody does.
+fn preparer(row: &Execution) -> Option<&ProcessIdentity> {
+    row.owner.as_ref().filter(|_| row.status == Status::Pending)
+}
+
+/// An attempt that is over.
+struct Over<'a> {
+    id: &'a JobExecutionId,
+    container: &'a ContainerId,
+    /// The name of the job.
+    job: &'a str,
+    /// The execution is to be forgotten at its end.
+    is_leaving: bool,
+    outcome: &'a Outcome,
+    then: AfterAttempt,
+    notifications: &'a [NewNotification],
+    preparer: Option<&'a ProcessIdentity>,
 }
 
 /// That of an attempt of which the runtime has none.

@@ -51,8 +51,9 @@ async fn a_further_attempt_that_waits_is_not_ended_in_place_of_the_first() {
     let end = super::super::settle::outcome(End::OomKilled, 1, Timestamp::now(), Duration::ZERO);
     let then = AfterAttempt::Retry { at: Timestamp::MAX, now: Timestamp::now(), spent: Duration::ZERO };
     assert_eq!(record.end_attempt(&new.id, 1, &end, then).unwrap(), Ended::Waiting);
-    assert!(!executor.reconcile_one(read).await.unwrap());
-    assert!(record.get(&new.id).unwrap().unwrap().is_waiting());
+    executor.reconcile_one(read).await.unwrap();
+    let row = record.get(&new.id).unwrap().unwrap();
+    assert_eq!((row.is_waiting(), row.attempt, row.reserved_for), (true, 2, None));
 }
 
 /// As a front does that has not answered its supervisor for a while.
@@ -88,4 +89,50 @@ async fn a_front_makes_the_next_attempt_that_somebody_else_has_recorded() {
     let execution = tokio::time::timeout(LONG, waiting).await.expect("it ends").unwrap();
     assert_eq!((execution.status.to_string().as_str(), execution.attempt), ("completed(0)", 2));
     assert!(said.lock().unwrap().iter().any(|line| line.starts_with("attempt 1 failed")), "{said:?}");
+}
+
+#[tokio::test]
+async fn what_was_being_started_when_the_host_went_down_is_a_lost_attempt() {
+    let (_, executor) = in_memory().await;
+    let record = executor.record();
+    let before = ProcessIdentity { boot_id: "another".into(), ..dead() };
+    let claim = |policy: &str, reserved_for: Option<ProcessIdentity>| {
+        let new = NewExecution { reserved_for, ..new(&job("quick", policy)) };
+        assert_eq!(record.insert(&new, Some(&before), Timestamp::now()).unwrap(), Insertion::Claimed);
+        new.id
+    };
+    let detached = claim("{}", None);
+    let attached = claim("{}", Some(before.clone()));
+    let again = claim("{retry: {max_attempts: 2}}", None);
+    let waits = new(&job("quick", "{}"));
+    assert_eq!(record.insert(&waits, None, Timestamp::now()).unwrap(), Insertion::Waiting);
+    executor.reconcile().await.unwrap();
+    for id in [detached, attached] {
+        let row = record.get(&id).unwrap().unwrap();
+        let Some(End::SupervisorLost { message }) = row.end else { panic!("{row:?}") };
+        assert!(message.contains("it may have run"), "{message}");
+    }
+    let row = record.get(&again).unwrap().unwrap();
+    assert_eq!((row.status, row.attempt), (Status::Pending, 2));
+    // What nobody had taken on just waits on.
+    let waits = executor.wait(&JobExecutionId(waits.id)).await.unwrap();
+    assert_eq!((waits.status.to_string().as_str(), waits.attempt), ("completed(0)", 1));
+}
+
+#[tokio::test]
+async fn an_attempt_ends_although_its_spec_cannot_be_read() {
+    let (_, executor) = in_memory().await;
+    let record = executor.record();
+    let unreadable = || NewExecution { spec: serde_json::json!({}), ..new(&job("quick", "{}")) };
+    let active = claimed_by_dead(record, &unreadable());
+    assert!(record.activate(&active.id, 1, "sha256:0", "container", &dead()).unwrap());
+    let attended = NewExecution { reserved_for: Some(dead()), ..unreadable() };
+    let attended = claimed_by_dead(record, &attended);
+    executor.reconcile().await.unwrap();
+    for (id, kind) in [(active.id, "supervisor lost"), (attended.id, "ended before the job could begin")] {
+        let row = record.get(&id).unwrap().unwrap();
+        assert_eq!(row.status, Status::Failed);
+        assert!(row.reason.unwrap().contains(kind));
+        assert!(row.notes.iter().any(|note| note.contains("not one of this version")), "{:?}", row.notes);
+    }
 }

@@ -152,10 +152,9 @@ fn ask_everything(record: &Record) {
         labels: [("team".into(), "a".into())].into(),
         ..new_execution(id, "job")
     };
-    for id in ["1", "2"] {
-        record.insert(&full(id), Some(&preparer()), now()).unwrap();
-    }
+    record.insert(&full("1"), Some(&preparer()), now()).unwrap();
     record.activate("1", 1, "d", "c", &supervisor()).unwrap();
+    record.insert(&full("2"), Some(&preparer()), now()).unwrap();
     record.cancel("1", now()).unwrap();
     record.end_attempt("1", 1, &outcome(End::OomKilled), AfterAttempt::Final).unwrap();
     assert!(record.claim_next(&preparer(), now(), &|_| true).unwrap().is_some());
