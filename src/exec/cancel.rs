@@ -6,6 +6,7 @@ use super::model::{ContainerId, JobExecutionId};
 use super::queue::is_alive;
 use crate::engine::Removal;
 use crate::record::{Cancel, Status};
+use crate::sys::process::ProcessIdentity;
 use std::time::Duration;
 
 /// How often, and how many times, a supervisor that has only just been spawned is looked for.
@@ -39,14 +40,8 @@ impl JobExecutor {
                     return Err(ExecError::Ended { id: id.clone(), status });
                 }
                 Cancel::Cancelled => {
-                    self.attended().remove(id.as_str());
                     self.inner.changes.notify();
-                    // Whoever prepares it sees to what is half made, if he lives.
-                    if !before.owner.as_ref().is_some_and(is_alive) {
-                        let container = ContainerId::new(id, before.attempt);
-                        self.runtime().remove(&container, Removal::AllButLogs).await?;
-                        self.attended().remove(id.as_str());
-                    }
+                    self.after_cancel(id, before.attempt, before.owner.as_ref()).await?;
                     self.tidy(Some(&before.job_name));
                     return self.kick();
                 }
@@ -65,5 +60,23 @@ impl JobExecutor {
             }
         }
         Err(ExecError::Unreachable { id: id.clone() })
+    }
+
+    /// Removes what there is of an execution that was cancelled before its attempt was started.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub(super) async fn after_cancel(
+        &self,
+        id: &JobExecutionId,
+        attempt: u32,
+        preparer: Option<&ProcessIdentity>,
+    ) -> Result<(), ExecError> {
+        self.attended().remove(id.as_str());
+        // Whoever prepares it sees to what is half made, if he lives.
+        if !preparer.is_some_and(is_alive) {
+            self.runtime().remove(&ContainerId::new(id, attempt), Removal::AllButLogs).await?;
+        }
+        Ok(())
     }
 }

@@ -4,9 +4,10 @@ use super::drive::Claimed;
 use super::error::ExecError;
 use super::executor::{Attended, JobExecutor, QueueCare};
 use super::model::{ContainerId, JobExecutionId, JobTrigger, TriggerOptions, Triggered};
+use crate::causes::with_causes;
 use crate::engine::Stdio;
 use crate::outcome::End;
-use crate::record::{self, Insertion, NewExecution};
+use crate::record::{self, Cancelled, Insertion, NewExecution};
 use crate::spec::{JobPolicy, OnConflict, Overrides, ServiceSpec, parse_idempotency_key};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -132,8 +133,8 @@ impl JobExecutor {
                 let with = with.into_iter().map(JobExecutionId).collect();
                 return Err(ExecError::Conflict { job: job.name, limit, with });
             }
-            Insertion::Replacing { cancel, claimed } => {
-                self.replace(cancel).await;
+            Insertion::Replacing { cancel, cancelled, claimed } => {
+                self.replace(cancel, cancelled).await;
                 claimed
             }
         };
@@ -203,8 +204,16 @@ impl JobExecutor {
         }
     }
 
-    /// Cancels those that a new execution replaces. It starts when they have ended.
-    async fn replace(&self, ids: Vec<String>) {
+    /// Cancels those that a new execution replaces, but for those that have been cancelled with its trigger. It
+    /// starts when they have ended.
+    async fn replace(&self, ids: Vec<String>, cancelled: Vec<Cancelled>) {
+        for Cancelled { id, attempt, preparer } in cancelled {
+            let id = JobExecutionId(id);
+            // What is left goes with the execution.
+            if let Err(error) = self.after_cancel(&id, attempt, preparer.as_ref()).await {
+                tracing::warn!(error = with_causes(&error), %id, "something is left behind");
+            }
+        }
         for id in ids {
             // One that has ended by now, or whose supervisor cannot be told, does not keep others from it.
             if let Err(error) = self.cancel(&JobExecutionId(id.clone())).await {

@@ -240,10 +240,19 @@ pub enum Insertion {
     Existing { id: String },
     /// Nothing was inserted: these executions of the job are not terminal, and it forbids more.
     Conflict { with: Vec<String> },
-    /// It is on record and replaces the oldest that the job had, as many as make room. What merely waited has been cancelled with it; `cancel`
-    /// is what is occupied with an attempt, for the caller to cancel, oldest first. `claimed`: there was none
-    /// of those, and it is the caller's to prepare.
-    Replacing { cancel: Vec<String>, claimed: bool },
+    /// It is on record and replaces the oldest that the job had, as many as make room. What had not been started
+    /// has been cancelled with it; `cancel` is what is active, for the caller to cancel, oldest first. `claimed`:
+    /// there was none of those, and it is the caller's to prepare.
+    Replacing { cancel: Vec<String>, cancelled: Vec<Cancelled>, claimed: bool },
+}
+
+/// An execution that was cancelled before its attempt was started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cancelled {
+    pub id: String,
+    pub attempt: u32,
+    /// Who prepared it; `None`: it waited.
+    pub preparer: Option<ProcessIdentity>,
 }
 
 /// An execution as recorded.

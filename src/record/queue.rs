@@ -2,8 +2,8 @@
 
 use super::ending;
 use super::error::{Failure, RecordError};
-use super::model::{Execution, Insertion, NewExecution, OnConflict};
-use super::row::{COLUMNS, duration_nanoseconds, nanoseconds, timestamp, to_json};
+use super::model::{Cancelled, Execution, Insertion, NewExecution, OnConflict};
+use super::row::{COLUMNS, duration_nanoseconds, from_json, nanoseconds, timestamp, to_json};
 use super::store::{Durability, Record, next_revision};
 use crate::sys::process::ProcessIdentity;
 use jiff::Timestamp;
@@ -54,17 +54,18 @@ impl Record {
                 _ => Vec::new(),
             };
             if new.on_conflict == OnConflict::Forbid && !live.is_empty() {
-                return Ok(Insertion::Conflict { with: live.into_iter().map(|(id, _)| id).collect() });
+                return Ok(Insertion::Conflict { with: live.into_iter().map(|row| row.id).collect() });
             }
             let replaces = !live.is_empty();
-            let mut cancel = Vec::new();
-            for (id, is_waiting) in live {
-                if is_waiting {
-                    ending::cancel_pending(transaction, &id, now)?;
-                } else {
+            let (mut cancel, mut cancelled) = (Vec::new(), Vec::new());
+            for Occupant { id, attempt, is_active, owner } in live {
+                if is_active {
                     // Should this process die now, whoever next opens the store tells them.
                     ending::request_cancel(transaction, &id)?;
                     cancel.push(id);
+                } else {
+                    ending::cancel_pending(transaction, &id, now)?;
+                    cancelled.push(Cancelled { id, attempt, preparer: owner });
                 }
             }
             let mut claim = claim.filter(|_| cancel.is_empty());
@@ -76,7 +77,7 @@ impl Record {
             insert_row(transaction, new, &texts, claim.is_some())?;
             let claimed = claim.is_some();
             Ok(match (replaces, claimed) {
-                (true, _) => Insertion::Replacing { cancel, claimed },
+                (true, _) => Insertion::Replacing { cancel, cancelled, claimed },
                 (false, true) => Insertion::Claimed,
                 (false, false) => Insertion::Waiting,
             })
@@ -294,14 +295,26 @@ fn same_key(transaction: &Transaction<'_>, new: &NewExecution) -> rusqlite::Resu
         .optional()
 }
 
-/// The executions of a job that are not terminal, oldest first, and whether they wait.
-fn live_of(transaction: &Transaction<'_>, job: &str) -> rusqlite::Result<Vec<(String, bool)>> {
+/// An execution that is not terminal.
+struct Occupant {
+    id: String,
+    attempt: u32,
+    is_active: bool,
+    owner: Option<ProcessIdentity>,
+}
+
+/// The executions of a job that are not terminal, oldest first.
+fn live_of(transaction: &Transaction<'_>, job: &str) -> Result<Vec<Occupant>, Failure> {
     transaction
         .prepare_cached(
-            "SELECT id, place = 'waiting' FROM executions WHERE place IN ('waiting', 'occupied') AND job_name = ?1 \
-             ORDER BY id",
+            "SELECT id, attempt, status = 'active', owner FROM executions \
+             WHERE place IN ('waiting', 'occupied') AND job_name = ?1 ORDER BY id",
         )?
-        .query_map([job], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .query_and_then([job], |row| {
+            let (id, owner): (String, Option<String>) = (row.get(0)?, row.get(3)?);
+            let owner = owner.map(|owner| from_json(&id, "owner", &owner)).transpose()?;
+            Ok(Occupant { id, attempt: row.get(1)?, is_active: row.get(2)?, owner })
+        })?
         .collect()
 }
 

@@ -3,7 +3,7 @@
 use super::{insert, new_execution, now, outcome, preparer, process, read, state, supervisor, wait};
 use crate::outcome::{End, Stopped};
 use crate::record::{
-    AfterAttempt, Cancel, Ended, Execution, Insertion, NewExecution, OnConflict, Query, Record, Status,
+    AfterAttempt, Cancelled, Ended, Execution, Insertion, NewExecution, OnConflict, Query, Record, Status,
 };
 use crate::sys::process::ProcessIdentity;
 use jiff::{SignedDuration, Timestamp};
@@ -203,11 +203,12 @@ fn replace_cancels_what_waits_and_names_the_rest() {
     wait(&record, &limited("3", "job", 2));
     insert(&record, "4", "other");
     let inserted = record.insert(&policy("5", OnConflict::Replace), Some(&preparer()), now()).unwrap();
-    assert_eq!(inserted, Insertion::Replacing { cancel: vec!["1".into(), "2".into()], claimed: false });
-    assert_eq!(read(&record, "3").status, Status::Cancelled);
-    assert_eq!(record.attempts("3").unwrap(), [], "it had none");
-    assert_eq!(claim_next(&record), None);
-    assert_eq!(record.cancel("2", now()).unwrap(), Cancel::Cancelled);
+    let cancelled = [("2", Some(preparer())), ("3", None)];
+    let cancelled = cancelled.map(|(id, preparer)| Cancelled { id: id.into(), attempt: 1, preparer }).into();
+    assert_eq!(inserted, Insertion::Replacing { cancel: vec!["1".into()], cancelled, claimed: false });
+    assert_eq!((read(&record, "2").status, read(&record, "3").status), (Status::Cancelled, Status::Cancelled));
+    assert_eq!((record.attempts("2").unwrap().len(), record.attempts("3").unwrap().len()), (1, 0));
+    assert!(!record.activate("2", 1, "d", "c", &supervisor()).unwrap(), "whoever replaced it need not live for that");
     assert_eq!(claim_next(&record), None);
     finish(&record, "1");
     assert_eq!(claim_next(&record).as_deref(), Some("5"));
@@ -223,7 +224,7 @@ fn replace_makes_room_for_one_alone() {
     for id in ["1", "2"] {
         record.activate(id, 1, "d", "c", &supervisor()).unwrap();
     }
-    assert_eq!(insert("3"), Insertion::Replacing { cancel: vec!["1".into()], claimed: false });
+    assert_eq!(insert("3"), Insertion::Replacing { cancel: vec!["1".into()], cancelled: Vec::new(), claimed: false });
     assert_eq!(claim_next(&record), None);
     finish(&record, "1");
     assert_eq!(claim_next(&record).as_deref(), Some("3"));
@@ -235,7 +236,8 @@ fn replace_begins_at_once_when_nothing_is_in_its_way() {
     let record = Record::open_in_memory().unwrap();
     let insert = |id| record.insert(&policy(id, OnConflict::Replace), Some(&preparer()), now()).unwrap();
     wait(&record, &limited("1", "job", 1));
-    assert_eq!(insert("2"), Insertion::Replacing { cancel: Vec::new(), claimed: true });
+    let cancelled = vec![Cancelled { id: "1".into(), attempt: 1, preparer: None }];
+    assert_eq!(insert("2"), Insertion::Replacing { cancel: Vec::new(), cancelled, claimed: true });
     finish(&record, "2");
     assert_eq!(insert("3"), Insertion::Claimed, "nothing to replace");
 }
