@@ -86,7 +86,8 @@ impl Record {
 
     /// Makes the oldest waiting execution that may begin the one that `me` prepares. None may that is in
     /// backoff, overdue, reserved for another process, younger than one of its job whose turn comes first, or for
-    /// which a limit of its own leaves no room. What is in backoff, overdue, or reserved for a process that is gone,
+    /// which a limit of its own leaves no room; nor one with a global limit that is younger than one of another job
+    /// which may begin and is reserved for another process. What is in backoff, overdue, or reserved for a process that is gone,
     /// holds up no younger one. When the clock was set back to before a backoff began, the backoff is over.
     ///
     /// # Errors
@@ -108,14 +109,7 @@ impl Record {
         }
         let owner = to_json("", "owner", me)?;
         self.transaction(action, Durability::Process, |transaction| {
-            let mut oldest: Option<String> = None;
-            for job in waiting_jobs(transaction)? {
-                let Head::Ready(row) = head(transaction, &job, me, now, is_alive)? else { continue };
-                if oldest.as_ref().is_none_or(|id| row.id < *id) && has_room(transaction, &job, row.limits)? {
-                    oldest = Some(row.id);
-                }
-            }
-            let Some(id) = oldest else { return Ok(None) };
+            let Some(id) = next(transaction, me, now, is_alive)? else { return Ok(None) };
             take(transaction, &id, &owner)?;
             transaction
                 .prepare_cached(&format!("SELECT {COLUMNS} FROM executions WHERE id = ?1"))?
@@ -142,13 +136,16 @@ impl Record {
                 .query_row([id], |row| row.get(0))
                 .optional()?;
             let Some(job) = job else { return Ok(false) };
-            match head(transaction, &job, me, now, is_alive)? {
-                Head::Ready(row) if row.id == id && has_room(transaction, &job, row.limits)? => {
-                    take(transaction, id, &owner)?;
-                    Ok(true)
-                }
-                _ => Ok(false),
+            let turn = match head(transaction, &job, me, now, is_alive)? {
+                Head::Ready(row) if row.id == id && has_room(transaction, &job, row.limits)? => row,
+                _ => return Ok(false),
+            };
+            let may_begin = turn.limits.global.is_none()
+                || !firsts(transaction, me, now, is_alive)?.iter().any(|first| first.row.id < turn.id);
+            if may_begin {
+                take(transaction, id, &owner)?;
             }
+            Ok(may_begin)
         })
     }
 
@@ -195,14 +192,7 @@ impl Record {
         self.read("look for what may begin", |connection| {
             let transaction = connection.unchecked_transaction()?;
             let nobody = ProcessIdentity { pid: 0, start_time: 0, boot_id: String::new() };
-            for job in waiting_jobs(&transaction)? {
-                if let Head::Ready(row) = head(&transaction, &job, &nobody, now, is_alive)?
-                    && has_room(&transaction, &job, row.limits)?
-                {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
+            Ok(next(&transaction, &nobody, now, is_alive)?.is_some())
         })
     }
 
@@ -330,24 +320,62 @@ fn may_begin(
     }
     let first = match head(transaction, &new.job_name, me, now, &|_| true)? {
         Head::None => true,
-        Head::Reserved { id } | Head::Ready(Waiting { id, .. }) => new.id < id,
+        Head::Reserved(first) | Head::Ready(first) => new.id < first.id,
     };
     let limits = Limits::of(new);
     if !first || !has_room(transaction, &new.job_name, limits)? {
         return Ok(false);
     }
     // The room that all jobs have in common may be an older one's, which nobody has started yet.
-    if limits.global.is_some() {
-        for job in waiting_jobs(transaction)? {
-            if let Head::Ready(row) = head(transaction, &job, me, now, &|_| true)?
-                && row.id < new.id
-                && has_room(transaction, &job, row.limits)?
-            {
-                return Ok(false);
-            }
+    Ok(limits.global.is_none() || !firsts(transaction, me, now, &|_| true)?.iter().any(|first| first.row.id < new.id))
+}
+
+/// The first of a job that waits for its turn, when the limits leave room for it.
+struct First {
+    row: Waiting,
+    /// It waits for another process to begin it.
+    is_reserved: bool,
+}
+
+/// Those of all jobs, oldest first.
+fn firsts(
+    transaction: &Transaction<'_>,
+    me: &ProcessIdentity,
+    now: Timestamp,
+    is_alive: IsAlive<'_>,
+) -> Result<Vec<First>, Failure> {
+    let mut firsts = Vec::new();
+    for job in waiting_jobs(transaction)? {
+        let (row, is_reserved) = match head(transaction, &job, me, now, is_alive)? {
+            Head::None => continue,
+            Head::Reserved(row) => (row, true),
+            Head::Ready(row) => (row, false),
+        };
+        if has_room(transaction, &job, row.limits)? {
+            firsts.push(First { row, is_reserved });
         }
     }
-    Ok(true)
+    firsts.sort_unstable_by(|one, other| one.row.id.cmp(&other.row.id));
+    Ok(firsts)
+}
+
+/// The oldest that `me` may begin. One that goes by the limit of all jobs leaves the room to an older one, which
+/// may have to wait for another process to begin it.
+fn next(
+    transaction: &Transaction<'_>,
+    me: &ProcessIdentity,
+    now: Timestamp,
+    is_alive: IsAlive<'_>,
+) -> Result<Option<String>, Failure> {
+    let mut is_behind = false;
+    for First { row, is_reserved } in firsts(transaction, me, now, is_alive)? {
+        if is_reserved {
+            is_behind = true;
+        } else if !is_behind || row.limits.global.is_none() {
+            return Ok(Some(row.id));
+        }
+    }
+    Ok(None)
 }
 
 fn insert_row(
@@ -473,9 +501,7 @@ enum Head {
     /// Nobody's.
     None,
     /// Another process's, which is alive.
-    Reserved {
-        id: String,
-    },
+    Reserved(Waiting),
     Ready(Waiting),
 }
 
@@ -499,7 +525,7 @@ fn head(
         match &row.reserved_for {
             Some(process) if process != me => {
                 if is_alive(process) {
-                    return Ok(Head::Reserved { id: row.id });
+                    return Ok(Head::Reserved(row));
                 }
             }
             _ => return Ok(Head::Ready(row)),

@@ -58,6 +58,36 @@ fn room_that_all_jobs_have_in_common_is_the_oldest_ones() {
 }
 
 #[test]
+fn a_claim_leaves_common_room_to_an_older_one() {
+    let record = Record::open_in_memory().unwrap();
+    let shared = |id: &str, job: &str, front| NewExecution {
+        global_limit: Some(1),
+        reserved_for: front,
+        ..new_execution(id, job)
+    };
+    let (front, other) = (process(1), process(2));
+    assert_eq!(record.insert(&shared("1", "a", None), Some(&preparer()), now()).unwrap(), Insertion::Claimed);
+    wait(&record, &shared("2", "b", Some(other.clone())));
+    wait(&record, &shared("3", "c", None));
+    wait(&record, &shared("4", "d", Some(front.clone())));
+    let claim = |id: &str, me| record.claim(id, me, now(), &everyone_lives).unwrap();
+    finish(&record, "1");
+    assert_eq!(claim_next(&record), None, "it is the other front's turn");
+    assert!(!record.is_claimable(now(), &everyone_lives).unwrap());
+    assert!(!claim("4", &front));
+    assert!(claim("2", &other));
+    finish(&record, "2");
+    assert!(!claim("4", &front), "it is the turn of one that anybody may begin");
+    assert!(record.is_claimable(now(), &everyone_lives).unwrap());
+    assert_eq!(claim_next(&record).as_deref(), Some("3"));
+    finish(&record, "3");
+    // One that is gone holds nobody up.
+    wait(&record, &shared("5", "e", None));
+    let is_alive = |process: &ProcessIdentity| *process != front;
+    assert_eq!(record.claim_next(&preparer(), now(), &is_alive).unwrap().map(|row| row.id).as_deref(), Some("5"));
+}
+
+#[test]
 fn an_insertion_claims_only_what_has_its_turn_and_room() {
     let record = Record::open_in_memory().unwrap();
     let insert = |new: &NewExecution| record.insert(new, Some(&preparer()), now()).unwrap();
