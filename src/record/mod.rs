@@ -55,6 +55,7 @@ mod store;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 pub use ended::EndedQuery;
 pub use ending::Ending;
@@ -67,6 +68,6 @@ pub use model::{
 pub use news::News;
 pub use outbox::{NewNotification, Notification};
 pub use query::{LabelFilter, Query};
-pub use queue::IsAlive;
 pub use stats::{JobTotals, OldestWaiting, QueuePosition, Totals};
 pub use store::Record;
+pub use turn::IsAlive;

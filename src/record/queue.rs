@@ -5,12 +5,10 @@ use super::error::{Failure, RecordError};
 use super::model::{Cancelled, Execution, Insertion, NewExecution, OnConflict};
 use super::row::{COLUMNS, duration_nanoseconds, from_json, nanoseconds, timestamp, to_json};
 use super::store::{Durability, Record, next_revision};
+use super::turn::{IN_QUEUE, IsAlive, Limits, QUEUE_END, is_turn_of, may_begin, next};
 use crate::sys::process::ProcessIdentity;
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, Row, Transaction, params};
-
-/// Tells whether a process still runs, and may hold others up. It is asked inside a transaction and must not wait for anything.
-pub type IsAlive<'a> = &'a dyn Fn(&ProcessIdentity) -> bool;
+use rusqlite::{OptionalExtension, Transaction, params};
 
 impl Record {
     /// Records a new execution, in one transaction with what its policy says about others of its job. With
@@ -136,16 +134,11 @@ impl Record {
                 .query_row([id], |row| row.get(0))
                 .optional()?;
             let Some(job) = job else { return Ok(false) };
-            let turn = match head(transaction, &job, me, now, is_alive)? {
-                Head::Ready(row) if row.id == id && has_room(transaction, &job, row.limits)? => row,
-                _ => return Ok(false),
-            };
-            let may_begin = turn.limits.global.is_none()
-                || !firsts(transaction, me, now, is_alive)?.iter().any(|first| first.row.id < turn.id);
-            if may_begin {
+            let is_its_turn = is_turn_of(transaction, id, &job, me, now, is_alive)?;
+            if is_its_turn {
                 take(transaction, id, &owner)?;
             }
-            Ok(may_begin)
+            Ok(is_its_turn)
         })
     }
 
@@ -233,9 +226,6 @@ impl Record {
     }
 }
 
-/// When the time in the queue ends, and for which executions it does; as in the index.
-const QUEUE_END: &str = "created_at + queue_deadline";
-const IN_QUEUE: &str = "queue_deadline IS NOT NULL AND place = 'waiting' AND attempt = 1";
 /// Left to itself, SQLite takes the index of everything that waits, and sorts.
 const QUEUE_INDEX: &str = "INDEXED BY executions_queue_deadline";
 
@@ -259,22 +249,6 @@ impl Texts {
             owner: claim.map(|process| to_json(id, "owner", process)).transpose()?,
         })
     }
-}
-
-/// From one name to the next in the index: DISTINCT would go through every row that waits
-/// (<https://www.sqlite.org/lang_with.html>).
-fn waiting_jobs(transaction: &Transaction<'_>) -> rusqlite::Result<Vec<String>> {
-    transaction
-        .prepare_cached(
-            "WITH RECURSIVE job (name) AS (\
-             SELECT min(job_name) FROM executions WHERE place = 'waiting' \
-             UNION ALL \
-             SELECT (SELECT min(job_name) FROM executions WHERE place = 'waiting' AND job_name > job.name) \
-             FROM job WHERE job.name IS NOT NULL) \
-             SELECT name FROM job WHERE name IS NOT NULL",
-        )?
-        .query_map([], |row| row.get(0))?
-        .collect()
 }
 
 fn same_key(transaction: &Transaction<'_>, new: &NewExecution) -> rusqlite::Result<Option<String>> {
@@ -306,76 +280,6 @@ fn live_of(transaction: &Transaction<'_>, job: &str) -> Result<Vec<Occupant>, Fa
             Ok(Occupant { id, attempt: row.get(1)?, is_active: row.get(2)?, owner })
         })?
         .collect()
-}
-
-/// Whether a new execution may begin at once.
-fn may_begin(
-    transaction: &Transaction<'_>,
-    new: &NewExecution,
-    me: &ProcessIdentity,
-    now: Timestamp,
-) -> Result<bool, Failure> {
-    if new.reserved_for.as_ref().is_some_and(|process| process != me) {
-        return Ok(false);
-    }
-    let first = match head(transaction, &new.job_name, me, now, &|_| true)? {
-        Head::None => true,
-        Head::Reserved(first) | Head::Ready(first) => new.id < first.id,
-    };
-    let limits = Limits::of(new);
-    if !first || !has_room(transaction, &new.job_name, limits)? {
-        return Ok(false);
-    }
-    // The room that all jobs have in common may be an older one's, which nobody has started yet.
-    Ok(limits.global.is_none() || !firsts(transaction, me, now, &|_| true)?.iter().any(|first| first.row.id < new.id))
-}
-
-/// The first of a job that waits for its turn, when the limits leave room for it.
-struct First {
-    row: Waiting,
-    /// It waits for another process to begin it.
-    is_reserved: bool,
-}
-
-/// Those of all jobs, oldest first.
-fn firsts(
-    transaction: &Transaction<'_>,
-    me: &ProcessIdentity,
-    now: Timestamp,
-    is_alive: IsAlive<'_>,
-) -> Result<Vec<First>, Failure> {
-    let mut firsts = Vec::new();
-    for job in waiting_jobs(transaction)? {
-        let (row, is_reserved) = match head(transaction, &job, me, now, is_alive)? {
-            Head::None => continue,
-            Head::Reserved(row) => (row, true),
-            Head::Ready(row) => (row, false),
-        };
-        if has_room(transaction, &job, row.limits)? {
-            firsts.push(First { row, is_reserved });
-        }
-    }
-    firsts.sort_unstable_by(|one, other| one.row.id.cmp(&other.row.id));
-    Ok(firsts)
-}
-
-/// The oldest that `me` may begin. One that goes by the limit of all jobs leaves the room to an older one, which
-/// may have to wait for another process to begin it.
-fn next(
-    transaction: &Transaction<'_>,
-    me: &ProcessIdentity,
-    now: Timestamp,
-    is_alive: IsAlive<'_>,
-) -> Result<Option<String>, Failure> {
-    let mut is_behind = false;
-    for First { row, is_reserved } in firsts(transaction, me, now, is_alive)? {
-        if is_reserved {
-            is_behind = true;
-        } else if !is_behind || row.limits.global.is_none() {
-            return Ok(Some(row.id));
-        }
-    }
-    Ok(None)
 }
 
 fn insert_row(
@@ -423,115 +327,6 @@ fn insert_row(
             new.settings.as_ref().map(ToString::to_string),
         ])
         .map(drop)
-}
-
-/// How many executions may be occupied when one begins, itself included.
-#[derive(Debug, Clone, Copy)]
-struct Limits {
-    job: Option<u32>,
-    global: Option<u32>,
-}
-
-impl Limits {
-    fn of(new: &NewExecution) -> Limits {
-        Limits { job: new.max_concurrent.filter(|_| new.on_conflict != OnConflict::Allow), global: new.global_limit }
-    }
-}
-
-fn has_room(transaction: &Transaction<'_>, job: &str, limits: Limits) -> rusqlite::Result<bool> {
-    if let Some(most) = limits.job {
-        let occupied: i64 = transaction
-            .prepare_cached("SELECT count(*) FROM executions WHERE place = 'occupied' AND job_name = ?1")?
-            .query_row([job], |row| row.get(0))?;
-        if occupied >= i64::from(most) {
-            return Ok(false);
-        }
-    }
-    if let Some(most) = limits.global {
-        let occupied: i64 = transaction
-            .prepare_cached("SELECT count(*) FROM executions WHERE place = 'occupied'")?
-            .query_row([], |row| row.get(0))?;
-        return Ok(occupied < i64::from(most));
-    }
-    Ok(true)
-}
-
-/// A waiting row, as far as its turn depends on it.
-#[derive(Debug)]
-struct Waiting {
-    id: String,
-    /// When its time in the queue ends.
-    queue_end: Option<Timestamp>,
-    retry_at: Option<Timestamp>,
-    waiting_since: Option<Timestamp>,
-    reserved_for: Option<ProcessIdentity>,
-    limits: Limits,
-}
-
-impl Waiting {
-    fn read(row: &Row<'_>) -> Result<Waiting, Failure> {
-        let id: String = row.get(0)?;
-        let reserved_for: Option<String> = row.get(3)?;
-        let reserved_for = reserved_for.map(|text| serde_json::from_str(&text)).transpose().map_err(|source| {
-            RecordError::Unreadable { id: id.clone(), column: "reservation", source: Some(source) }
-        })?;
-        Ok(Waiting {
-            id,
-            retry_at: row.get::<_, Option<i64>>(1)?.map(timestamp),
-            waiting_since: row.get::<_, Option<i64>>(2)?.map(timestamp),
-            reserved_for,
-            limits: Limits { job: row.get(4)?, global: row.get(5)? },
-            queue_end: row.get::<_, Option<i64>>(6)?.map(timestamp),
-        })
-    }
-
-    /// It is to be ended, and not begun.
-    fn is_overdue(&self, now: Timestamp) -> bool {
-        self.queue_end.is_some_and(|end| end <= now)
-    }
-
-    fn is_in_backoff(&self, now: Timestamp) -> bool {
-        let was_set_back = self.waiting_since.is_some_and(|since| now < since);
-        !was_set_back && self.retry_at.is_some_and(|at| now < at)
-    }
-}
-
-/// Whose turn it is among the waiting executions of a job.
-enum Head {
-    /// Nobody's.
-    None,
-    /// Another process's, which is alive.
-    Reserved(Waiting),
-    Ready(Waiting),
-}
-
-fn head(
-    transaction: &Transaction<'_>,
-    job: &str,
-    me: &ProcessIdentity,
-    now: Timestamp,
-    is_alive: IsAlive<'_>,
-) -> Result<Head, Failure> {
-    let mut statement = transaction.prepare_cached(&format!(
-        "SELECT id, retry_at, waiting_since, reserved_for, max_concurrent, global_limit, \
-         iif({IN_QUEUE}, {QUEUE_END}, NULL) FROM executions \
-         WHERE place = 'waiting' AND job_name = ?1 ORDER BY id"
-    ))?;
-    for row in statement.query_and_then([job], Waiting::read)? {
-        let row = row?;
-        if row.is_in_backoff(now) || row.is_overdue(now) {
-            continue;
-        }
-        match &row.reserved_for {
-            Some(process) if process != me => {
-                if is_alive(process) {
-                    return Ok(Head::Reserved(row));
-                }
-            }
-            _ => return Ok(Head::Ready(row)),
-        }
-    }
-    Ok(Head::None)
 }
 
 fn take(transaction: &Transaction<'_>, id: &str, owner: &str) -> rusqlite::Result<()> {
