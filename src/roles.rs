@@ -83,10 +83,9 @@ fn settle(arguments: &[OsString]) -> i32 {
 }
 
 async fn settle_and_attend(state: StateDir, id: Option<ContainerId>) -> Result<(), ExecError> {
-    let runtime = OciRuntime::on(state.clone(), engine::OWN_BINARY.into(), ImageConfig::default())?;
-    let executor = JobExecutor::for_settler(runtime)?;
-    if let Some(id) = &id {
-        executor.settle_own(id).await?;
-    }
-    executor.attend_alone(&state).await
+    let open = async || {
+        let runtime = OciRuntime::on(state.clone(), engine::OWN_BINARY.into(), ImageConfig::default())?;
+        JobExecutor::for_settler(runtime)
+    };
+    JobExecutor::settle_and_attend(&state, open, id.as_ref()).await
 }

@@ -37,6 +37,7 @@ mod reconcile;
 mod retention;
 mod retry;
 mod settle;
+mod settler;
 mod stats;
 #[cfg(test)]
 mod tests;

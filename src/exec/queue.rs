@@ -5,16 +5,12 @@ use super::error::ExecError;
 use super::executor::{Inner, JobExecutor, QueueCare};
 use super::keepers::Keepers;
 use super::model::JobExecutionId;
-use super::notify::SENDERS;
 use super::settle::outcome;
 use crate::causes::with_causes;
 use crate::outcome::{End, Stopped};
 use crate::record::{AfterAttempt, Execution};
-use crate::state_dir::StateDir;
-use crate::sys::process::{ProcessIdentity, heed_termination};
+use crate::sys::process::ProcessIdentity;
 use jiff::Timestamp;
-use nix::fcntl::{Flock, FlockArg};
-use std::fs::File;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -30,24 +26,35 @@ impl JobExecutor {
     /// # Errors
     /// When the record cannot be used.
     pub(super) fn kick(&self) -> Result<(), ExecError> {
-        self.kick_at(self.now())
+        self.kick_at(self.now())?;
+        if let Err(error) = self.send_notifications() {
+            // The queue does not wait for what is told of it.
+            tracing::warn!(error = with_causes(&error), "notifications are left to others");
+        }
+        Ok(())
     }
 
     /// As [`JobExecutor::kick`]. How long until something that waits is due by itself; `None`: nothing does. Both
     /// go by one look at the clock: what becomes due between two would be neither started nor waited for.
     ///
     /// # Errors
-    /// When the record cannot be used.
+    /// When the record cannot be used, be it for notifications alone: what is due stays so, and whoever calls this
+    /// has to look again after a while.
     pub(super) fn kick_and_next_due(&self) -> Result<Option<Duration>, ExecError> {
         let now = self.now();
         self.kick_at(now)?;
+        self.send_notifications()?;
         // One that is due already is being sent, or waits for that; the end of each sending is told.
         let notification = self.record().next_notification_after(now)?;
         let due = [self.record().next_due(now)?, notification].into_iter().flatten().min();
         Ok(due.map(|due| due.duration_since(now).try_into().unwrap_or(Duration::ZERO)))
     }
 
-    fn kick_at(&self, now: Timestamp) -> Result<(), ExecError> {
+    /// As [`JobExecutor::kick`], but for notifications.
+    ///
+    /// # Errors
+    /// When the record cannot be used.
+    pub(super) fn kick_at(&self, now: Timestamp) -> Result<(), ExecError> {
         loop {
             let overdue = self.record().overdue(now, BATCH)?;
             for row in &overdue {
@@ -78,7 +85,6 @@ impl JobExecutor {
                 break;
             }
         }
-        self.send_notifications();
         Ok(())
     }
 
@@ -148,7 +154,7 @@ impl JobExecutor {
 
     /// Whether something waits for a time after `now`, to be told, or for a process but `me` that leaves nobody
     /// behind when it dies.
-    fn needs_care(&self, now: Timestamp, me: Option<&ProcessIdentity>) -> Result<bool, ExecError> {
+    pub(super) fn needs_care(&self, now: Timestamp, me: Option<&ProcessIdentity>) -> Result<bool, ExecError> {
         let record = self.record();
         Ok(record.next_due(now)?.is_some()
             || record.next_notification()?.is_some()
@@ -167,52 +173,6 @@ impl JobExecutor {
             leave();
         }
         Ok(())
-    }
-
-    /// For a settler: starts what may run, and stays until nothing waits for a time or for a process that may die,
-    /// unless another one does.
-    ///
-    /// # Errors
-    /// When the record cannot be used.
-    pub(crate) async fn attend_alone(&self, state: &StateDir) -> Result<(), ExecError> {
-        loop {
-            let now = self.now();
-            self.kick_at(now)?;
-            if !self.needs_care(now, Some(&self.inner.me))? {
-                break;
-            }
-            let path = state.timer_lock();
-            let file = File::options().create(true).truncate(false).write(true).open(&path);
-            let file = file.map_err(ExecError::io("open", &path))?;
-            // The one that holds it looks once more after it let go, so what was recorded before is seen.
-            let Ok(_lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { break };
-            // The supervisor that this may have been had it ignored. From here on it may stay for long, and whoever
-            // next opens the store does what it leaves.
-            heed_termination();
-            self.attend_while_needed().await?;
-        }
-        self.inner.preparing.closed().await;
-        // What it delivers when another one attends to the timers. The semaphore is never closed.
-        drop(self.inner.senders.acquire_many(SENDERS).await);
-        self.let_go().await;
-        Ok(())
-    }
-
-    async fn attend_while_needed(&self) -> Result<(), ExecError> {
-        let mut changes = self.inner.changes.watch();
-        let mut keepers = Keepers::default();
-        loop {
-            self.attend_keepers(&mut keepers).await?;
-            let due = self.kick_and_next_due()?;
-            if due.is_none() && !self.record().depends_on_preparers(Some(&self.inner.me))? {
-                return Ok(());
-            }
-            tokio::select! {
-                () = changes.changed() => {}
-                () = keepers.ended() => {}
-                () = wait(due) => {}
-            }
-        }
     }
 }
 

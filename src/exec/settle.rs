@@ -171,24 +171,6 @@ impl JobExecutor {
         AfterAttempt::Retry { at: at.unwrap_or(Timestamp::MAX), now, spent: spent.saturating_add(delay) }
     }
 
-    /// For the settler that the container's supervisor became: settles what that one has left.
-    ///
-    /// # Errors
-    /// As [`JobExecutor::end`].
-    pub(crate) async fn settle_own(&self, container: &ContainerId) -> Result<(), ExecError> {
-        let Some(row) = self.record().get(container.execution())? else { return Ok(()) };
-        if row.status == Status::Active && row.container_id.as_deref() == Some(container.as_str()) {
-            return self.settle_lost(row).await;
-        }
-        // Its front has settled it, or gave it up before the start.
-        self.runtime().remove(container, Removal::Outcome).await?;
-        if row.status.is_terminal() {
-            // Whoever has settled it may have gone before this.
-            self.tidy(Some(&row.job_name));
-        }
-        Ok(())
-    }
-
     /// Settles an attempt whose container nobody looks after any more, or may have been started although its
     /// preparer is all that is known.
     ///

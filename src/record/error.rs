@@ -42,6 +42,29 @@ pub enum RecordError {
 }
 
 impl RecordError {
+    /// Whether the same call may succeed another time although nobody does anything about the record itself: others
+    /// let go of it, a disk has room again. What is damaged, of another version or gone stays so.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            // The file has been moved or removed (<https://sqlite.org/rescode.html#readonly_dbmoved>).
+            RecordError::ReadOnly { source: Some(rusqlite::Error::SqliteFailure(failure, _)), .. } => {
+                failure.extended_code != rusqlite::ffi::SQLITE_READONLY_DBMOVED
+            }
+            RecordError::Io { .. }
+            | RecordError::ReadOnly { .. }
+            | RecordError::Full { .. }
+            | RecordError::Busy { .. }
+            | RecordError::Sql { .. } => true,
+            RecordError::Newer { .. }
+            | RecordError::NotOurs { .. }
+            | RecordError::Corrupt { .. }
+            | RecordError::Unreadable { .. }
+            | RecordError::UnreadableJob { .. }
+            | RecordError::NotFound { .. }
+            | RecordError::NotTerminal { .. } => false,
+        }
+    }
+
     /// Sorts a failure of SQLite by what the user can do about it.
     pub(super) fn sql(action: &'static str, path: &Path, source: rusqlite::Error) -> RecordError {
         let path = path.to_owned();

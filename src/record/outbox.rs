@@ -1,6 +1,6 @@
 //! Notifications: recorded with the end that they tell of, and there until they are delivered or given up.
 
-use super::error::{Failure, RecordError};
+use super::error::RecordError;
 use super::row::{nanoseconds, timestamp};
 use super::store::{Durability, Record};
 use jiff::Timestamp;
@@ -21,6 +21,7 @@ pub struct Notification {
     pub execution_id: String,
     /// Among those of its execution, from 1.
     pub ordinal: u32,
+    /// Null when what is recorded cannot be read.
     pub target: serde_json::Value,
     pub document: serde_json::Value,
     /// Those that have failed.
@@ -38,23 +39,19 @@ const COLUMNS: &str = "execution_id, ordinal, target, document, tries, due_at, p
 const DUE: &str = "due_at IS NOT NULL AND (due_at <= ?1 OR due_since > ?1)";
 
 impl Notification {
-    fn read(row: &Row<'_>) -> Result<Notification, Failure> {
-        let execution_id: String = row.get(0)?;
-        let json = |index, column| {
-            let text: String = row.get(index)?;
-            serde_json::from_str(&text).map_err(|source| {
-                let id = execution_id.clone();
-                Failure::Record(RecordError::Unreadable { id, column, source: Some(source) })
-            })
-        };
+    fn read(row: &Row<'_>) -> rusqlite::Result<Notification> {
+        let json = |index| Ok::<_, rusqlite::Error>(serde_json::from_str(&row.get::<_, String>(index)?).ok());
+        // One that cannot be read is for nobody: it is to be given up like any that has no target, and not to hold
+        // up others.
+        let (target, document) = json(2)?.zip(json(3)?).unwrap_or_default();
         Ok(Notification {
+            execution_id: row.get(0)?,
             ordinal: row.get(1)?,
-            target: json(2, "notification")?,
-            document: json(3, "notification")?,
+            target,
+            document,
             tries: row.get(4)?,
             due_at: row.get::<_, Option<i64>>(5)?.map(timestamp),
             problem: row.get(6)?,
-            execution_id,
         })
     }
 }
@@ -78,11 +75,7 @@ impl Record {
         }
         self.transaction(action, Durability::Process, |transaction| {
             let sql = format!("SELECT {COLUMNS} FROM notifications WHERE {DUE} ORDER BY due_at LIMIT 1");
-            let due = transaction
-                .prepare_cached(&sql)?
-                .query_row([at], |row| Ok(Notification::read(row)))
-                .optional()?
-                .transpose()?;
+            let due = transaction.prepare_cached(&sql)?.query_row([at], Notification::read).optional()?;
             if let Some(due) = &due {
                 set_due(transaction, due, now, Some(until))?;
             }
@@ -166,12 +159,12 @@ impl Record {
     /// When the database or a row cannot be read.
     pub fn notifications(&self, id: &str) -> Result<Vec<Notification>, RecordError> {
         self.read("read the notifications", |connection| {
-            connection
+            Ok(connection
                 .prepare_cached(&format!(
                     "SELECT {COLUMNS} FROM notifications WHERE execution_id = ?1 ORDER BY ordinal"
                 ))?
-                .query_and_then([id], Notification::read)?
-                .collect()
+                .query_map([id], Notification::read)?
+                .collect::<Result<_, _>>()?)
         })
     }
 }

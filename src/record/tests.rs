@@ -22,6 +22,13 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+impl Record {
+    /// Does to the database what this module would not.
+    pub(crate) fn tamper(&self, sql: &str) {
+        self.lock().execute_batch(sql).unwrap();
+    }
+}
+
 fn state(directory: &Path) -> StateDir {
     StateDir::from_parts(directory.to_owned(), directory.join("run"))
 }

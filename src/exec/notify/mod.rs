@@ -11,7 +11,7 @@ mod post;
 
 use super::drive::Claimed;
 use super::error::ExecError;
-use super::executor::JobExecutor;
+use super::executor::{JobExecutor, QueueCare};
 use super::model::{JobExecutionId, JobTrigger, TriggerOptions, Undelivered};
 use super::trigger::Inherited;
 use crate::causes::with_causes;
@@ -112,20 +112,18 @@ impl JobExecutor {
         Ok(notifications)
     }
 
-    /// Delivers what is due, each in a task of its own.
-    pub(super) fn send_notifications(&self) {
+    /// Delivers what is due, each in a task of its own, unless others see to that.
+    ///
+    /// # Errors
+    /// When the record cannot be used; what is due stays so.
+    pub(super) fn send_notifications(&self) -> Result<(), ExecError> {
+        if !matches!(self.inner.config.queue, QueueCare::Here) {
+            return Ok(());
+        }
         while let Ok(permit) = self.inner.senders.clone().try_acquire_owned() {
             let now = self.now();
             let until = now.checked_add(LEASE).unwrap_or(Timestamp::MAX);
-            let due = match self.record().take_notification(now, until) {
-                Ok(Some(due)) => due,
-                Ok(None) => return,
-                // The queue does not wait for what is told of it.
-                Err(error) => {
-                    tracing::warn!(error = with_causes(&error), "notifications are left to others");
-                    return;
-                }
-            };
+            let Some(due) = self.record().take_notification(now, until)? else { break };
             let this = self.clone();
             tokio::spawn(async move {
                 if let Err(error) = this.send(due).await {
@@ -136,6 +134,7 @@ impl JobExecutor {
                 this.inner.changes.notify();
             });
         }
+        Ok(())
     }
 
     /// What is told of an execution and has not been delivered.

@@ -6,6 +6,7 @@ mod recovery;
 mod retention;
 mod runtime;
 mod settings;
+mod settler;
 mod subscribe;
 
 use super::*;

@@ -259,3 +259,34 @@ async fn what_one_end_leads_to_is_bounded_in_number() {
     assert_eq!(last.notes.len(), 17);
     assert!(last.notes[0].contains("more than 256 executions"), "{last:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_taken_on_is_tried_again_by_itself() {
+    let (_, executor) = in_memory().await;
+    executor.register_job("after", job("after", "{}")).await.unwrap();
+    let fault = "CREATE TRIGGER fault BEFORE UPDATE ON notifications BEGIN SELECT RAISE(ABORT, 'full'); END";
+    executor.record().tamper(fault);
+    let parent = run(&executor, &job("fails", "{on_failure: after}")).await;
+    tokio::time::sleep(LONG).await;
+    assert_eq!(undelivered(&executor, &parent.id).await.len(), 1);
+    executor.record().tamper("DROP TRIGGER fault");
+    until(&executor, async || undelivered(&executor, &parent.id).await.is_empty()).await;
+}
+
+#[tokio::test]
+async fn one_that_cannot_be_read_is_given_up_and_holds_nobody_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = Arc::new(TestRuntime::on(directory.path()));
+    let elsewhere = QueueCare::Elsewhere(Arc::new(|| {}));
+    let config = JobExecutorConfig { queue: elsewhere, ..JobExecutorConfig::default() };
+    let front = JobExecutor::with_config(runtime.clone(), config).await.unwrap();
+    front.register_job("after", job("after", "{}")).await.unwrap();
+    let fails = job("fails", "{on_failure: after}");
+    let (broken, whole) = (run(&front, &fails).await, run(&front, &fails).await);
+    front.record().tamper(&format!("UPDATE notifications SET target = '{{' WHERE execution_id = '{}'", broken.id));
+    let executor = JobExecutor::new(runtime).await.unwrap();
+    until(&executor, async || undelivered(&executor, &whole.id).await.is_empty()).await;
+    until(&executor, async || undelivered(&executor, &broken.id).await[0].problem.is_some()).await;
+    let left = undelivered(&executor, &broken.id).await.remove(0);
+    assert_eq!((left.target.as_str(), left.due_at), ("unknown", None));
+}

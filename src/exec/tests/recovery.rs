@@ -12,14 +12,14 @@ fn dead() -> ProcessIdentity {
 }
 
 /// An execution of a job that nobody looks after.
-fn new(job: &ServiceSpec) -> NewExecution {
+pub fn new(job: &ServiceSpec) -> NewExecution {
     let id = JobExecutionId::new().0;
     let spec = serde_json::to_value(job).unwrap();
     NewExecution::new(&id, &job.name, JobTrigger::Cli, "example", spec, Timestamp::now())
 }
 
 /// Records it as claimed by a process that is gone, and gives its row.
-fn claimed_by_dead(record: &Record, new: &NewExecution) -> Execution {
+pub fn claimed_by_dead(record: &Record, new: &NewExecution) -> Execution {
     assert_eq!(record.insert(new, Some(&dead()), Timestamp::now()).unwrap(), Insertion::Claimed);
     record.get(&new.id).unwrap().unwrap()
 }
