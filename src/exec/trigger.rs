@@ -7,7 +7,7 @@ use super::model::{ContainerId, JobExecutionId, JobTrigger, TriggerOptions, Trig
 use crate::causes::with_causes;
 use crate::engine::Stdio;
 use crate::outcome::End;
-use crate::record::{self, Cancelled, Insertion, NewExecution};
+use crate::record::{self, Cancelled, Insertion, NewExecution, NotificationKey};
 use crate::spec::{JobPolicy, OnConflict, Overrides, ServiceSpec, parse_idempotency_key};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -22,6 +22,9 @@ pub(super) struct Inherited {
     /// What the runtime was told where it was triggered.
     #[serde(default)]
     pub settings: Option<serde_json::Value>,
+    /// The notification that it delivers.
+    #[serde(skip)]
+    pub delivers: Option<NotificationKey>,
 }
 
 impl JobExecutor {
@@ -73,11 +76,13 @@ impl JobExecutor {
             keep_last_total: config.keep_last,
             global_limit: u32::try_from(config.max_concurrent).ok().filter(|limit| *limit > 0),
             settings: self.runtime().settings(),
+            delivers: None,
         };
         self.trigger_inheriting(name, spec, trigger, options, inherited).await
     }
 
-    /// As [`JobExecutor::trigger_with`], with other limits than this executor's own.
+    /// As [`JobExecutor::trigger_once`], with other limits than this executor's own. Nothing is triggered to deliver
+    /// a notification that has been delivered before.
     ///
     /// # Errors
     /// As [`JobExecutor::trigger_with`].
@@ -128,6 +133,7 @@ impl JobExecutor {
                 self.make_durable().await?;
                 return Ok(Triggered { id: JobExecutionId(id), is_new: false });
             }
+            Insertion::Delivered => return Ok(Triggered { id, is_new: false }),
             Insertion::Conflict { with } => {
                 let limit = limit(&job.policy).unwrap_or(1);
                 let with = with.into_iter().map(JobExecutionId).collect();
@@ -201,6 +207,7 @@ impl JobExecutor {
             delete_on_exit: policy.delete_on_exit,
             scheduled_for: options.scheduled_for,
             settings: inherited.settings,
+            delivers: inherited.delivers,
         }
     }
 

@@ -62,8 +62,8 @@ pub use ending::Ending;
 pub use error::RecordError;
 pub use images::ImageReference;
 pub use model::{
-    AfterAttempt, Attempt, Cancel, Cancelled, Ended, Execution, Insertion, Job, JobTrigger, NewExecution, OnConflict,
-    Status, TriggerKind,
+    AfterAttempt, Attempt, Cancel, Cancelled, Ended, Execution, Insertion, Job, JobTrigger, NewExecution,
+    NotificationKey, OnConflict, Status, TriggerKind,
 };
 pub use news::News;
 pub use outbox::{NewNotification, Notification};

@@ -191,6 +191,16 @@ pub struct NewExecution {
     pub scheduled_for: Option<Timestamp>,
     /// What else decides how it is prepared, whoever does it; the record does not look into it.
     pub settings: Option<serde_json::Value>,
+    /// The notification that it delivers, which is forgotten in the same transaction: without that there will be no
+    /// execution.
+    pub delivers: Option<NotificationKey>,
+}
+
+/// Which notification: of which execution, and which among those of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotificationKey {
+    pub execution_id: String,
+    pub ordinal: u32,
 }
 
 impl NewExecution {
@@ -225,6 +235,7 @@ impl NewExecution {
             delete_on_exit: false,
             scheduled_for: None,
             settings: None,
+            delivers: None,
         }
     }
 }
@@ -238,6 +249,8 @@ pub enum Insertion {
     Waiting,
     /// Nothing was inserted: this execution has the same idempotency key.
     Existing { id: String },
+    /// Nothing was inserted: the notification has been delivered or given up by now.
+    Delivered,
     /// Nothing was inserted: these executions of the job are not terminal, and it forbids more.
     Conflict { with: Vec<String> },
     /// It is on record and replaces the oldest that the job had, as many as make room. What had not been started

@@ -1,6 +1,7 @@
 //! Notifications: recorded with the end that they tell of, and there until they are delivered or given up.
 
 use super::error::RecordError;
+use super::model::NotificationKey;
 use super::row::{nanoseconds, timestamp};
 use super::store::{Durability, Record};
 use jiff::Timestamp;
@@ -39,6 +40,10 @@ const COLUMNS: &str = "execution_id, ordinal, target, document, tries, due_at, p
 const DUE: &str = "due_at IS NOT NULL AND (due_at <= ?1 OR due_since > ?1)";
 
 impl Notification {
+    pub fn key(&self) -> NotificationKey {
+        NotificationKey { execution_id: self.execution_id.clone(), ordinal: self.ordinal }
+    }
+
     fn read(row: &Row<'_>) -> rusqlite::Result<Notification> {
         let json = |index| Ok::<_, rusqlite::Error>(serde_json::from_str(&row.get::<_, String>(index)?).ok());
         // One that cannot be read is for nobody: it is to be given up like any that has no target, and not to hold
@@ -120,10 +125,7 @@ impl Record {
     /// When the database cannot be written.
     pub fn deliver_notification(&self, delivered: &Notification) -> Result<(), RecordError> {
         self.transaction("record a delivered notification", Durability::Process, |transaction| {
-            transaction
-                .prepare_cached("DELETE FROM notifications WHERE execution_id = ?1 AND ordinal = ?2")?
-                .execute(params![delivered.execution_id, delivered.ordinal])?;
-            Ok(())
+            Ok(deliver(transaction, &delivered.key())?)
         })
     }
 
@@ -167,6 +169,24 @@ impl Record {
                 .collect::<Result<_, _>>()?)
         })
     }
+}
+
+/// Whether it waits to be delivered.
+pub(super) fn is_there(transaction: &Transaction<'_>, key: &NotificationKey) -> rusqlite::Result<bool> {
+    transaction
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM notifications WHERE execution_id = ?1 AND ordinal = ?2 \
+             AND due_at IS NOT NULL)",
+        )?
+        .query_row(params![key.execution_id, key.ordinal], |row| row.get(0))
+}
+
+/// Forgets one that is delivered.
+pub(super) fn deliver(transaction: &Transaction<'_>, key: &NotificationKey) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached("DELETE FROM notifications WHERE execution_id = ?1 AND ordinal = ?2")?
+        .execute(params![key.execution_id, key.ordinal])
+        .map(drop)
 }
 
 /// Records the notifications of an end, due at once.

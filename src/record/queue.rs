@@ -3,6 +3,7 @@
 use super::ending;
 use super::error::{Failure, RecordError};
 use super::model::{Cancelled, Execution, Insertion, NewExecution, OnConflict};
+use super::outbox;
 use super::row::{COLUMNS, duration_nanoseconds, from_json, nanoseconds, timestamp, to_json};
 use super::store::{Durability, Record, next_revision};
 use super::turn::{IN_QUEUE, IsAlive, Limits, QUEUE_END, is_turn_of, may_begin, next};
@@ -35,7 +36,15 @@ impl Record {
         };
         self.transaction("record the execution", durability, |transaction| {
             if let Some(id) = same_key(transaction, new)? {
+                if let Some(notification) = &new.delivers {
+                    outbox::deliver(transaction, notification)?;
+                }
                 return Ok(Insertion::Existing { id });
+            }
+            if let Some(notification) = &new.delivers
+                && !outbox::is_there(transaction, notification)?
+            {
+                return Ok(Insertion::Delivered);
             }
             let live = match (new.on_conflict, new.max_concurrent) {
                 (OnConflict::Forbid | OnConflict::Replace, Some(most)) => {
@@ -73,6 +82,9 @@ impl Record {
                 claim = None;
             }
             insert_row(transaction, new, &texts, claim.is_some())?;
+            if let Some(notification) = &new.delivers {
+                outbox::deliver(transaction, notification)?;
+            }
             let claimed = claim.is_some();
             Ok(match (replaces, claimed) {
                 (true, _) => Insertion::Replacing { cancel, cancelled, claimed },

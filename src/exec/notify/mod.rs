@@ -2,7 +2,8 @@
 //!
 //! What is to be told is recorded in the transaction that ends the execution, and forgotten when it was
 //! delivered, so that no death of a process loses it: it is delivered at least once. A request carries the header
-//! [`post::KEY_HEADER`], by which its receiver can tell a repetition; a job is run once. Executors and settlers deliver
+//! [`post::KEY_HEADER`], by which its receiver can tell a repetition; a job is run once, for its execution is recorded
+//! in the transaction that forgets the notification. Executors and settlers deliver
 //! what is due, whoever has ended the execution; one that takes a notification on has it for [`LEASE`].
 
 mod chain;
@@ -104,6 +105,7 @@ impl JobExecutor {
                     keep_last_total: row.keep_last_total,
                     global_limit: row.global_limit,
                     settings: row.settings.clone(),
+                    delivers: None,
                 },
             };
             let target = serde_json::to_value(target).unwrap_or_default();
@@ -184,7 +186,9 @@ impl JobExecutor {
                     idempotency_key: Some(format!("notification-{key}")),
                     ..TriggerOptions::default()
                 };
-                self.run_job(&name, target.cause, options, target.inherited).await
+                // With the execution it is gone, which may be forgotten before this process could say that it is done.
+                let inherited = Inherited { delivers: Some(due.key()), ..target.inherited };
+                self.run_job(&name, target.cause, options, inherited).await
             }
         }
     }

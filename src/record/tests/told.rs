@@ -103,3 +103,22 @@ fn ended_ones_are_found_by_what_is_asked() {
     assert_eq!(find(EndedQuery { completed_by: Some(before), job, ..EndedQuery::default() }), [""; 0]);
     assert_eq!(record.executed_jobs().unwrap(), ["job"]);
 }
+
+#[test]
+fn an_execution_that_delivers_a_notification_is_inserted_with_that_or_not_at_all() {
+    let record = Record::open_in_memory().unwrap();
+    ended(&record, ID, &[notification("a"), notification("b")]);
+    let key = |ordinal| NotificationKey { execution_id: ID.into(), ordinal };
+    let insert = |id: &str, ordinal| {
+        let new = NewExecution { delivers: Some(key(ordinal)), ..new_execution(id, "after") };
+        record.insert(&new, None, now()).unwrap()
+    };
+    assert_eq!(insert("1", 1), Insertion::Waiting);
+    assert_eq!(record.notifications(ID).unwrap().len(), 1, "it is delivered");
+    // Its execution may be gone by the time another process tries.
+    record.cancel("1", now()).unwrap();
+    record.remove("1").unwrap();
+    assert_eq!(insert("2", 1), Insertion::Delivered);
+    assert_eq!(record.get("2").unwrap(), None);
+    assert_eq!(insert("2", 2), Insertion::Waiting);
+}
