@@ -98,6 +98,7 @@ const SLEEPS: &[(&str, &str)] = &[
     ("exec/logs.rs", "a supervisor begins its log without a word"),
     ("exec/query.rs", "backoffs and queue deadlines end by themselves"),
     ("exec/queue.rs", "backoffs and queue deadlines end by themselves"),
+    ("exec/settler.rs", "a record that cannot be used is tried again later"),
     ("engine/mock/container.rs", "containers that are none take as long as their script says"),
     ("engine/mock/script.rs", "containers that are none take as long as their script says"),
     ("runtime/cgroup/mod.rs", "the kernel tells nobody when a dead group has become removable"),
