@@ -51,12 +51,12 @@ pub(super) fn open(path: &Path) -> Result<Connection, RecordError> {
             _ => RecordError::NotOurs { path: path.to_owned() },
         });
     }
-    if version > SCHEMA_VERSION {
-        return Err(RecordError::Newer { path: path.to_owned(), found: version, known: SCHEMA_VERSION });
-    }
+    refuse_newer(path, version)?;
     connection.execute_batch(&format!("PRAGMA wal_autocheckpoint = {WAL_PAGES};")).map_err(failed)?;
     if version < SCHEMA_VERSION {
-        migrate(&mut connection).map_err(|source| RecordError::sql("bring the tables up to date", path, source))?;
+        let found = migrate(&mut connection);
+        let found = found.map_err(|source| RecordError::sql("bring the tables up to date", path, source))?;
+        refuse_newer(path, found)?;
     }
     connection.execute_batch(NORMAL).map_err(failed)?;
     Ok(connection)
@@ -68,8 +68,16 @@ fn identity(connection: &Connection) -> rusqlite::Result<(i64, i64)> {
     Ok((value("application_id")?, value("user_version")?))
 }
 
-/// Brings an older schema up to date, in one durable transaction: a crash leaves the old one or the new.
-fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+fn refuse_newer(path: &Path, version: i64) -> Result<(), RecordError> {
+    if version > SCHEMA_VERSION {
+        return Err(RecordError::Newer { path: path.to_owned(), found: version, known: SCHEMA_VERSION });
+    }
+    Ok(())
+}
+
+/// Brings an older schema up to date, in one durable transaction: a crash leaves the old one or the new. The version
+/// that it found when others were done with it.
+fn migrate(connection: &mut Connection) -> rusqlite::Result<i64> {
     connection.execute_batch(FULL)?;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // Another process may have done it while this one waited.
@@ -81,7 +89,8 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     if version < SCHEMA_VERSION {
         transaction.execute_batch(&format!("PRAGMA user_version = {SCHEMA_VERSION};"))?;
     }
-    transaction.commit()
+    transaction.commit()?;
+    Ok(version)
 }
 
 /// Commits survive the death of any process.
