@@ -116,7 +116,7 @@ impl JobExecutor {
             // Before anybody can see it: it may end, and be forgotten, before its caller begins to wait.
             self.inner.waiters.hold(&id);
         }
-        let inserted = self.record().insert(&new, Some(&self.inner.me), new.created_at);
+        let inserted = self.insert(&new).await;
         if !matches!(inserted, Ok(Insertion::Claimed | Insertion::Waiting | Insertion::Replacing { .. })) {
             self.attended().remove(id.as_str());
             self.inner.waiters.let_go(&id);
@@ -168,6 +168,26 @@ impl JobExecutor {
             self.hand_over()?;
         }
         Ok(Triggered { id, is_new: true })
+    }
+
+    /// As [`Record::insert`](record::Record::insert). What stands in its way is looked at first: nobody else may have
+    /// seen that it is over.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    async fn insert(&self, new: &NewExecution) -> Result<Insertion, ExecError> {
+        let inserted = self.record().insert(new, Some(&self.inner.me), new.created_at)?;
+        let Insertion::Conflict { with } = &inserted else { return Ok(inserted) };
+        let mut is_changed = false;
+        for id in with {
+            if let Some(row) = self.record().get(id)? {
+                is_changed |= self.reconcile_one(row).await?;
+            }
+        }
+        if is_changed {
+            return Ok(self.record().insert(new, Some(&self.inner.me), new.created_at)?);
+        }
+        Ok(inserted)
     }
 
     fn new_execution(

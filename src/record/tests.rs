@@ -332,7 +332,7 @@ fn files_are_private_and_nothing_else_is_left() {
         names.push(entry.file_name().into_string().unwrap());
     }
     names.sort();
-    assert_eq!(names, ["coracle.db", "coracle.db-shm", "coracle.db-wal"]);
+    assert_eq!(names, ["coracle.db", "coracle.db-shm", "coracle.db-wal", "reserve"]);
 }
 
 /// Opening one's own database repeatedly must not depend on who closed it last, or how.

@@ -47,7 +47,7 @@ async fn a_further_attempt_that_waits_is_not_ended_in_place_of_the_first() {
     let new = NewExecution { reserved_for: Some(dead()), ..new(&job("holds", "{}")) };
     assert_eq!(record.insert(&new, None, Timestamp::now()).unwrap(), Insertion::Waiting);
     let read = record.get(&new.id).unwrap().unwrap();
-    assert!(record.claim(&new.id, &dead(), Timestamp::now(), &|_| true).unwrap());
+    assert!(record.claim(&new.id, &dead(), Timestamp::now(), &|_| true).unwrap().is_some());
     let end = super::super::settle::outcome(End::OomKilled, 1, Timestamp::now(), Duration::ZERO);
     let then = AfterAttempt::Retry { at: Timestamp::MAX, now: Timestamp::now(), spent: Duration::ZERO };
     assert_eq!(record.end_attempt(&new.id, 1, &end, then).unwrap(), Ended::Waiting);
@@ -135,4 +135,14 @@ async fn an_attempt_ends_although_its_spec_cannot_be_read() {
         assert!(row.reason.unwrap().contains(kind));
         assert!(row.notes.iter().any(|note| note.contains("not one of this version")), "{:?}", row.notes);
     }
+}
+
+#[tokio::test]
+async fn what_is_lost_is_not_in_the_way_of_a_job_that_forbids_others() {
+    let (_, executor) = in_memory().await;
+    let job = job("quick", "{on_conflict: forbid}");
+    let lost = claimed_by_dead(executor.record(), &new(&job));
+    assert!(executor.record().activate(&lost.id, 1, "sha256:0", "container", &dead()).unwrap());
+    assert_eq!(run(&executor, &job).await.status.to_string(), "completed(0)");
+    assert!(executor.record().get(&lost.id).unwrap().unwrap().status.is_terminal());
 }

@@ -29,7 +29,7 @@ fn what_a_killed_maker_left_goes_with_the_next_one() {
         others.iter().for_each(|name| std::fs::write(directory.path().join(name), "whole").unwrap());
         drop(Record::open(&state(directory.path())).unwrap());
         let left = names(directory.path());
-        assert_eq!(left, ["coracle.db", "coracle.db-shm", "coracle.db-wal", "coracle.db.bak", "notes.tmp"]);
+        assert_eq!(left, ["coracle.db", "coracle.db-shm", "coracle.db-wal", "coracle.db.bak", "notes.tmp", "reserve"]);
     }
 }
 
