@@ -14,12 +14,14 @@ use crate::sys::process::heed_termination;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// How long after a failure of the record it is tried again; that doubles with each one in a row.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Failures in a row before a settler leaves the rest to whoever next opens the store: about a day of them.
+/// Failures in a row before a settler leaves the rest to whoever next opens the store: about a day of them. What
+/// went well for longer than the longest pause begins a new row.
 const MOST_FAILURES: u32 = 3000;
 
 impl JobExecutor {
@@ -118,10 +120,14 @@ async fn patiently<T>(state: &StateDir, what: impl AsyncFn() -> Result<T, ExecEr
     let mut pause = FIRST_PAUSE;
     let mut failures = 0;
     loop {
+        let began = Instant::now();
         let error = match what().await {
             Err(ExecError::Record(error)) if error.may_pass() && state.database().exists() => error,
             done => return done,
         };
+        if began.elapsed() > LONGEST_PAUSE {
+            (pause, failures) = (FIRST_PAUSE, 0);
+        }
         failures += 1;
         if failures == MOST_FAILURES {
             return Err(error.into());
