@@ -67,8 +67,8 @@ impl JobExecutor {
         if let QueueCare::Elsewhere(leave) = &self.inner.config.queue {
             let own: Vec<String> = self.attended().keys().cloned().collect();
             for id in own {
-                if self.record().claim(&id, &self.inner.me, now, &holds_its_turn)? {
-                    self.drive_row(self.row(&JobExecutionId(id))?)?;
+                if let Some(row) = self.record().claim(&id, &self.inner.me, now, &holds_its_turn)? {
+                    self.drive_row(row)?;
                 }
             }
             let is_due = |due| due <= now;

@@ -8,7 +8,7 @@ use super::queue::is_alive;
 use super::settle::outcome;
 use crate::causes::with_causes;
 use crate::outcome::End;
-use crate::record::{Execution, Status};
+use crate::record::{Execution, RecordError, Status};
 use crate::spec::Retry;
 use crate::sys::process::ProcessIdentity;
 use std::time::Duration;
@@ -24,7 +24,11 @@ impl JobExecutor {
             let id = row.id.clone();
             match self.reconcile_one(row).await {
                 Ok(_) => {}
-                Err(error @ ExecError::Record(_)) => return Err(error),
+                Err(ExecError::Record(error))
+                    if !matches!(error, RecordError::Unreadable { .. } | RecordError::NotFound { .. }) =>
+                {
+                    return Err(error.into());
+                }
                 // What is wrong with one says nothing about others.
                 Err(error) => tracing::warn!(error = with_causes(&error), id, "an execution is left as it is"),
             }

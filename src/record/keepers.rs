@@ -1,6 +1,6 @@
 //! The processes that executions depend on.
 
-use super::error::RecordError;
+use super::error::{Failure, RecordError};
 use super::model::Execution;
 use super::row::{COLUMNS, from_json, to_json};
 use super::store::Record;
@@ -10,10 +10,11 @@ use crate::sys::process::ProcessIdentity;
 const RESERVED_INDEX: &str = "INDEXED BY executions_reserved";
 
 impl Record {
-    /// Executions with an owner, or reserved for a process: those that somebody has to look after.
+    /// Executions with an owner, or reserved for a process: those that somebody has to look after. One that cannot
+    /// be read is left out.
     ///
     /// # Errors
-    /// When the database or a row cannot be read.
+    /// When the database cannot be read.
     pub fn attended(&self) -> Result<Vec<Execution>, RecordError> {
         self.read("list the executions", |connection| {
             connection
@@ -23,6 +24,7 @@ impl Record {
                      SELECT {COLUMNS} FROM executions {RESERVED_INDEX} WHERE place = 'waiting' AND reserved_for IS NOT NULL"
                 ))?
                 .query_and_then([], Execution::read)?
+                .filter_map(readable)
                 .collect()
         })
     }
@@ -40,10 +42,11 @@ impl Record {
     }
 
     /// The processes whose death changes what may begin: while something waits, or a further attempt is being
-    /// prepared, those that have claimed or keep an execution and those that one is reserved for. Else none.
+    /// prepared, those that have claimed or keep an execution and those that one is reserved for. Else none. One that
+    /// cannot be read is left out.
     ///
     /// # Errors
-    /// When the database or a row cannot be read.
+    /// When the database cannot be read.
     pub fn keepers(&self) -> Result<Vec<ProcessIdentity>, RecordError> {
         self.read("look for who keeps the executions", |connection| {
             connection
@@ -59,6 +62,7 @@ impl Record {
                     let (id, process): (String, String) = (row.get(0)?, row.get(1)?);
                     Ok(from_json(&id, "owner", &process)?)
                 })?
+                .filter_map(readable)
                 .collect()
         })
     }
@@ -82,5 +86,16 @@ impl Record {
                 ))?
                 .query_row([me], |row| row.get(0))?)
         })
+    }
+}
+
+/// Without what an unreadable row has: what is wrong with one says nothing about others.
+fn readable<T>(row: Result<T, Failure>) -> Option<Result<T, Failure>> {
+    match row {
+        Err(Failure::Record(error @ RecordError::Unreadable { .. })) => {
+            tracing::warn!(%error, "an execution is left as it is");
+            None
+        }
+        row => Some(row),
     }
 }

@@ -120,15 +120,11 @@ impl Record {
         let owner = to_json("", "owner", me)?;
         self.transaction(action, Durability::Process, |transaction| {
             let Some(id) = next(transaction, me, now, is_alive)? else { return Ok(None) };
-            take(transaction, &id, &owner)?;
-            transaction
-                .prepare_cached(&format!("SELECT {COLUMNS} FROM executions WHERE id = ?1"))?
-                .query_row([id], |row| Ok(Execution::read(row)))?
-                .map(Some)
+            take(transaction, &id, &owner).map(Some)
         })
     }
 
-    /// Claims this execution, if it waits and may begin by the rules of [`Record::claim_next`].
+    /// Claims this execution and gives it, if it waits and may begin by the rules of [`Record::claim_next`].
     ///
     /// # Errors
     /// As [`Record::claim_next`].
@@ -138,19 +134,18 @@ impl Record {
         me: &ProcessIdentity,
         now: Timestamp,
         is_alive: IsAlive<'_>,
-    ) -> Result<bool, RecordError> {
+    ) -> Result<Option<Execution>, RecordError> {
         let owner = to_json(id, "owner", me)?;
         self.transaction("claim the execution", Durability::Process, |transaction| {
             let job: Option<String> = transaction
                 .prepare_cached("SELECT job_name FROM executions WHERE id = ?1 AND place = 'waiting'")?
                 .query_row([id], |row| row.get(0))
                 .optional()?;
-            let Some(job) = job else { return Ok(false) };
-            let is_its_turn = is_turn_of(transaction, id, &job, me, now, is_alive)?;
-            if is_its_turn {
-                take(transaction, id, &owner)?;
+            let Some(job) = job else { return Ok(None) };
+            if !is_turn_of(transaction, id, &job, me, now, is_alive)? {
+                return Ok(None);
             }
-            Ok(is_its_turn)
+            take(transaction, id, &owner).map(Some)
         })
     }
 
@@ -288,7 +283,8 @@ fn live_of(transaction: &Transaction<'_>, job: &str) -> Result<Vec<Occupant>, Fa
         )?
         .query_and_then([job], |row| {
             let (id, owner): (String, Option<String>) = (row.get(0)?, row.get(3)?);
-            let owner = owner.map(|owner| from_json(&id, "owner", &owner)).transpose()?;
+            // One that cannot be read is as good as none.
+            let owner = owner.and_then(|owner| from_json(&id, "owner", &owner).ok());
             Ok(Occupant { id, attempt: row.get(1)?, is_active: row.get(2)?, owner })
         })?
         .collect()
@@ -341,12 +337,15 @@ fn insert_row(
         .map(drop)
 }
 
-fn take(transaction: &Transaction<'_>, id: &str, owner: &str) -> rusqlite::Result<()> {
+/// The row as it is then; when that cannot be read, nobody has taken it.
+fn take(transaction: &Transaction<'_>, id: &str, owner: &str) -> Result<Execution, Failure> {
     transaction
         .prepare_cached(
             "UPDATE executions SET owner = ?2, retry_at = NULL, waiting_since = NULL \
              WHERE id = ?1 AND place = 'waiting'",
         )?
-        .execute([id, owner])
-        .map(drop)
+        .execute([id, owner])?;
+    transaction
+        .prepare_cached(&format!("SELECT {COLUMNS} FROM executions WHERE id = ?1"))?
+        .query_row([id], |row| Ok(Execution::read(row)))?
 }

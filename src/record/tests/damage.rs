@@ -1,6 +1,6 @@
 //! Databases that cannot be used.
 
-use super::{ID, insert, state};
+use super::{ID, insert, new_execution, preparer, state, wait};
 use crate::record::{Query, Record, RecordError};
 use std::os::unix::fs::PermissionsExt;
 
@@ -87,4 +87,16 @@ fn a_directory_that_cannot_be_written_is_reported() {
     std::fs::set_permissions(directory.path().join("coracle.db"), std::fs::Permissions::from_mode(0o400)).unwrap();
     let error = Record::open(&state(directory.path())).unwrap_err();
     assert!(matches!(error, RecordError::ReadOnly { .. }), "{error:?}");
+}
+
+#[test]
+fn an_unreadable_row_leaves_the_others_attended() {
+    let record = Record::open_in_memory().unwrap();
+    insert(&record, ID, "job");
+    insert(&record, "other", "job");
+    record.tamper(&format!("UPDATE executions SET owner = '{{}}' WHERE id = '{ID}'"));
+    let attended: Vec<String> = record.attended().unwrap().into_iter().map(|row| row.id).collect();
+    assert_eq!(attended, ["other"]);
+    wait(&record, &new_execution("third", "job"));
+    assert_eq!(record.keepers().unwrap(), [preparer()]);
 }

@@ -36,8 +36,8 @@ fn a_further_attempt_depends_on_who_has_it() {
     record.end_attempt_with("1", 1, &outcome(End::OomKilled), then, &ending).unwrap();
     assert_eq!(record.keepers().unwrap(), std::slice::from_ref(&front));
     assert!(record.depends_on_preparers(None).unwrap() && !record.depends_on_preparers(Some(&front)).unwrap());
-    assert!(!record.claim("1", &process(2), now(), &|_| true).unwrap(), "its front is there");
-    assert!(record.claim("1", &front, now(), &|_| true).unwrap());
+    assert!(record.claim("1", &process(2), now(), &|_| true).unwrap().is_none(), "its front is there");
+    assert!(record.claim("1", &front, now(), &|_| true).unwrap().is_some());
     assert_eq!(record.keepers().unwrap(), std::slice::from_ref(&front));
     assert!(record.depends_on_preparers(None).unwrap());
     record.activate("1", 2, "d", "c", &supervisor()).unwrap();

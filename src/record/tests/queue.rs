@@ -70,7 +70,7 @@ fn a_claim_leaves_common_room_to_an_older_one() {
     wait(&record, &shared("2", "b", Some(other.clone())));
     wait(&record, &shared("3", "c", None));
     wait(&record, &shared("4", "d", Some(front.clone())));
-    let claim = |id: &str, me| record.claim(id, me, now(), &everyone_lives).unwrap();
+    let claim = |id: &str, me| record.claim(id, me, now(), &everyone_lives).unwrap().is_some();
     finish(&record, "1");
     assert_eq!(claim_next(&record), None, "it is the other front's turn");
     assert!(!record.is_claimable(now(), &everyone_lives).unwrap());
@@ -137,7 +137,7 @@ fn what_is_active_counts_against_the_limits() {
 #[test]
 fn one_row_is_claimed_by_the_same_rules() {
     let record = Record::open_in_memory().unwrap();
-    let claim = |id: &str| record.claim(id, &preparer(), now(), &everyone_lives).unwrap();
+    let claim = |id: &str| record.claim(id, &preparer(), now(), &everyone_lives).unwrap().is_some();
     wait(&record, &limited("1", "job", 1));
     wait(&record, &limited("2", "job", 1));
     assert!(!claim("2"), "it would overtake");
@@ -157,7 +157,7 @@ fn a_backoff_holds_up_itself_only_and_ends_in_time() {
     retry(&record, "1", later(60));
     wait(&record, &limited("2", "job", 1));
     let claim = |at| record.claim_next(&preparer(), at, &everyone_lives).unwrap().map(|row: Execution| row.id);
-    assert!(!record.claim("1", &preparer(), later(59), &everyone_lives).unwrap());
+    assert!(record.claim("1", &preparer(), later(59), &everyone_lives).unwrap().is_none());
     assert_eq!(claim(later(59)).as_deref(), Some("2"));
     assert_eq!(claim(later(59)), None);
     assert_eq!(claim(later(60)).as_deref(), Some("1"));
@@ -186,10 +186,10 @@ fn what_is_reserved_is_claimed_by_its_process_alone() {
     assert_eq!(record.insert(&new_execution("2", "job"), Some(&preparer()), now()).unwrap(), Insertion::Waiting);
     assert_eq!(record.insert(&new_execution("3", "other"), Some(&preparer()), now()).unwrap(), Insertion::Claimed);
     assert_eq!(claim_next(&record), None);
-    assert!(!record.claim("1", &preparer(), now(), &everyone_lives).unwrap());
+    assert!(record.claim("1", &preparer(), now(), &everyone_lives).unwrap().is_none());
     let next = record.claim_next(&preparer(), now(), &|process| *process != front).unwrap();
     assert_eq!(next.map(|row| row.id).as_deref(), Some("2"), "a dead one holds up nobody");
-    assert!(record.claim("1", &front, now(), &everyone_lives).unwrap());
+    assert!(record.claim("1", &front, now(), &everyone_lives).unwrap().is_some());
     let own = record.insert(&reserved("4"), Some(&front), now()).unwrap();
     assert_eq!(own, Insertion::Claimed);
 }
@@ -314,7 +314,7 @@ fn queue_deadlines_are_for_first_attempts_that_wait() {
     assert_eq!(record.next_due(later(10)).unwrap(), Some(later(20)));
     assert_eq!(overdue(later(-99), 9), [""; 0], "a clock set back ends no wait");
 
-    assert!(record.claim("1", &preparer(), now(), &everyone_lives).unwrap());
+    assert!(record.claim("1", &preparer(), now(), &everyone_lives).unwrap().is_some());
     assert_eq!(overdue(later(20), 9), ["2"], "it left the queue");
     retry(&record, "1", later(15));
     assert_eq!(overdue(later(20), 9), ["2"], "it is its second attempt that waits");
