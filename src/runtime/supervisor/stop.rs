@@ -25,7 +25,7 @@ pub enum Action {
     Kill,
 }
 
-/// Progress of a stop. The first cause counts; later ones can only make it faster.
+/// Progress of a stop. The first cause counts, the time limit of a step aside; later ones can only make it faster.
 #[derive(Debug, Clone, Default)]
 pub struct Stop {
     state: Option<State>,
@@ -46,15 +46,26 @@ impl Stop {
         let kill_at = now.checked_add(grace).unwrap_or_else(|| now + Duration::from_secs(u32::MAX.into()));
         match &mut self.state {
             None => self.state = Some(State { cause, kill_at, signalled: false, killed: false }),
+            // It would be forgotten with the step whose time is over. What was done for that is not done again.
+            Some(state) if state.cause.is_of_step() && !cause.is_of_step() => {
+                state.cause = cause;
+                state.kill_at = if state.killed { kill_at } else { state.kill_at.min(kill_at) };
+                state.killed = false;
+            }
             Some(state) => state.kill_at = state.kill_at.min(kill_at),
         }
     }
 
     /// Another try, step or process of the same job begins: only a time limit of the try before is forgotten.
     pub fn next_process(&mut self) {
-        if matches!(&self.state, Some(State { cause: Cause::StepTimeout { .. }, .. })) {
+        if !self.ends_execution() {
             self.state = None;
         }
+    }
+
+    /// False while nothing is stopped, or the present try of a step alone.
+    pub fn ends_execution(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| !state.cause.is_of_step())
     }
 
     pub fn cause(&self) -> Option<Cause> {
@@ -83,6 +94,10 @@ impl Stop {
 }
 
 impl Cause {
+    fn is_of_step(self) -> bool {
+        matches!(self, Cause::StepTimeout { .. })
+    }
+
     /// The end of an execution stopped for this cause.
     pub fn end(self, how: Stopped) -> End {
         match self {
@@ -134,5 +149,32 @@ mod tests {
         stop.request(Cause::Cancelled, now, Duration::MAX);
         stop.next_process();
         assert_eq!(stop.cause(), Some(Cause::Cancelled));
+    }
+
+    #[test]
+    fn a_cancel_outlives_the_step_whose_time_was_over() {
+        let now = Instant::now();
+        let mut stop = Stop::default();
+        stop.request(Cause::StepTimeout { after: SECOND }, now, 5 * SECOND);
+        assert_eq!(stop.due(now), Some(Action::Signal));
+        assert!(!stop.ends_execution());
+        stop.request(Cause::Cancelled, now, 9 * SECOND);
+        assert!(stop.ends_execution());
+        assert_eq!((stop.due(now), stop.next_wake()), (None, Some(now + 5 * SECOND)));
+        stop.request(Cause::StepTimeout { after: SECOND }, now, SECOND);
+        stop.next_process();
+        assert_eq!(stop.cause(), Some(Cause::Cancelled));
+    }
+
+    #[test]
+    fn a_cancel_after_the_step_was_killed_has_a_grace_period_of_its_own() {
+        let now = Instant::now();
+        let mut stop = Stop::default();
+        stop.request(Cause::StepTimeout { after: SECOND }, now, Duration::ZERO);
+        assert_eq!(stop.due(now), Some(Action::Kill));
+        stop.request(Cause::Deadline { after: SECOND }, now, 3 * SECOND);
+        assert_eq!((stop.due(now), stop.next_wake()), (None, Some(now + 3 * SECOND)));
+        assert_eq!(stop.due(now + 3 * SECOND), Some(Action::Kill));
+        assert_eq!(stop.next_wake(), None);
     }
 }
