@@ -52,6 +52,7 @@ impl Supervisor {
                     }
                 }
                 Some(Action::Kill) => activity.kill(),
+                Some(Action::Abandon) => self.output.abandon_callers(),
                 None => {}
             }
             if self.released && self.stop.cause().is_none() && activity.release() && matches!(kind, Kind::Main) {
@@ -199,7 +200,7 @@ impl Supervisor {
 
     fn kill(&mut self) {
         self.cancel(Duration::ZERO);
-        self.output.callers.iter_mut().for_each(super::Caller::abandon);
+        self.output.abandon_callers();
     }
 
     fn read_signals(&mut self) {

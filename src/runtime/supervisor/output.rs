@@ -57,8 +57,11 @@ impl Caller {
         self.sent = 0;
     }
 
-    /// Gives up on the caller.
-    pub fn abandon(&mut self) {
+    /// Gives up on the caller, who may have left something unread.
+    fn abandon(&mut self) {
+        if self.is_blocked() && self.error.is_none() {
+            self.error = Some(io::Error::other("it was not read any more"));
+        }
         self.sink = None;
         self.flush();
     }
@@ -152,6 +155,11 @@ impl Output {
     /// True while bytes wait for a caller to read.
     pub fn is_blocked(&self) -> bool {
         self.callers.iter().any(Caller::is_blocked)
+    }
+
+    /// Nobody who waits is waited for any more.
+    pub fn abandon_callers(&mut self) {
+        self.callers.iter_mut().for_each(Caller::abandon);
     }
 
     /// A line of our own for the log.
