@@ -90,7 +90,7 @@ impl Runtime for OciRuntime {
         let pulled = request.image.pulled.then(|| request.image.reference.clone());
         let made = Container::create(self, container, request.stdio, pulled).await?;
         let keeper = made.identity.clone();
-        self.containers().insert(container.clone(), Arc::new(made));
+        self.containers().insert(container.clone(), made);
         Ok(Created { keeper: Some(keeper), notes })
     }
 
@@ -155,8 +155,8 @@ impl Runtime for OciRuntime {
         let failed = || RuntimeError::io("wait for the supervisor of", container.as_str());
         let held = self.held(container);
         if let Some(held) = held.as_ref().filter(|held| !held.is_started()) {
-            held.abandon();
-            held.wait_for_exit().await.map_err(failed())?;
+            held.tell(control::KILL);
+            held.wait_for_outcome().await.map_err(failed())?;
         }
         let (this, name) = (self.clone(), container.clone());
         let worker = tokio::task::spawn_blocking(move || this.remove_files(&name, extent));
@@ -167,8 +167,7 @@ impl Runtime for OciRuntime {
         if extent != Removal::Leftovers
             && let Some(held) = held
         {
-            held.tell(control::SETTLED);
-            held.wait_for_exit().await.map_err(failed())?;
+            held.settle().await;
             self.containers().remove(container);
         }
         removed
