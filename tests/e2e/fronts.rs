@@ -1,5 +1,6 @@
 //! A supervisor and its front at their slowest: neither waits for what is not the other's business.
 
+use super::init_stops::until_step;
 use super::queue::trigger;
 use super::retry::{script, until_backoff};
 use crate::common::cli::Coracle;
@@ -8,7 +9,10 @@ use crate::common::host::Process;
 use crate::common::leftovers;
 use coracle::engine::{ContainerState, CreateRequest, Removal, Stdio};
 use coracle::outcome::{End, Outcome};
-use coracle::spec::DeploymentSpec;
+use coracle::record::{JobTrigger, NewExecution, Record};
+use coracle::spec::{DeploymentSpec, ServiceSpec};
+use coracle::state_dir::StateDir;
+use coracle::sys::process::ProcessIdentity;
 use coracle::{ContainerId, JobExecutionId, OciRuntime, OciRuntimeConfig, Runtime};
 use nix::sys::signal::Signal;
 use std::io::Write;
@@ -59,8 +63,7 @@ impl Front {
 
     /// Makes the container of such a job, and returns its supervisor.
     async fn create(&self, coracle: &Coracle, body: &str) -> Process {
-        let deployment = DeploymentSpec::from_path(coracle.job(body)).expect("a deployment");
-        let job = &deployment.services["job"];
+        let job = &job(coracle, body);
         let request = CreateRequest {
             execution: &self.execution,
             container: &self.container,
@@ -86,6 +89,11 @@ impl Front {
         let outcome = tokio::time::timeout(HANGS_AFTER, self.runtime.wait(&self.container)).await;
         outcome.expect("it hangs").expect("an outcome")
     }
+}
+
+fn job(coracle: &Coracle, body: &str) -> ServiceSpec {
+    let mut deployment = DeploymentSpec::from_path(coracle.job(body)).expect("a deployment");
+    deployment.services.remove("job").expect("a job of that name")
 }
 
 fn tokio() -> tokio::runtime::Runtime {
@@ -161,6 +169,33 @@ fn what_nobody_can_start_any_more_is_given_up() {
     // There is no record of it for the settler.
     let other = Front { runtime: Front::new(&coracle).runtime, ..front };
     self::tokio().block_on(other.remove(Removal::Everything));
+}
+
+/// As when its front is killed right after it has recorded that the job is to begin.
+#[test]
+fn what_lost_its_front_before_it_began_was_not_cancelled() {
+    let coracle = Coracle::new();
+    let tokio = tokio();
+    let step = "{ uses: init.run, retry: { count: 1, initial: 1h, max: 1h }, with: { command: [echo], user: nosuch } }";
+    let body = format!("init:\n  steps:\n  - {step}\ncommand: [echo]");
+    let (front, supervisor) = tokio.block_on(async {
+        let front = Front::new(&coracle);
+        let supervisor = front.create(&coracle, &body).await;
+        (front, supervisor)
+    });
+    let (id, container) = (front.execution.as_str(), front.container.as_str());
+    let (job, now) = (job(&coracle, &body), jiff::Timestamp::now());
+    let spec = serde_json::to_value(&job).expect("JSON");
+    let new = NewExecution::new(id, &job.name, JobTrigger::Cli, &job.image.name, spec, now);
+    let record = Record::open(&StateDir::open(Some(&coracle.root())).expect("a root")).expect("a record");
+    record.insert(&new, Some(&ProcessIdentity::current().expect("this process")), now).expect("a new row");
+    until_step(&coracle, id, true);
+    let keeper = ProcessIdentity::of(supervisor.pid).expect("it waits");
+    assert!(record.activate(id, 1, "sha256:0", container, &keeper).expect("the row"));
+    drop(tokio);
+    coracle.run(["wait", id]).expect_code(125);
+    let execution = coracle.inspect(id);
+    assert_eq!((&execution["status"], &execution["end"]["kind"]), (&"failed".into(), &"not_created".into()));
 }
 
 #[test]

@@ -171,7 +171,9 @@ impl Supervisor {
         }
         self.state.cgroups = self.cgroup.as_ref().map(JobCgroup::directories).unwrap_or_default();
         self.write_state();
-        self.run_all()
+        let end = self.run_all();
+        // A step that cannot be made fails before that, and what then stops the waits between its tries is no cancel.
+        self.deserted().unwrap_or(end)
     }
 
     /// The end of all processes is known: collect, write, clean up, tell.
