@@ -4,6 +4,7 @@ use super::args::{CancelArgs, InspectArgs, RmArgs, WaitArgs};
 use super::error::CliError;
 use super::json::{self, ExecutionDocument};
 use super::tally::Tally;
+use super::told::Told;
 use super::{human, jobs, output, status};
 use crate::exec::{Attempt, ExecError, JobExecution, JobExecutor, ListQuery, QueuePosition, Undelivered};
 use crate::outcome::{EXIT_CANCELLED, EXIT_ENGINE, End, PeakMemorySource, Stopped};
@@ -104,19 +105,20 @@ pub(super) async fn wait(executor: &JobExecutor, args: &WaitArgs) -> Result<u8, 
         ids.push(executor.resolve(prefix).await?);
     }
     let mut first_failure = 0;
+    let mut told = Told::default();
     for id in &ids {
         let execution = executor.wait(id).await?;
         let code = exit_code(&execution);
-        if args.json {
-            json::print_line(&ExecutionDocument::new(&execution))?;
+        told.take(if args.json {
+            json::print_line(&ExecutionDocument::new(&execution))
         } else {
-            output::print(&format!("{code}\n"))?;
-        }
+            output::print(&format!("{code}\n"))
+        })?;
         if first_failure == 0 {
             first_failure = code;
         }
     }
-    Ok(first_failure)
+    Ok(told.code(first_failure))
 }
 
 /// What `coracle run` exits with for this execution.

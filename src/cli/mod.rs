@@ -37,6 +37,7 @@ mod run;
 mod stats;
 mod status;
 mod tally;
+mod told;
 mod trigger;
 mod unfinished;
 mod validate;

@@ -5,6 +5,7 @@ use super::error::CliError;
 use super::executions::{exit_code, was_cancelled_without_a_code};
 use super::interrupts::Interrupts;
 use super::progress::Progress;
+use super::told::Told;
 use super::{output, status, unfinished, validate};
 use crate::config::Config;
 use crate::engine::OciRuntime;
@@ -185,6 +186,7 @@ impl Went {
 
 impl Run<'_> {
     async fn each(&mut self, jobs: &[ServiceSpec]) -> Result<u8, CliError> {
+        let mut told = Told::default();
         for job in jobs {
             let shown: Arc<Mutex<Vec<String>>> = Arc::default();
             let Triggered { id, is_new } = self.trigger(job, &shown).await?;
@@ -221,7 +223,10 @@ impl Run<'_> {
             };
             let has_failed = execution.end.is_some() && !matches!(execution.end, Some(End::Exited { .. }));
             if self.args.detach && (execution.started_at.is_some() || !has_failed) {
-                output::print(&format!("{id}\n"))?;
+                // It is triggered whether or not that can be told, and so are the others.
+                if !told.take(output::print(&format!("{id}\n")))? {
+                    note_triggered(&job.name, &id);
+                }
                 continue;
             }
             self.end_line(&execution).await;
@@ -231,7 +236,7 @@ impl Run<'_> {
                 return Ok(exit_code(&execution));
             }
         }
-        Ok(0)
+        Ok(told.code(0))
     }
 
     /// Before a message, when the job's output is shown here and there will be one.
@@ -317,6 +322,11 @@ impl Run<'_> {
         // It may have begun at the last moment.
         Ok(Went::of(self.executor.wait(id).await?, Some(signal)))
     }
+}
+
+/// For whoever did not get the id on standard output.
+pub(super) fn note_triggered(job: &str, id: &JobExecutionId) {
+    output::message("note", &format!("{job}: triggered as execution {id}"));
 }
 
 /// Says what the job's own output and exit code do not. `shown`: notes that were visible already.

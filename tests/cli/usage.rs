@@ -87,7 +87,12 @@ fn run_says_what_is_missing_or_contradicts_itself() {
     host.run(["run", "two.yaml", "web"]).exits(125).complains(&["services.web", "`rtype: service` is not run"]);
     host.run(["run", "-d", "-i", "one.yaml"]).exits(125).complains(&["cannot be used with"]);
     host.run(["run", "-i", "-"]).exits(125).complains(&["stdin cannot be both"]);
-    host.run(["run", "nowhere.yaml"]).exits(125).complains(&["nowhere.yaml", "No such file", "coracle: hint: ", "--image"]);
+    host.run(["run", "nowhere.yaml"]).exits(125).complains(&[
+        "nowhere.yaml",
+        "No such file",
+        "coracle: hint: ",
+        "--image",
+    ]);
     assert_untouched(&host);
 }
 
