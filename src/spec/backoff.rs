@@ -1,11 +1,11 @@
 //! Waits before retries: how they are written, and how long they are.
 
 use super::duration::parse_duration;
-use super::error::quoted;
 use super::job::Backoff;
 use super::node::Value;
 use super::reader::{At, Fields};
 use super::value_error::ValueError;
+use crate::quote::quoted;
 use std::time::Duration;
 
 /// `jitter: true`: half of the wait is left to chance, "equal jitter" in

@@ -1,7 +1,8 @@
 //! What can be wrong with one value, wherever it was written: in a spec or in a flag.
 
-use super::error::quoted;
 use super::http::AddressProblem;
+use crate::naming::ReferenceError;
+use crate::quote::quoted;
 use std::time::Duration;
 
 /// A value that coracle does not take. Messages stand for themselves and name the value.
@@ -60,6 +61,9 @@ pub enum ValueError {
 
     #[error(transparent)]
     Address(AddressProblem),
+
+    #[error(transparent)]
+    Image(ReferenceError),
 
     #[error("an address to send to goes with `post`; write {{post: URL}}")]
     AddressAlone,

@@ -172,6 +172,20 @@ fn validate_prints_every_error_with_its_place() {
 }
 
 #[test]
+fn names_that_no_image_can_have_are_refused_before_there_is_an_execution() {
+    let host = Host::new();
+    for image in ["a@sha256:123", "http://foo/bar", "docker://", "-x", "x:y:z"] {
+        host.write("bad.yaml", &ONE_JOB.replace("oci:image", image));
+        for command in [&["validate", "bad.yaml"][..], &["jobs", "add", "bad.yaml"], &["run", "bad.yaml"]] {
+            let place = "coracle: error: bad.yaml:6:19: services.hello.image.name: failed to read";
+            host.run(command).exits(125).prints("").complains(&[place]);
+        }
+        host.run(["run", &format!("--image={image}"), "--", "true"]).exits(125).complains(&["failed to read"]);
+    }
+    assert_untouched(&host);
+}
+
+#[test]
 fn validate_refuses_what_is_no_spec() {
     let host = Host::new();
     host.write("service.yaml", "version: v1\ndeployment: d\nservices:\n  web: {rtype: service, image: {name: x}}\n");

@@ -192,6 +192,28 @@ fn what_no_program_can_be_given() {
 }
 
 #[test]
+fn names_that_no_image_can_have() {
+    let form = "this is not an image reference like debian:12 or registry.example/team/image@sha256:…";
+    let digest = "failed to read the digest \"sha256:123\": it is not of the form sha256: and 64 hexadecimal digits";
+    for (image, message) in [
+        ("a@sha256:123", format!("failed to read \"a@sha256:123\": {digest}")),
+        ("http://foo/bar", format!("failed to read \"http://foo/bar\": {form}")),
+        ("docker://", format!("failed to read \"docker://\": {form}")),
+        ("-x", format!("failed to read \"-x\": {form}")),
+        ("x:y:z", format!("failed to read \"x:y:z\": {form}")),
+        ("UPPER", "failed to read \"UPPER\": names of repositories are in lower case".into()),
+        (&"é".repeat(5000), format!("failed to read \"{}…\": {form}", "é".repeat(80))),
+    ] {
+        let text = with_fields("").replace("{name: busybox}", &format!("{{name: {image:?}}}"));
+        let expected = format!("job.yaml:6:19: services.hello.image.name: {message}");
+        assert_eq!(parse(&text).unwrap_err().to_string(), expected);
+        let step = format!("init: {{steps: [{{uses: init.run, with: {{command: a, image: {image:?}}}}}]}}");
+        assert_eq!(errors(&step), [format!("1:59: init.steps[0].with.image: {message}")]);
+        assert_eq!(ServiceSpec::from_image(image).unwrap_err().to_string(), message);
+    }
+}
+
+#[test]
 fn files_that_cannot_be_read() {
     let directory = tempfile::tempdir().unwrap();
     let read = |name: &str| DeploymentSpec::from_path_with(directory.path().join(name), &env).unwrap_err().to_string();
