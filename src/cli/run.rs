@@ -15,6 +15,7 @@ use crate::exec::{
 };
 use crate::outcome::{End, Stopped, signal_code};
 use crate::spec::{Overrides, ServiceSpec};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -61,9 +62,10 @@ pub(super) enum Unnamed {
 
 /// Jobs of a spec, by their names. Shows its warnings.
 pub(super) fn from_spec(spec: &str, names: &[String], unnamed: Unnamed) -> Result<Vec<ServiceSpec>, CliError> {
-    let mut deployment = validate::read(spec)?;
+    let mut deployment = validate::read(spec, names)?;
     validate::warn(&deployment);
-    let known: Vec<String> = deployment.services.keys().cloned().collect();
+    let known: BTreeSet<String> = deployment.services.keys().chain(&deployment.others).cloned().collect();
+    let known = Vec::from_iter(known);
     let wanted = match (names, &*known) {
         ([], []) => return Err(validate::no_job(spec)),
         ([], [only]) => vec![only.clone()],

@@ -6,7 +6,7 @@
 use super::error::{Place, Problem, SpecError, SpecErrors, Warning, name_alone};
 use super::node::{Key, Mark, Node, Value};
 use super::value_error::{ValueError, nearest};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
@@ -20,6 +20,10 @@ pub(crate) struct Report<'a> {
     pub env: Lookup<'a>,
     /// The directory that relative bind sources start from; `None` when the text came from no file.
     pub base: Option<&'a Path>,
+    /// The services that are asked for; `None`: all. What others take from `env` may be missing.
+    wanted: Option<&'a [String]>,
+    /// Whether the service that is being read is one of them.
+    pub is_wanted: Cell<bool>,
     /// Names of variables whose values came from `env`, of the service that is being read.
     pub hidden_env: RefCell<BTreeSet<String>>,
     errors: RefCell<Vec<SpecError>>,
@@ -32,10 +36,24 @@ impl<'a> Report<'a> {
             source,
             env,
             base,
+            wanted: None,
+            is_wanted: Cell::new(true),
             hidden_env: RefCell::default(),
             errors: RefCell::default(),
             warnings: RefCell::default(),
         }
+    }
+
+    /// Begins with the service of this name. True when it is asked for.
+    pub fn begin_service(&self, name: &str) -> bool {
+        let is_wanted = self.wanted.is_none_or(|names| names.iter().any(|wanted| wanted == name));
+        self.is_wanted.set(is_wanted);
+        is_wanted
+    }
+
+    /// For these services alone.
+    pub fn of(self, wanted: Option<&'a [String]>) -> Self {
+        Report { wanted, ..self }
     }
 
     /// Gives `value` out if nothing was wrong, with the warnings in the order of the file.

@@ -186,6 +186,29 @@ fn names_that_no_image_can_have_are_refused_before_there_is_an_execution() {
 }
 
 #[test]
+fn variables_that_other_services_take_may_be_missing() {
+    let host = Host::new();
+    let other = "    env: {S: $E:NOPE}\n    init: {steps: [{uses: init.wait_http, with: {url: $E:NOPE}}]}\n";
+    host.write("two.yaml", &TWO_JOBS.replace("    scale: {mode: fixed}\n", other));
+    host.run(["jobs", "add", "two.yaml", "one"]).exits(0).prints("added: one\n");
+    // It gets as far as its image, which is not there.
+    host.run(["run", "two.yaml", "one"]).exits(125).complains(&["one: the image"]);
+    for command in [&["validate", "two.yaml"][..], &["jobs", "add", "two.yaml"], &["run", "two.yaml", "one", "two"]] {
+        let ran = host.run(command);
+        ran.exits(125)
+            .complains(&["services.two.env.S: environment variable \"NOPE\" is not set", "steps[0].with.url"]);
+    }
+    host.run(["run", "two.yaml", "three"])
+        .exits(125)
+        .complains(&["two.yaml holds no service \"three\"", "its jobs are: one, two"]);
+    let ran = host.finish(
+        host.command(["jobs", "add", "-", "one", "--name", "piped"]),
+        &std::fs::read(host.path("two.yaml")).expect("a file"),
+    );
+    ran.exits(0).prints("added: piped\n");
+}
+
+#[test]
 fn validate_refuses_what_is_no_spec() {
     let host = Host::new();
     host.write("service.yaml", "version: v1\ndeployment: d\nservices:\n  web: {rtype: service, image: {name: x}}\n");
