@@ -104,10 +104,10 @@ fn dispatch(cli: Cli, has_diagnostics: bool) -> Result<u8, CliError> {
     let root = cli.root.or_else(|| std::env::var_os(ROOT_VARIABLE).filter(|root| !root.is_empty()).map(PathBuf::from));
     // For what makes things or collects them. Nothing in it is worth keeping a job from being cancelled, unless it
     // was asked for with the command.
-    let load = || Config::load(cli.config.as_deref(), &environment);
-    if cli.config.is_some() {
-        load()?;
-    }
+    let read_config = |path| Config::load(path, &environment);
+    // Read once: it may be a pipe.
+    let named = cli.config.as_deref().map(|path| read_config(Some(path))).transpose()?;
+    let load = || named.clone().map_or_else(|| read_config(None), Ok);
     let configured = || load().map(|config| image_config(&config));
     let signed = |args: &FetchArgs, images| ImageConfig { signature_policy: args.signature_policy.clone(), ..images };
     let fetching = |args: &FetchArgs| configured().map(|images| signed(args, images));

@@ -1,6 +1,6 @@
 //! A spec file: `version`, `deployment`, `services`.
 
-use super::document;
+use super::document::{self, Text};
 use super::error::{Problem, SpecError, SpecErrors, Warning};
 use super::job::ServiceSpec;
 use super::names::identifier;
@@ -56,7 +56,7 @@ impl FromStr for DeploymentSpec {
 }
 
 impl DeploymentSpec {
-    /// Reads a spec file. Relative bind sources start from its directory; relative paths of
+    /// Reads a spec file, or a pipe. Relative bind sources start from the file's directory; relative paths of
     /// images from the current directory, as in containers-transports(5)
     /// (<https://github.com/containers/image/blob/main/docs/containers-transports.5.md>).
     ///
@@ -109,10 +109,8 @@ fn environment(name: &str) -> Option<OsString> {
 
 fn from_path(path: &Path, env: Lookup, wanted: Option<&[String]>) -> Result<DeploymentSpec, SpecErrors> {
     let source = path.display().to_string();
-    let text = document::read(path)?;
-    // Without a current directory, relative sources are refused like those of a text.
-    let absolute = std::path::absolute(path).ok();
-    parse(&text, Report::new(&source, env, absolute.as_deref().and_then(Path::parent)).of(wanted))
+    let Text { text, base } = document::read(path)?;
+    parse(&text, Report::new(&source, env, base.as_deref()).of(wanted))
 }
 
 fn parse(text: &str, report: Report) -> Result<DeploymentSpec, SpecErrors> {

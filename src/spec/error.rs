@@ -53,7 +53,7 @@ pub enum Problem {
     #[error("cannot be read: {0}")]
     Read(std::io::Error),
 
-    #[error("not a regular file")]
+    #[error("a directory or a block device, not a file")]
     NotAFile,
 
     #[error("larger than {limit} bytes, the most that a spec may have")]

@@ -209,6 +209,24 @@ fn variables_that_other_services_take_may_be_missing() {
 }
 
 #[test]
+fn a_spec_may_come_out_of_a_pipe() {
+    let host = Host::new();
+    let pipe = |arguments: &[&str], text: &str| host.finish(host.command(arguments), text.as_bytes());
+    pipe(&["validate", "/dev/stdin"], ONE_JOB).exits(0).prints("/dev/stdin is valid: job hello\n").is_quiet();
+    nix::unistd::mkfifo(&host.path("fifo"), nix::sys::stat::Mode::S_IRWXU).expect("a file system with FIFOs");
+    std::thread::scope(|threads| {
+        threads.spawn(|| std::fs::write(host.path("fifo"), ONE_JOB).expect("a reader"));
+        host.run(["validate", "fifo"]).exits(0).prints("fifo is valid: job hello\n").is_quiet();
+    });
+    let relative = format!("{ONE_JOB}    storage: [{{type: bind, source: ./data, target: /data}}]\n");
+    pipe(&["validate", "/dev/stdin"], &relative).exits(125).complains(&["storage[0].source", "./data"]);
+    pipe(&["validate", "/dev/stdin"], &"#".repeat(2 << 20)).exits(125).complains(&["larger than 1048576 bytes"]);
+    host.run(["validate", "."]).exits(125).complains(&["coracle: error: .: a directory or a block device, not a file"]);
+    pipe(&["--config", "/dev/stdin", "prune", "--dry-run"], "jobs: {retention: {ttl: 1d}}\n").exits(0).is_quiet();
+    assert_untouched(&host);
+}
+
+#[test]
 fn validate_refuses_what_is_no_spec() {
     let host = Host::new();
     host.write("service.yaml", "version: v1\ndeployment: d\nservices:\n  web: {rtype: service, image: {name: x}}\n");

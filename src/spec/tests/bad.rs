@@ -219,7 +219,7 @@ fn files_that_cannot_be_read() {
     let read = |name: &str| DeploymentSpec::from_path_with(directory.path().join(name), &env).unwrap_err().to_string();
     let message = |name: &str, message: &str| format!("{}{message}", directory.path().join(name).display());
     assert_eq!(read("none.yaml"), message("none.yaml", ": cannot be read: No such file or directory (os error 2)"));
-    assert_eq!(read(""), message("", ": not a regular file"));
+    assert_eq!(read(""), message("", ": a directory or a block device, not a file"));
     std::fs::write(directory.path().join("latin.yaml"), b"version: v1\n# caf\xe9\n").unwrap();
     assert_eq!(read("latin.yaml"), message("latin.yaml", ":2:6: not UTF-8 text"));
     let large = format!("{}#{}", with_fields(""), "x".repeat(1 << 20));
