@@ -35,6 +35,7 @@ pub(super) fn read_policy(at: &At) -> JobPolicy {
     policy.retry = fields.take("retry").map(|at| read_retry(&at)).unwrap_or_default();
     policy.retention = fields.take("retention").map(|at| read_retention(&at)).unwrap_or_default();
     policy.on_failure = fields.take("on_failure").map(|at| read_notifications(&at)).unwrap_or_default();
+    fields.not_yet(&["cron", "schedule"]);
     policy.on_success = fields.take("on_success").map(|at| read_notifications(&at)).unwrap_or_default();
     fields.finish();
     policy

@@ -264,6 +264,15 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Refuses fields that a later version is to honour, whatever is in them.
+    pub fn not_yet(&mut self, names: &'static [&'static str]) {
+        for name in names {
+            if let Some(at) = self.take(name) {
+                at.not_yet();
+            }
+        }
+    }
+
     /// Names that are often looked for here, and what they are called in this format.
     pub fn elsewhere(&mut self, names: &'static [(&'static str, &'static str)]) {
         self.elsewhere = names;
