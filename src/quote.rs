@@ -5,16 +5,15 @@ const MOST: usize = 80;
 
 /// In quotes, with what a terminal would act on escaped, and shortened.
 pub fn quoted(text: &str) -> String {
-    let shown = shortened(text);
-    match shown.len() < text.len() {
-        true => format!("\"{}…\"", shown.escape_debug()),
-        false => format!("\"{}\"", shown.escape_debug()),
-    }
+    format!("\"{}\"", brief(text))
 }
 
-/// The start of the text: all of it unless it is long.
-pub fn shortened(text: &str) -> &str {
-    text.char_indices().nth(MOST).map_or(text, |(end, _)| &text[..end])
+/// As [`quoted`], for what stands without quotes.
+pub fn brief(text: &str) -> String {
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", text[..end].escape_debug()),
+        None => text.escape_debug().to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -26,5 +25,6 @@ mod tests {
         assert_eq!(quoted("a\"\u{1b}é"), "\"a\\\"\\u{1b}é\"");
         assert_eq!(quoted(&"é".repeat(MOST)), format!("\"{}\"", "é".repeat(MOST)));
         assert_eq!(quoted(&"é".repeat(MOST + 1)), format!("\"{}…\"", "é".repeat(MOST)));
+        assert_eq!(brief(&"é".repeat(MOST + 1)), format!("{}…", "é".repeat(MOST)));
     }
 }

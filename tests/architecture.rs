@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 /// missing in `src`, fails the test.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["causes", "config", "engine", "exec", "log", "outcome", "spec", "state_dir", "sys"]),
+    ("cli", &["causes", "config", "engine", "exec", "log", "outcome", "quote", "spec", "state_dir", "sys"]),
     // What a started program turns out to be: it knows every role.
     ("roles", &["causes", "engine", "exec", "id", "image", "remove_tree", "runtime", "state_dir", "step", "sys"]),
     ("testing", &["engine", "sys"]),
-    ("exec", &["causes", "engine", "id", "log", "outcome", "record", "spec", "state_dir", "sys"]),
+    ("exec", &["causes", "engine", "id", "log", "outcome", "quote", "record", "spec", "state_dir", "sys"]),
     (
         "engine",
         &[

@@ -46,8 +46,10 @@ use crate::config::Config;
 use crate::engine::{AbsentRuntime, GcPolicy, ImageConfig, OciRuntime, OciRuntimeConfig};
 use crate::exec::{JobExecutor, JobExecutorConfig, QueueCare};
 use crate::outcome::EXIT_ENGINE;
+use crate::quote::brief;
 use crate::state_dir::{ROOT_VARIABLE, StateDir};
 use args::{Cli, Command, FetchArgs, ImageCommand, JobsCommand};
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser};
 use error::CliError;
 use progress::Progress;
@@ -81,12 +83,21 @@ fn usage(error: &clap::Error) -> u8 {
     if !error.use_stderr() {
         return output::finish(output::print(&error.render().to_string()));
     }
-    let text = error.render().to_string();
+    let text = shortened(error.render().to_string(), error);
     output::complain(&match text.strip_prefix("error: ") {
         Some(message) => format!("coracle: error: {message}"),
         None => text,
     });
     EXIT_ENGINE
+}
+
+/// The message without the rest of a long argument.
+fn shortened(message: String, error: &clap::Error) -> String {
+    let kinds = [ContextKind::InvalidValue, ContextKind::InvalidArg, ContextKind::InvalidSubcommand];
+    kinds.into_iter().filter_map(|kind| error.get(kind)).fold(message, |message, value| match value {
+        ContextValue::String(text) => message.replace(text, &brief(text)),
+        _ => message,
+    })
 }
 
 /// True when there will be diagnostics.

@@ -14,6 +14,7 @@ use crate::exec::{
     Triggered,
 };
 use crate::outcome::{End, Stopped, signal_code};
+use crate::quote::quoted;
 use crate::spec::{Overrides, ServiceSpec};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,7 +31,7 @@ pub(super) fn jobs(args: &RunArgs) -> Result<Vec<ServiceSpec>, CliError> {
         }
         (Some(word), Some(_)) => {
             return Err(CliError::usage(
-                format!("{word:?} is taken for a SPEC, which goes without --image"),
+                format!("{} is taken for a SPEC, which goes without --image", quoted(word)),
                 "put the command behind two hyphens: --image IMAGE -- CMD",
             ));
         }
@@ -84,7 +85,7 @@ pub(super) fn from_spec(spec: &str, names: &[String], unnamed: Unnamed) -> Resul
         } else if let Some(error) = deployment.refused.remove(&name) {
             return Err(CliError::Spec(error.into()));
         } else {
-            let message = format!("{} holds no service {name:?}", validate::source_name(spec));
+            let message = format!("{} holds no service {}", validate::source_name(spec), quoted(&name));
             return Err(CliError::usage(message, format!("its jobs are: {}", known.join(", "))));
         }
     }

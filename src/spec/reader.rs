@@ -6,6 +6,7 @@
 use super::error::{Place, Problem, SpecError, SpecErrors, Warning, name_alone};
 use super::node::{Key, Mark, Node, Value};
 use super::value_error::{ValueError, nearest};
+use crate::quote::brief;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -212,9 +213,8 @@ impl<'a> At<'a> {
 
     fn child(&self, key: &'a Key, node: &'a Node) -> At<'a> {
         // Names are foreign text, and a path is one line. A value that slipped into the name is not shown.
-        let name = name_alone(&key.name);
-        let name = name.escape_debug();
-        let path = if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) };
+        let name = brief(&name_alone(&key.name));
+        let path = if self.path.is_empty() { name } else { format!("{}.{name}", self.path) };
         At { report: self.report, path, key: key.mark, node }
     }
 

@@ -2,7 +2,7 @@
 
 use super::http::AddressProblem;
 use crate::naming::ReferenceError;
-use crate::quote::quoted;
+use crate::quote::{brief, quoted};
 use std::time::Duration;
 
 /// A value that coracle does not take. Messages stand for themselves and name the value.
@@ -11,7 +11,7 @@ pub enum ValueError {
     #[error("{} is not {what}; write {form}", quoted(text))]
     Malformed { what: &'static str, text: String, form: &'static str },
 
-    #[error("{text} is out of range: {what} is {range}")]
+    #[error("{} is out of range: {what} is {range}", brief(text))]
     OutOfRange { what: &'static str, text: String, range: String },
 
     #[error("unknown {what} {}{}", quoted(name), hint(suggestion, known))]

@@ -44,6 +44,32 @@ fn wrong_usage_is_a_failure_of_coracle() {
 }
 
 #[test]
+fn long_arguments_are_not_echoed_whole() {
+    let host = Host::new();
+    host.write("one.yaml", ONE_JOB);
+    let long = "9".repeat(5000);
+    let hours = format!("{long}h");
+    for command in [
+        &["run", "one.yaml", "--deadline", &hours][..],
+        &["run", "--image", "oci:a", &long],
+        &["run", "one.yaml", &long],
+        &["run", "--image", "a", "--memory", &long],
+        &["run", "one.yaml", &format!("--{long}")],
+        &["ps", "--limit", &long],
+        &["ps", "--status", &long],
+        &["inspect", &long],
+        &["jobs", "show", &long],
+        &["trigger", &long],
+        &["image", "inspect", &long],
+        &[&long],
+    ] {
+        let ran = host.run(command);
+        ran.exits(125).complains(&["99…"]);
+        assert!(ran.stderr.chars().count() < 800, "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn help_and_version_are_results() {
     let host = Host::new();
     let help = host.run(["--help"]);
@@ -192,7 +218,7 @@ fn variables_that_other_services_take_may_be_missing() {
     host.write("two.yaml", &TWO_JOBS.replace("    scale: {mode: fixed}\n", other));
     host.run(["jobs", "add", "two.yaml", "one"]).exits(0).prints("added: one\n");
     // It gets as far as its image, which is not there.
-    host.run(["run", "two.yaml", "one"]).exits(125).complains(&["one: the image"]);
+    host.run(["run", "two.yaml", "one"]).exits(125).complains(&["one: failed to get image"]);
     for command in [&["validate", "two.yaml"][..], &["jobs", "add", "two.yaml"], &["run", "two.yaml", "one", "two"]] {
         let ran = host.run(command);
         ran.exits(125)

@@ -214,6 +214,41 @@ fn names_that_no_image_can_have() {
 }
 
 #[test]
+fn long_values_are_not_echoed_whole() {
+    let long = "9".repeat(5000);
+    for fields in [
+        format!("job: {{deadline: {long}h}}"),
+        format!("job: {{max_concurrent: {long}}}"),
+        format!("resources: {{memory: {long}}}"),
+        format!("resources: {{cpu: {long}}}"),
+        format!("stop_signal: {long}"),
+        format!("user: [{long}]"),
+        format!("hostname: {long}"),
+        format!("a{long}: 1"),
+        format!("env: {{A: $E:A{long}}}"),
+        format!("storage: [{{type: a{long}}}]"),
+        format!("storage: [{{type: tmpfs, target: a{long}}}]"),
+        format!("storage: [{{type: tmpfs, target: /a, mode: {long}}}]"),
+        format!("ulimits: {{a{long}: 1}}"),
+        format!("ulimits: {{core: {long}}}"),
+        format!("sysctls: {{a{long}: 1}}"),
+        format!("platform: a{long}/b"),
+        format!("devices: [a{long}]"),
+        format!("capabilities: [a{long}]"),
+        format!("dns: [a{long}]"),
+        format!("extra_hosts: [\"a:a{long}\"]"),
+        format!("network_mode: a{long}"),
+        format!("logs: {{max_size_bytes: {long}}}"),
+        format!("init: {{steps: [{{uses: a{long}}}]}}"),
+        format!("init: {{steps: [{{uses: init.wait_tcp, with: {{host: a, port: {long}}}}}]}}"),
+    ] {
+        for error in errors(&fields) {
+            assert!(error.chars().count() < 400, "{} characters: {error}", error.chars().count());
+        }
+    }
+}
+
+#[test]
 fn files_that_cannot_be_read() {
     let directory = tempfile::tempdir().unwrap();
     let read = |name: &str| DeploymentSpec::from_path_with(directory.path().join(name), &env).unwrap_err().to_string();
