@@ -11,7 +11,7 @@
 //! | 0 to 255 | `run`, `wait`, `trigger --wait`: the job's own exit code |
 //! | 128 + n | `run`, `wait`, `trigger --wait`: signal n ended the job; `run`: signal n ended it before the job's main process began; `trigger`: signal n ended the waiting, and the job goes on |
 //! | 143 | also `wait`, `trigger --wait`, `run`: the job was cancelled by somebody before its main process began |
-//! | 125 | coracle itself failed, wrong usage included |
+//! | 125 | coracle itself failed, wrong usage included; or all went well, and what was to be shown of it could not be written for another reason than that its reader had gone |
 //! | 126 | the job's command cannot be executed |
 //! | 127 | the job's command was not found |
 //!

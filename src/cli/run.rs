@@ -13,7 +13,7 @@ use crate::exec::{
     ExecError, JobExecution, JobExecutionId, JobExecutor, JobStatus, JobTrigger, NoticeSink, Stdio, TriggerOptions,
     Triggered,
 };
-use crate::outcome::{End, Stopped, signal_code};
+use crate::outcome::{End, Stopped, is_of_lost_output, signal_code};
 use crate::quote::quoted;
 use crate::spec::{Overrides, ServiceSpec};
 use std::collections::BTreeSet;
@@ -237,6 +237,10 @@ impl Run<'_> {
             report(&execution, &shown.lock().unwrap_or_else(PoisonError::into_inner));
             if !matches!(execution.end, Some(End::Exited { code: 0 })) {
                 return Ok(exit_code(&execution));
+            }
+            // What another command was shown is not lost here.
+            if is_new && execution.notes.iter().any(|note| is_of_lost_output(note)) {
+                told.lose();
             }
         }
         Ok(told.code(0))

@@ -29,6 +29,11 @@ impl Told {
         Ok(false)
     }
 
+    /// The job's own output did not get to the caller; a note says so.
+    pub(super) fn lose(&mut self) {
+        self.is_lost = true;
+    }
+
     /// `code`, or that of a failure of coracle where all went well and that could not be told.
     pub(super) fn code(&self, code: u8) -> u8 {
         if code == 0 && self.is_lost { EXIT_ENGINE } else { code }
