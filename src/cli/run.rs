@@ -50,7 +50,14 @@ pub(super) fn jobs(args: &RunArgs) -> Result<Vec<ServiceSpec>, CliError> {
         return Err(CliError::usage("--interactive and a command go with one job", "name one SERVICE"));
     }
     let changes = changes(args);
-    jobs.into_iter().map(|job| Ok(job.with(changes.clone())?)).collect()
+    let changed = jobs.into_iter().map(|job| {
+        let job = job.with(changes.clone())?;
+        if args.idempotency_key.is_some() {
+            job.policy.check_takes_key()?;
+        }
+        Ok(job)
+    });
+    changed.collect()
 }
 
 /// Which jobs of a spec are meant when none is named.

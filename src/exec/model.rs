@@ -275,8 +275,9 @@ pub struct TriggerOptions {
     pub hidden_env: BTreeSet<String>,
     /// Instead of the job's own.
     pub args: Option<Vec<String>>,
-    /// A trigger of this job with the same key, as long as its execution is not forgotten, starts nothing
-    /// and gives that execution. 1 to 255 printable characters.
+    /// A trigger of this job with the same key, as long as its execution is not forgotten (by retention, by prune,
+    /// or by name), starts nothing and gives that execution. 1 to 255 printable characters. Not with a job that sets
+    /// `delete_on_exit`.
     pub idempotency_key: Option<String>,
     /// When the schedule wanted it; the job sees it as `CORACLE_SCHEDULED_TIME`.
     pub scheduled_for: Option<Timestamp>,

@@ -147,6 +147,16 @@ pub(crate) fn read_retention(at: &At) -> Retention {
     retention
 }
 
+impl JobPolicy {
+    /// Whether executions of the job may have an idempotency key.
+    ///
+    /// # Errors
+    /// [`ValueError::KeyOfForgotten`]
+    pub fn check_takes_key(&self) -> Result<(), ValueError> {
+        if self.delete_on_exit { Err(ValueError::KeyOfForgotten) } else { Ok(()) }
+    }
+}
+
 /// What a flag says instead of `retry.max_attempts`.
 pub(super) fn check_attempts(attempts: u32) -> Result<u32, ValueError> {
     in_range("max_attempts", attempts, MOST_ATTEMPTS)

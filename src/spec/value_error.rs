@@ -71,6 +71,12 @@ pub enum ValueError {
     #[error("on_conflict allow means no limit, and max_concurrent is one; take out one of them")]
     AllowWithLimit,
 
+    #[error(
+        "an idempotency key lives as long as its execution, which delete_on_exit (--rm) has forgotten at its end; take \
+         out one of them"
+    )]
+    KeyOfForgotten,
+
     #[error("exit code {code} is in on_exit_codes as well; take it out of one of them")]
     ExitCodeInBoth { code: u8 },
 

@@ -226,6 +226,21 @@ fn a_key_is_text_that_can_be_seen() {
 }
 
 #[test]
+fn a_key_does_not_go_with_an_execution_that_is_forgotten() {
+    let host = host();
+    let delete = "x:1\" }\n    lifecycle: { delete_on_exit: true }";
+    host.write("delete.yaml", &SPEC.replace("x:1\" }", delete));
+    let why = ["an idempotency key lives as long as its execution", "delete_on_exit (--rm)"];
+    host.run(["run", "--image", "oci:x", "--rm", "--idempotency-key", "k"]).exits(125).complains(&why);
+    // Nothing of the others is started either.
+    host.run(["run", "-d", "delete.yaml", "cleanup", "backup", "--idempotency-key", "k"]).exits(125).complains(&why);
+    assert!(!host.root().exists());
+    host.run(["jobs", "add", "delete.yaml"]).exits(0);
+    host.run(["trigger", "backup", "--idempotency-key", "k"]).exits(125).prints("").complains(&why);
+    host.run(["ps", "-aq"]).exits(0).prints("");
+}
+
+#[test]
 fn paths_of_images_do_not_depend_on_who_starts_the_job() {
     let host = host();
     let spec = "version: v1\ndeployment: demo\nservices:\n  job:\n    rtype: job\n    image: { name: \"oci:images/x:1\" }\n    \
