@@ -91,11 +91,12 @@ fn ended(attempt: &Attempt) -> String {
 }
 
 fn undelivered(told: &Undelivered) -> String {
-    let Undelivered { target, tries, due_at, problem } = told;
+    let Undelivered { target, place, tries, due_at, problem } = told;
+    let place = place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
     let next = due_at.map_or_else(|| "given up".to_owned(), |at| format!("next try at {at}"));
     let problem = problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
     let tries = if *tries == 1 { "1 try".to_owned() } else { format!("{tries} tries") };
-    format!("{target}, {tries} failed, {next}{problem}")
+    format!("{target}{place}, {tries} failed, {next}{problem}")
 }
 
 pub(super) async fn wait(executor: &JobExecutor, args: &WaitArgs) -> Result<u8, CliError> {

@@ -312,6 +312,8 @@ impl fmt::Debug for TriggerOptions {
 pub struct Undelivered {
     /// `job NAME`, or scheme and host of a URL.
     pub target: String,
+    /// Which one of the job's it is, as `on_failure[2]`, the first being 0; `None` in records of older versions.
+    pub place: Option<String>,
     /// Those that have failed.
     pub tries: u32,
     /// Of the next try; `None`: it was given up.
