@@ -5,7 +5,6 @@ use super::job::Backoff;
 use super::node::Value;
 use super::reader::{At, Fields};
 use super::value_error::ValueError;
-use crate::quote::quoted;
 use std::time::Duration;
 
 /// `jitter: true`: half of the wait is left to chance, "equal jitter" in
@@ -76,7 +75,7 @@ pub(super) fn read_jitter(at: &At) -> Option<f64> {
 fn factor(what: &'static str, text: &str, least: f64, most: f64) -> Result<f64, ValueError> {
     text.parse().ok().filter(|factor| (least..=most).contains(factor)).ok_or_else(|| ValueError::OutOfRange {
         what,
-        text: quoted(text),
+        text: text.to_owned(),
         range: format!("{least} to {most}"),
     })
 }
