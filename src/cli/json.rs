@@ -18,7 +18,7 @@
 //! | `reason` | in words why it is failed or cancelled |
 //! | `trigger` | `{"kind": "cli"\|"scheduler"}`, `{"kind": "endpoint", "remote_addr": …}`, `{"kind": "internal", "reason": …}` |
 //! | `created_at`, `started_at`, `completed_at` | times; `started_at` is that of the main process |
-//! | `duration_seconds` | from the supervisor's start to the end, by the monotonic clock |
+//! | `duration_seconds` | of the last attempt, from its supervisor's start to its end, by the monotonic clock |
 //! | `image`, `image_digest` | as in the spec; digest of the manifest |
 //! | `container_id` | known once the image is there |
 //! | `end` | see below; null until the status is `completed`, `failed` or `cancelled` |

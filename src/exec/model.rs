@@ -78,7 +78,7 @@ pub struct JobExecution {
     pub started_at: Option<Timestamp>,
     /// Set exactly when the status is terminal.
     pub completed_at: Option<Timestamp>,
-    /// From the supervisor's start to the end, by the monotonic clock.
+    /// Of the last attempt, from its supervisor's start to its end, by the monotonic clock; `attempts` have their own.
     pub duration: Option<Duration>,
     /// The image as written in the spec.
     pub image: String,
