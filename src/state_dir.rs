@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 /// ```text
 /// ROOT/VERSION                     store format, one decimal number
 /// ROOT/coracle.db                  SQLite: the record
+/// ROOT/reserve                     takes room, which is given up for removals on a full disk
 /// ROOT/executions/ID/ATTEMPT-NONCE/ see [`ContainerDir`]
 /// ROOT/busy/CONTAINER              empty: that container has more on disk than its log
 /// ROOT/blobs/sha256/HEX            manifests, indexes and image configs

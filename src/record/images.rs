@@ -98,7 +98,7 @@ impl Record {
     /// # Errors
     /// When the database cannot be written.
     pub fn remove_image(&self, reference: &str) -> Result<bool, RecordError> {
-        self.transaction("remove the image", Durability::Process, |transaction| {
+        self.transaction_with_reserve("remove the image", Durability::Process, |transaction| {
             let changed =
                 transaction.prepare_cached("DELETE FROM images WHERE reference = ?1")?.execute([reference])?;
             Ok(changed > 0)

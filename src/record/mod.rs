@@ -32,6 +32,10 @@
 //! into the database by whichever commit makes it grow too long, never when a connection closes: a process that
 //! ends does not wait for the disk. `coracle.db`, `coracle.db-wal` and `coracle.db-shm` belong together.
 //!
+//! # Full disks
+//! Beside the database lies a file that only takes room. On a full disk it is given up for what cannot wait or gives
+//! room back: opening the record, an end, a removal. It is made anew by whoever next opens the record and finds room.
+//!
 //! # Concurrency
 //! [`Record`] is `Send + Sync`; its calls are short and block. They wait up to ten seconds for
 //! another process's transaction.
@@ -47,6 +51,7 @@ mod news;
 mod outbox;
 mod query;
 mod queue;
+mod reserve;
 mod retention;
 mod row;
 mod schema;

@@ -94,12 +94,16 @@ impl Record {
     /// # Errors
     /// [`RecordError::NotTerminal`], [`RecordError::NotFound`], or the database cannot be written.
     pub fn remove(&self, id: &str) -> Result<(), RecordError> {
-        self.transaction("remove the execution", Durability::Process, |transaction| match status_of(transaction, id)? {
-            None => Err(not_found(id).into()),
-            Some(status) if !status.is_terminal() => Err(RecordError::NotTerminal { id: id.to_owned(), status }.into()),
-            Some(_) => {
-                delete(transaction, id)?;
-                Ok(())
+        self.transaction_with_reserve("remove the execution", Durability::Process, |transaction| {
+            match status_of(transaction, id)? {
+                None => Err(not_found(id).into()),
+                Some(status) if !status.is_terminal() => {
+                    Err(RecordError::NotTerminal { id: id.to_owned(), status }.into())
+                }
+                Some(_) => {
+                    delete(transaction, id)?;
+                    Ok(())
+                }
             }
         })
     }
@@ -112,7 +116,7 @@ impl Record {
     pub fn remove_many(&self, ids: &[&str]) -> Result<usize, RecordError> {
         let mut removed = 0;
         for batch in ids.chunks(BATCH) {
-            removed += self.transaction("remove executions", Durability::Process, |transaction| {
+            removed += self.transaction_with_reserve("remove executions", Durability::Process, |transaction| {
                 let mut removed = 0;
                 for id in batch {
                     removed += delete(transaction, id)?;

@@ -2,6 +2,7 @@
 
 use super::error::{Failure, RecordError};
 use super::model::Status;
+use super::reserve::Reserve;
 use super::schema;
 use crate::state_dir::StateDir;
 use nix::fcntl::AT_FDCWD;
@@ -21,6 +22,8 @@ pub struct Record {
     path: PathBuf,
     in_memory: bool,
     connection: Mutex<Connection>,
+    /// `None` in memory.
+    reserve: Option<Reserve>,
 }
 
 /// Bytes of the write-ahead log from which on whoever closes the record folds it into the database. When nobody
@@ -44,9 +47,17 @@ impl Record {
     /// [`ReadOnly`](RecordError::ReadOnly), [`Full`](RecordError::Full), …; a database that could
     /// not be made leaves nothing behind.
     pub fn open(state: &StateDir) -> Result<Record, RecordError> {
-        let path = state.database();
-        let connection = schema::open(&path)?;
-        Ok(Record { path, in_memory: false, connection: Mutex::new(connection) })
+        Record::open_at(state.database())
+    }
+
+    fn open_at(path: PathBuf) -> Result<Record, RecordError> {
+        let reserve = Reserve::beside(&path);
+        let connection = match schema::open(&path) {
+            Err(RecordError::Full { .. }) if reserve.spend() => schema::open(&path)?,
+            opened => opened?,
+        };
+        reserve.keep();
+        Ok(Record { path, in_memory: false, connection: Mutex::new(connection), reserve: Some(reserve) })
     }
 
     /// The record at `database`, opened once however often it is asked for in this process.
@@ -62,8 +73,7 @@ impl Record {
         if let Some(record) = known {
             return Ok(record);
         }
-        let connection = Mutex::new(schema::open(database)?);
-        let record = Arc::new(Record { path: database.to_owned(), in_memory: false, connection });
+        let record = Arc::new(Record::open_at(database.to_owned())?);
         open.push(Arc::downgrade(&record));
         Ok(record)
     }
@@ -75,7 +85,7 @@ impl Record {
     pub fn open_in_memory() -> Result<Record, RecordError> {
         let path = PathBuf::from(IN_MEMORY);
         let connection = schema::open_in_memory(&path)?;
-        Ok(Record { path, in_memory: true, connection: Mutex::new(connection) })
+        Ok(Record { path, in_memory: true, connection: Mutex::new(connection), reserve: None })
     }
 
     /// Waits until everything committed so far would survive the death of the host. It takes no lock,
@@ -127,6 +137,22 @@ impl Record {
         let mut path = self.path.clone().into_os_string();
         path.push("-wal");
         PathBuf::from(path)
+    }
+
+    /// As [`Record::transaction`], for what gives room back or may not be lost: on a full disk the reserve is given
+    /// up for it.
+    pub(super) fn transaction_with_reserve<T>(
+        &self,
+        action: &'static str,
+        durability: Durability,
+        body: impl Fn(&Transaction<'_>) -> Result<T, Failure>,
+    ) -> Result<T, RecordError> {
+        match self.transaction(action, durability, &body) {
+            Err(RecordError::Full { .. }) if self.reserve.as_ref().is_some_and(Reserve::spend) => {
+                self.transaction(action, durability, body)
+            }
+            result => result,
+        }
     }
 
     /// Runs `body` in a transaction that may write from its first statement on; an error rolls it back.

@@ -31,8 +31,12 @@ pub enum Stage {
     Initializing { step: Option<LiveStep> },
     /// The main process runs.
     Running,
-    /// The main process ended; output is being collected and the outcome written.
-    Ending,
+    /// All processes ended; output is being collected and the outcome written.
+    Ending {
+        /// When the main process was started; `None` when it never was.
+        #[serde(default)]
+        started_at: Option<jiff::Timestamp>,
+    },
 }
 
 /// The init step of a live execution; [`LiveState::since`] is when its present try, or the wait for the next one,

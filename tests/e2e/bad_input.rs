@@ -131,6 +131,39 @@ fn a_full_disk_fails_cleanly_and_what_was_there_stays() {
 }
 
 #[test]
+fn on_a_full_disk_what_gives_room_back_works() {
+    if !needs(Feature::Root) {
+        return;
+    }
+    for command in ["rm $(cat id)", "prune --all", "rmi $IMAGE"] {
+        let coracle = Coracle::new();
+        // The first cat fills the last page; nothing is left, not even for the record's log.
+        let script = format!(
+            "set -e; mkdir -p '{root}'; mount -t tmpfs -o size=6m tmpfs '{root}'; cd '{root}/..'\n\
+             for job in 1 2 3; do '{binary}' run -q --image \"$IMAGE\" -- true; done; '{binary}' ps -aq | head -n 1 > id\n\
+             set +e; dd if=/dev/zero of='{root}/fill' bs=64k 2>/dev/null; cat /dev/zero > '{root}/fill2' 2>/dev/null\n\
+             '{binary}' run -q --image \"$IMAGE\" -- true 2>&1; echo \"run $?\"\n\
+             '{binary}' {command}; code=$?; '{binary}' ps -aq | wc -l; exit $code",
+            root = coracle.root().display(),
+            binary = Coracle::binary().display(),
+        );
+        let mut shell = Command::new("unshare");
+        shell.args(["--mount", "sh", "-c", &script]);
+        shell.env("CORACLE_ROOT", coracle.root()).env("IMAGE", fixture::busybox());
+        let finished = coracle.finish(shell).expect_code(0);
+        assert!(finished.stdout().contains("run 125\n"), "{command}: {finished}");
+        let left = if command.starts_with("rm ") {
+            "2\n"
+        } else if command.starts_with("rmi") {
+            "3\n"
+        } else {
+            "0\n"
+        };
+        assert!(finished.stdout().ends_with(left), "{command}: {finished}");
+    }
+}
+
+#[test]
 fn a_disk_that_fills_up_under_the_log_does_not_stop_the_job() {
     if !needs(Feature::Root) {
         return;

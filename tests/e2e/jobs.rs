@@ -154,6 +154,28 @@ fn events_of_other_processes_are_told_of_one_job_alone() {
     events.interrupt();
 }
 
+/// What a step leaves behind makes the end take a moment.
+#[test]
+fn a_job_whose_main_process_never_ran_is_told_as_running_by_nobody() {
+    let coracle = Coracle::new();
+    let events = Events::start(&coracle, &[]);
+    let files = "i=0; while [ $i -lt 3000 ]; do : > /tmp/$i; i=$((i + 1)); done";
+    let image = fixture::busybox();
+    for (end, more) in [("exit 3", ""), ("sleep 1000", "job: { deadline: 2s }")] {
+        let spec = coracle.job(&format!(
+            "image: {{ name: {image:?} }}\nstop_grace_period: 0s\n{more}\n\
+             init: {{ steps: [{{ id: late, uses: init.run, with: {{ command: {:?} }} }}] }}\ncommand: [\"true\"]",
+            format!("{files}; {end}")
+        ));
+        let id = coracle.detach(&[spec.to_str().expect("a plain name")]);
+        let told = events.of(&id);
+        let mut statuses: Vec<&str> = told.iter().filter_map(|event| event["status"].as_str()).collect();
+        statuses.dedup();
+        assert_eq!(statuses, ["pending", "initializing", "failed"], "{told:#?}");
+    }
+    events.interrupt();
+}
+
 #[test]
 fn what_is_to_be_forgotten_at_its_end_is() {
     let coracle = Coracle::new();

@@ -148,7 +148,7 @@ fn supervisors(root: &Path) -> Supervisors {
         // A later process may have its pid.
         if let Ok(Some(_)) = state.supervisor.open() {
             found.all.insert(state.supervisor.pid);
-            if state.stage == Stage::Ending {
+            if matches!(state.stage, Stage::Ending { .. }) {
                 found.ending.insert(state.supervisor.pid);
             }
         }

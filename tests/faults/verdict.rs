@@ -25,6 +25,7 @@ const ROOT: &[&str] = &[
     "executions",
     "images.lock",
     "layers",
+    "reserve",
     "run",
     "staging",
     "timer.lock",

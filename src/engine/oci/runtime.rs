@@ -340,7 +340,9 @@ fn activity(live: LiveState) -> Activity {
             Activity::Initializing { step, since: live.since, keeper }
         }
         Stage::Running => Activity::Main { started_at: Some(live.since), keeper },
-        Stage::Ending => Activity::Main { started_at: None, keeper },
+        Stage::Ending { started_at: started_at @ Some(_) } => Activity::Main { started_at, keeper },
+        // No main process ran, and none will.
+        Stage::Ending { started_at: None } => Activity::Initializing { step: None, since: live.since, keeper },
     }
 }
 

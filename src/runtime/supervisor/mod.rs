@@ -167,7 +167,7 @@ impl Supervisor {
 
     /// The end of all processes is known: collect, write, clean up, tell.
     fn finish(mut self, end: End, reserved: OutcomeFile) -> io::Result<Option<OwnedFd>> {
-        self.set_stage(Stage::Ending);
+        self.set_stage(Stage::Ending { started_at: self.main_started_at });
         if let Err(error) = sys_process::end_children() {
             tracing::warn!(%error, "a child that was not known goes on");
         }

@@ -24,7 +24,7 @@ fn container(runtime: &OciRuntime, supervisor: &ProcessIdentity) -> ContainerId 
     }
     let state = LiveState {
         supervisor: supervisor.clone(),
-        stage: Stage::Ending,
+        stage: Stage::Ending { started_at: None },
         since: now,
         init_pid: None,
         cgroups: Vec::new(),
