@@ -17,7 +17,7 @@ use super::state::{LiveState, Stage};
 use super::{cleanup, container, control};
 use crate::id::ContainerId;
 use crate::log::RingWriter;
-use crate::outcome::{End, FIRST_ATTEMPT, OUTCOME_VERSION, Outcome, Usage};
+use crate::outcome::{End, FIRST_ATTEMPT, OUTCOME_VERSION, Outcome, Usage, lost_output};
 use crate::plan::Plan;
 use crate::state_dir::{ContainerDir, StateDir};
 use crate::sys::process::{self as sys_process, ProcessIdentity};
@@ -184,7 +184,7 @@ impl Supervisor {
         }
         for (name, caller) in ["stdout", "stderr"].into_iter().zip(&self.output.callers) {
             if let Some(error) = caller.error() {
-                self.notes.push(format!("{name} is incomplete, the log has the rest: writing to it failed: {error}"));
+                self.notes.push(lost_output(name, error));
             }
         }
         if let Some(cgroup) = &self.cgroup {
