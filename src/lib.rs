@@ -74,7 +74,7 @@
 //! exec → step → sys                                image → seccomp → sys
 //! spec, plan, sys, outcome → nothing in the crate
 //! image → seccomp → sys                            plan → spec
-//! spec, sys, outcome → nothing in the crate
+//! spec, image → naming → quote                     sys, outcome, quote → nothing in the crate
 //! ```
 
 #![deny(unsafe_code)]
@@ -89,8 +89,10 @@ pub mod exec;
 pub mod id;
 pub mod image;
 pub mod log;
+pub mod naming;
 pub mod outcome;
 pub mod plan;
+pub mod quote;
 pub mod record;
 pub mod remove_tree;
 mod roles;

@@ -154,6 +154,19 @@ pub enum PeakMemorySource {
 
 /// First exit code above 128 is for signal 1, as shells and `docker run` have it.
 const SIGNAL_BASE: u8 = 128;
+/// How the note of [`lost_output`] goes on after the stream's name.
+const INCOMPLETE: &str = " is incomplete, the log has the rest";
+
+/// The note of an attempt whose caller did not get all of this stream, for another reason than that it closed it.
+pub fn lost_output(stream: &str, error: &std::io::Error) -> String {
+    format!("{stream}{INCOMPLETE}: writing to it failed: {error}")
+}
+
+/// True for a note of [`lost_output`].
+pub fn is_of_lost_output(note: &str) -> bool {
+    ["stdout", "stderr"].iter().any(|stream| note.strip_prefix(stream).is_some_and(|rest| rest.starts_with(INCOMPLETE)))
+}
+
 /// The container engine itself failed (`docker run`).
 pub const EXIT_ENGINE: u8 = 125;
 /// Cancelled before there was a process to have a code: that of SIGTERM, which asks things to end.

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 /// missing in `src`, fails the test.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
-    ("cli", &["causes", "config", "engine", "exec", "log", "outcome", "spec", "state_dir", "sys"]),
+    ("cli", &["causes", "config", "engine", "exec", "log", "outcome", "quote", "spec", "state_dir", "sys"]),
     // What a started program turns out to be: it knows every role.
     ("roles", &["causes", "engine", "exec", "id", "image", "remove_tree", "runtime", "state_dir", "step", "sys"]),
     ("testing", &["engine", "sys"]),
-    ("exec", &["causes", "engine", "id", "log", "outcome", "record", "spec", "state_dir", "sys"]),
+    ("exec", &["causes", "engine", "id", "log", "outcome", "quote", "record", "spec", "state_dir", "sys"]),
     (
         "engine",
         &[
@@ -40,7 +40,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("bundle", &["plan", "spec", "step"]),
     ("runtime", &["id", "log", "outcome", "plan", "remove_tree", "state_dir", "step", "sys", "user"]),
     // The unpacker runs under a filter of its own.
-    ("image", &["causes", "plan", "remove_tree", "seccomp", "state_dir", "sys"]),
+    ("image", &["causes", "naming", "plan", "remove_tree", "seccomp", "state_dir", "sys"]),
     ("record", &["outcome", "state_dir", "sys"]),
     ("remove_tree", &["plan", "sys"]),
     ("log", &["state_dir", "sys"]),
@@ -55,7 +55,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("outcome", &[]),
     // How waits grow and what a failed step means is data of the spec that a plan carries on.
     ("plan", &["spec"]),
-    ("spec", &[]),
+    // The name of an image in a spec is one that `image` can read.
+    ("spec", &["naming", "quote"]),
+    ("naming", &["quote"]),
+    ("quote", &[]),
 ];
 
 /// Crates that a part must not touch, by path prefix: the roles with one thread know no async code,

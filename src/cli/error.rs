@@ -5,6 +5,7 @@ use crate::causes::with_causes;
 use crate::engine::RuntimeError;
 use crate::exec::ExecError;
 use crate::outcome::EXIT_ENGINE;
+use crate::quote::brief;
 use crate::spec::{Problem, SpecError, SpecErrors, ValueError};
 use std::io;
 
@@ -23,9 +24,9 @@ pub(super) enum CliError {
     /// The arguments contradict each other or what the spec holds.
     #[error("{message}")]
     Usage { message: String, hint: Option<String> },
-    #[error("no image {reference} here")]
+    #[error("no image {} here", brief(reference))]
     NoImage { reference: String, nearest: Option<String> },
-    #[error("no job {name} is registered")]
+    #[error("no job {} is registered", brief(name))]
     NoJob { name: String, nearest: Option<String> },
     #[error("failed to {action}")]
     Io { action: &'static str, source: io::Error },

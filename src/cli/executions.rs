@@ -4,6 +4,7 @@ use super::args::{CancelArgs, InspectArgs, RmArgs, WaitArgs};
 use super::error::CliError;
 use super::json::{self, ExecutionDocument};
 use super::tally::Tally;
+use super::told::Told;
 use super::{human, jobs, output, status};
 use crate::exec::{Attempt, ExecError, JobExecution, JobExecutor, ListQuery, QueuePosition, Undelivered};
 use crate::outcome::{EXIT_CANCELLED, EXIT_ENGINE, End, PeakMemorySource, Stopped};
@@ -90,11 +91,12 @@ fn ended(attempt: &Attempt) -> String {
 }
 
 fn undelivered(told: &Undelivered) -> String {
-    let Undelivered { target, tries, due_at, problem } = told;
+    let Undelivered { target, place, tries, due_at, problem } = told;
+    let place = place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
     let next = due_at.map_or_else(|| "given up".to_owned(), |at| format!("next try at {at}"));
     let problem = problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
     let tries = if *tries == 1 { "1 try".to_owned() } else { format!("{tries} tries") };
-    format!("{target}, {tries} failed, {next}{problem}")
+    format!("{target}{place}, {tries} failed, {next}{problem}")
 }
 
 pub(super) async fn wait(executor: &JobExecutor, args: &WaitArgs) -> Result<u8, CliError> {
@@ -104,19 +106,20 @@ pub(super) async fn wait(executor: &JobExecutor, args: &WaitArgs) -> Result<u8, 
         ids.push(executor.resolve(prefix).await?);
     }
     let mut first_failure = 0;
+    let mut told = Told::default();
     for id in &ids {
         let execution = executor.wait(id).await?;
         let code = exit_code(&execution);
-        if args.json {
-            json::print_line(&ExecutionDocument::new(&execution))?;
+        told.take(if args.json {
+            json::print_line(&ExecutionDocument::new(&execution))
         } else {
-            output::print(&format!("{code}\n"))?;
-        }
+            output::print(&format!("{code}\n"))
+        })?;
         if first_failure == 0 {
             first_failure = code;
         }
     }
-    Ok(first_failure)
+    Ok(told.code(first_failure))
 }
 
 /// What `coracle run` exits with for this execution.

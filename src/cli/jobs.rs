@@ -5,6 +5,7 @@ use super::error::CliError;
 use super::images::nearest;
 use super::json::{self, JobDocument};
 use super::tally::Tally;
+use super::told::Told;
 use super::{describe, human, output, run, status};
 use crate::exec::{ExecError, JobExecution, JobExecutor, JobStats, ListQuery, RegisteredJob};
 use crate::spec::{Notification, Overrides, ServiceSpec};
@@ -35,13 +36,14 @@ pub(super) async fn add(executor: &JobExecutor, jobs: Vec<ServiceSpec>) -> Resul
     let known = executor.list_jobs().await?;
     let to_come = jobs.iter().map(|job| job.name.clone());
     warn_of_unregistered(&jobs, &known.iter().cloned().chain(to_come).collect::<Vec<_>>());
+    let mut told = Told::default();
     for job in jobs {
         let name = job.name.clone();
         let what = if known.contains(&name) { "replaced" } else { "added" };
         executor.register_job(&name, job).await?;
-        output::print(&format!("{what}: {name}\n"))?;
+        told.take(output::print(&format!("{what}: {name}\n")))?;
     }
-    Ok(0)
+    Ok(told.code(0))
 }
 
 /// Says which jobs are to run at the end of one of these and are not there.

@@ -18,7 +18,7 @@
 //! | `reason` | in words why it is failed or cancelled |
 //! | `trigger` | `{"kind": "cli"\|"scheduler"}`, `{"kind": "endpoint", "remote_addr": …}`, `{"kind": "internal", "reason": …}` |
 //! | `created_at`, `started_at`, `completed_at` | times; `started_at` is that of the main process |
-//! | `duration_seconds` | from the supervisor's start to the end, by the monotonic clock |
+//! | `duration_seconds` | of the last attempt, from its supervisor's start to its end, by the monotonic clock |
 //! | `image`, `image_digest` | as in the spec; digest of the manifest |
 //! | `container_id` | known once the image is there |
 //! | `end` | see below; null until the status is `completed`, `failed` or `cancelled` |
@@ -38,7 +38,7 @@
 //! | `supervisor_pid` | while there is one |
 //! | `attempts` | those that have ended, the first one first: `number`, `started_at`, `completed_at`, `duration_seconds`, `exit_code`, `reason`, `end`, `usage`, `notes` |
 //! | `queue` | while it waits for its turn: `{"running": number, "waiting": number}` of those before it |
-//! | `undelivered` | what `on_failure` and `on_success` tell and nobody has taken yet: `target`, `tries` that failed, `due_at` of the next one (null: given up), `problem` |
+//! | `undelivered` | what `on_failure` and `on_success` tell and nobody has taken yet: `target`, its `place` in the job (`on_failure[2]`), `tries` that failed, `due_at` of the next one (null: given up), `problem` |
 //! | `spec` | the validated job without its secrets; for people, its form follows the version |
 //!
 //! # A job
@@ -202,6 +202,7 @@ struct AttemptDocument {
 #[derive(Debug, Serialize)]
 struct UndeliveredDocument {
     target: String,
+    place: Option<String>,
     tries: u32,
     due_at: Option<Timestamp>,
     problem: Option<String>,
@@ -282,8 +283,8 @@ fn why(end: &End) -> Option<String> {
 }
 
 fn undelivered(told: Undelivered) -> UndeliveredDocument {
-    let Undelivered { target, tries, due_at, problem } = told;
-    UndeliveredDocument { target, tries, due_at, problem }
+    let Undelivered { target, place, tries, due_at, problem } = told;
+    UndeliveredDocument { target, place, tries, due_at, problem }
 }
 
 fn attempt(attempt: &Attempt) -> AttemptDocument {

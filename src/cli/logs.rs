@@ -6,6 +6,7 @@ use super::human;
 use super::output::{self, output_error};
 use crate::exec::{ExecError, JobExecution, JobExecutor, JobStatus, LogEntry, LogEvent, LogQuery};
 use crate::log::{Line, Lines, LogStream, Tail};
+use crate::quote::quoted;
 use futures_util::StreamExt;
 use serde_json::Value;
 use std::io::{self, BufWriter, StdoutLock, Write};
@@ -60,7 +61,7 @@ fn step_index(execution: &JobExecution, step: &str) -> Result<u16, CliError> {
     index.ok_or_else(|| {
         let known =
             if ids.is_empty() { "it has none".to_owned() } else { format!("its steps are: {}", ids.join(", ")) };
-        CliError::usage(format!("execution {} has no init step {step:?}", execution.id), known)
+        CliError::usage(format!("execution {} has no init step {}", execution.id, quoted(step)), known)
     })
 }
 

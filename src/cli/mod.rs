@@ -11,7 +11,7 @@
 //! | 0 to 255 | `run`, `wait`, `trigger --wait`: the job's own exit code |
 //! | 128 + n | `run`, `wait`, `trigger --wait`: signal n ended the job; `run`: signal n ended it before the job's main process began; `trigger`: signal n ended the waiting, and the job goes on |
 //! | 143 | also `wait`, `trigger --wait`, `run`: the job was cancelled by somebody before its main process began |
-//! | 125 | coracle itself failed, wrong usage included |
+//! | 125 | coracle itself failed, wrong usage included; or all went well, and what was to be shown of it could not be written for another reason than that its reader had gone |
 //! | 126 | the job's command cannot be executed |
 //! | 127 | the job's command was not found |
 //!
@@ -37,6 +37,7 @@ mod run;
 mod stats;
 mod status;
 mod tally;
+mod told;
 mod trigger;
 mod unfinished;
 mod validate;
@@ -45,8 +46,10 @@ use crate::config::Config;
 use crate::engine::{AbsentRuntime, GcPolicy, ImageConfig, OciRuntime, OciRuntimeConfig};
 use crate::exec::{JobExecutor, JobExecutorConfig, QueueCare};
 use crate::outcome::EXIT_ENGINE;
+use crate::quote::brief;
 use crate::state_dir::{ROOT_VARIABLE, StateDir};
 use args::{Cli, Command, FetchArgs, ImageCommand, JobsCommand};
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser};
 use error::CliError;
 use progress::Progress;
@@ -80,12 +83,21 @@ fn usage(error: &clap::Error) -> u8 {
     if !error.use_stderr() {
         return output::finish(output::print(&error.render().to_string()));
     }
-    let text = error.render().to_string();
+    let text = shortened(error.render().to_string(), error);
     output::complain(&match text.strip_prefix("error: ") {
         Some(message) => format!("coracle: error: {message}"),
         None => text,
     });
     EXIT_ENGINE
+}
+
+/// The message without the rest of a long argument.
+fn shortened(message: String, error: &clap::Error) -> String {
+    let kinds = [ContextKind::InvalidValue, ContextKind::InvalidArg, ContextKind::InvalidSubcommand];
+    kinds.into_iter().filter_map(|kind| error.get(kind)).fold(message, |message, value| match value {
+        ContextValue::String(text) => message.replace(text, &brief(text)),
+        _ => message,
+    })
 }
 
 /// True when there will be diagnostics.
@@ -103,10 +115,10 @@ fn dispatch(cli: Cli, has_diagnostics: bool) -> Result<u8, CliError> {
     let root = cli.root.or_else(|| std::env::var_os(ROOT_VARIABLE).filter(|root| !root.is_empty()).map(PathBuf::from));
     // For what makes things or collects them. Nothing in it is worth keeping a job from being cancelled, unless it
     // was asked for with the command.
-    let load = || Config::load(cli.config.as_deref(), &environment);
-    if cli.config.is_some() {
-        load()?;
-    }
+    let read_config = |path| Config::load(path, &environment);
+    // Read once: it may be a pipe.
+    let named = cli.config.as_deref().map(|path| read_config(Some(path))).transpose()?;
+    let load = || named.clone().map_or_else(|| read_config(None), Ok);
     let configured = || load().map(|config| image_config(&config));
     let signed = |args: &FetchArgs, images| ImageConfig { signature_policy: args.signature_policy.clone(), ..images };
     let fetching = |args: &FetchArgs| configured().map(|images| signed(args, images));

@@ -5,6 +5,7 @@ use super::error::CliError;
 use super::executions::{exit_code, was_cancelled_without_a_code};
 use super::interrupts::Interrupts;
 use super::progress::Progress;
+use super::told::Told;
 use super::{output, status, unfinished, validate};
 use crate::config::Config;
 use crate::engine::OciRuntime;
@@ -12,8 +13,10 @@ use crate::exec::{
     ExecError, JobExecution, JobExecutionId, JobExecutor, JobStatus, JobTrigger, NoticeSink, Stdio, TriggerOptions,
     Triggered,
 };
-use crate::outcome::{End, Stopped, signal_code};
+use crate::outcome::{End, Stopped, is_of_lost_output, signal_code};
+use crate::quote::quoted;
 use crate::spec::{Overrides, ServiceSpec};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,7 +31,7 @@ pub(super) fn jobs(args: &RunArgs) -> Result<Vec<ServiceSpec>, CliError> {
         }
         (Some(word), Some(_)) => {
             return Err(CliError::usage(
-                format!("{word:?} is taken for a SPEC, which goes without --image"),
+                format!("{} is taken for a SPEC, which goes without --image", quoted(word)),
                 "put the command behind two hyphens: --image IMAGE -- CMD",
             ));
         }
@@ -47,7 +50,14 @@ pub(super) fn jobs(args: &RunArgs) -> Result<Vec<ServiceSpec>, CliError> {
         return Err(CliError::usage("--interactive and a command go with one job", "name one SERVICE"));
     }
     let changes = changes(args);
-    jobs.into_iter().map(|job| Ok(job.with(changes.clone())?)).collect()
+    let changed = jobs.into_iter().map(|job| {
+        let job = job.with(changes.clone())?;
+        if args.idempotency_key.is_some() {
+            job.policy.check_takes_key()?;
+        }
+        Ok(job)
+    });
+    changed.collect()
 }
 
 /// Which jobs of a spec are meant when none is named.
@@ -60,9 +70,10 @@ pub(super) enum Unnamed {
 
 /// Jobs of a spec, by their names. Shows its warnings.
 pub(super) fn from_spec(spec: &str, names: &[String], unnamed: Unnamed) -> Result<Vec<ServiceSpec>, CliError> {
-    let mut deployment = validate::read(spec)?;
+    let mut deployment = validate::read(spec, names)?;
     validate::warn(&deployment);
-    let known: Vec<String> = deployment.services.keys().cloned().collect();
+    let known: BTreeSet<String> = deployment.services.keys().chain(&deployment.others).cloned().collect();
+    let known = Vec::from_iter(known);
     let wanted = match (names, &*known) {
         ([], []) => return Err(validate::no_job(spec)),
         ([], [only]) => vec![only.clone()],
@@ -81,7 +92,7 @@ pub(super) fn from_spec(spec: &str, names: &[String], unnamed: Unnamed) -> Resul
         } else if let Some(error) = deployment.refused.remove(&name) {
             return Err(CliError::Spec(error.into()));
         } else {
-            let message = format!("{} holds no service {name:?}", validate::source_name(spec));
+            let message = format!("{} holds no service {}", validate::source_name(spec), quoted(&name));
             return Err(CliError::usage(message, format!("its jobs are: {}", known.join(", "))));
         }
     }
@@ -185,6 +196,7 @@ impl Went {
 
 impl Run<'_> {
     async fn each(&mut self, jobs: &[ServiceSpec]) -> Result<u8, CliError> {
+        let mut told = Told::default();
         for job in jobs {
             let shown: Arc<Mutex<Vec<String>>> = Arc::default();
             let Triggered { id, is_new } = self.trigger(job, &shown).await?;
@@ -221,7 +233,10 @@ impl Run<'_> {
             };
             let has_failed = execution.end.is_some() && !matches!(execution.end, Some(End::Exited { .. }));
             if self.args.detach && (execution.started_at.is_some() || !has_failed) {
-                output::print(&format!("{id}\n"))?;
+                // It is triggered whether or not that can be told, and so are the others.
+                if !told.take(output::print(&format!("{id}\n")))? {
+                    note_triggered(&job.name, &id);
+                }
                 continue;
             }
             self.end_line(&execution).await;
@@ -230,8 +245,12 @@ impl Run<'_> {
             if !matches!(execution.end, Some(End::Exited { code: 0 })) {
                 return Ok(exit_code(&execution));
             }
+            // What another command was shown is not lost here.
+            if is_new && execution.notes.iter().any(|note| is_of_lost_output(note)) {
+                told.lose();
+            }
         }
-        Ok(0)
+        Ok(told.code(0))
     }
 
     /// Before a message, when the job's output is shown here and there will be one.
@@ -317,6 +336,11 @@ impl Run<'_> {
         // It may have begun at the last moment.
         Ok(Went::of(self.executor.wait(id).await?, Some(signal)))
     }
+}
+
+/// For whoever did not get the id on standard output.
+pub(super) fn note_triggered(job: &str, id: &JobExecutionId) {
+    output::message("note", &format!("{job}: triggered as execution {id}"));
 }
 
 /// Says what the job's own output and exit code do not. `shown`: notes that were visible already.

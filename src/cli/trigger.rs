@@ -5,11 +5,12 @@ use super::error::CliError;
 use super::executions::exit_code;
 use super::interrupts::Interrupts;
 use super::json::{self, ExecutionDocument};
+use super::told::Told;
 use super::{jobs, output, run};
 use crate::config::Config;
 use crate::engine::OciRuntime;
 use crate::exec::{JobExecution, JobExecutor, JobTrigger, NoticeSink, TriggerOptions, Triggered};
-use crate::outcome::{EXIT_ENGINE, End, signal_code};
+use crate::outcome::{End, signal_code};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub(super) async fn trigger(runtime: &OciRuntime, config: &Config, args: &TriggerArgs) -> Result<u8, CliError> {
@@ -46,10 +47,9 @@ async fn trigger_with(executor: &JobExecutor, args: &TriggerArgs, interrupts: &m
         output::message("note", &format!("{}: execution {id} has this idempotency key already", job.name));
     }
     // It is triggered whether or not that can be told: who wanted to wait still does.
-    let mut told = if args.json { Ok(()) } else { output::print(&format!("{id}\n")) };
-    if let Err(error) = &told {
-        error.report();
-        output::message("note", &format!("{}: triggered as execution {id}", job.name));
+    let mut told = Told::default();
+    if !args.json && !told.take(output::print(&format!("{id}\n")))? {
+        run::note_triggered(&job.name, &id);
     }
     let waiting = async { if args.wait { executor.wait(&id).await } else { executor.launched(&id).await } };
     let execution = tokio::select! {
@@ -60,22 +60,16 @@ async fn trigger_with(executor: &JobExecutor, args: &TriggerArgs, interrupts: &m
             return Ok(signal_code(signal));
         }
     };
-    if args.json {
-        told = json::print_line(&ExecutionDocument::new(&execution));
-        if let Err(error) = &told {
-            error.report();
-            output::message("note", &format!("{}: triggered as execution {id}", job.name));
-        }
+    if args.json && !told.take(json::print_line(&ExecutionDocument::new(&execution)))? {
+        run::note_triggered(&job.name, &id);
     }
-    let could_tell = !matches!(told, Err(CliError::Output { .. }));
     // An execution that was there before is only shown, unless its end was asked for.
     if args.wait || is_new && never_ran(&execution) {
         // A panic elsewhere leaves whole notes.
         run::report(&execution, &shown.lock().unwrap_or_else(PoisonError::into_inner));
-        let code = exit_code(&execution);
-        return Ok(if code == 0 && !could_tell { EXIT_ENGINE } else { code });
+        return Ok(told.code(exit_code(&execution)));
     }
-    Ok(if could_tell { 0 } else { EXIT_ENGINE })
+    Ok(told.code(0))
 }
 
 /// It has failed before there was anything of the job to see.

@@ -13,10 +13,14 @@ pub(super) const STDIN: &str = "-";
 /// What messages call it.
 const SOURCE: &str = "<stdin>";
 
-/// Reads and checks a deployment from a file or, for `-`, from standard input.
-pub(super) fn read(spec: &str) -> Result<DeploymentSpec, SpecErrors> {
+/// Reads and checks a deployment from a file or, for `-`, from standard input. With names, the variables that other
+/// services take may be missing.
+pub(super) fn read(spec: &str, names: &[String]) -> Result<DeploymentSpec, SpecErrors> {
     if spec != STDIN {
-        return DeploymentSpec::from_path_with(spec, &environment);
+        return match names {
+            [] => DeploymentSpec::from_path_with(spec, &environment),
+            names => DeploymentSpec::some_from_path(spec, &environment, names),
+        };
     }
     let failed = |problem| {
         SpecErrors::from(SpecError {
@@ -32,11 +36,14 @@ pub(super) fn read(spec: &str) -> Result<DeploymentSpec, SpecErrors> {
         .read_to_end(&mut bytes)
         .map_err(|error| failed(Problem::Read(error)))?;
     let text = String::from_utf8(bytes).map_err(|_| failed(Problem::NotUtf8))?;
-    DeploymentSpec::parse(&text, SOURCE, &environment)
+    match names {
+        [] => DeploymentSpec::parse(&text, SOURCE, &environment),
+        names => DeploymentSpec::parse_some(&text, SOURCE, &environment, names),
+    }
 }
 
 pub(super) fn validate(args: &ValidateArgs) -> Result<u8, CliError> {
-    let document = match read(&args.spec) {
+    let document = match read(&args.spec, &[]) {
         Ok(deployment) => {
             if !args.json {
                 warn(&deployment);

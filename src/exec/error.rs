@@ -2,6 +2,7 @@
 
 use super::model::JobExecutionId;
 use crate::engine::RuntimeError;
+use crate::quote::brief;
 use crate::record::RecordError;
 use crate::spec::ValueError;
 use std::io;
@@ -24,11 +25,12 @@ pub enum ExecError {
         "the executor's root {} is not the runtime's, {}; leave JobExecutorConfig::root out", executor.display(), runtime.display()
     )]
     RootsDiffer { executor: PathBuf, runtime: PathBuf },
-    #[error("no execution {prefix}")]
+    #[error("no execution {}", brief(prefix))]
     NotFound { prefix: String },
-    #[error("no job {name} is registered")]
+    #[error("no job {} is registered", brief(name))]
     NoJob { name: String },
-    #[error("{prefix} is the start of several ids: {}", ids.join(", "))]
+    /// Not necessarily all of those ids.
+    #[error("{prefix} is the start of several ids: {}", listed(ids, "at least "))]
     Ambiguous { prefix: String, ids: Vec<String> },
     #[error("execution {id} has ended already: it is {status}")]
     Ended { id: JobExecutionId, status: String },
@@ -37,14 +39,11 @@ pub enum ExecError {
     #[error("execution {id} has no log")]
     NoLog { id: JobExecutionId },
     /// `on_conflict: forbid`.
-    #[error(
-        "of the job {job} no more than {limit} may run at once, and there is {}",
-        with.iter().map(JobExecutionId::as_str).collect::<Vec<_>>().join(", ")
-    )]
+    #[error("of the job {job} no more than {limit} may run at once, and there is {}", listed(with, ""))]
     Conflict { job: String, limit: u32, with: Vec<JobExecutionId> },
     #[error("the job {job} is refused: this executor is shutting down")]
     ShuttingDown { job: String },
-    #[error("executions have not ended within {limit:?}: {}", ids.iter().map(JobExecutionId::as_str).collect::<Vec<_>>().join(", "))]
+    #[error("executions have not ended within {limit:?}: {}", listed(ids, ""))]
     NotDrained { limit: std::time::Duration, ids: Vec<JobExecutionId> },
     #[error("execution {id} belongs to a process that does not answer")]
     Unreachable { id: JobExecutionId },
@@ -56,5 +55,15 @@ impl ExecError {
     pub(super) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> ExecError {
         let path = path.into();
         move |source| ExecError::Io { action, path, source }
+    }
+}
+
+/// The first of them, and how many more there are.
+fn listed<T: std::fmt::Display>(ids: &[T], more: &str) -> String {
+    const SHOWN: usize = 3;
+    let first: Vec<String> = ids.iter().take(SHOWN).map(ToString::to_string).collect();
+    match ids.len().saturating_sub(SHOWN) {
+        0 => first.join(", "),
+        rest => format!("{} and {more}{rest} more", first.join(", ")),
     }
 }

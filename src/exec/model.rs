@@ -78,7 +78,7 @@ pub struct JobExecution {
     pub started_at: Option<Timestamp>,
     /// Set exactly when the status is terminal.
     pub completed_at: Option<Timestamp>,
-    /// From the supervisor's start to the end, by the monotonic clock.
+    /// Of the last attempt, from its supervisor's start to its end, by the monotonic clock; `attempts` have their own.
     pub duration: Option<Duration>,
     /// The image as written in the spec.
     pub image: String,
@@ -275,12 +275,13 @@ pub struct TriggerOptions {
     pub hidden_env: BTreeSet<String>,
     /// Instead of the job's own.
     pub args: Option<Vec<String>>,
-    /// A trigger of this job with the same key, as long as its execution is not forgotten, starts nothing
-    /// and gives that execution. 1 to 255 printable characters.
+    /// A trigger of this job with the same key, as long as its execution is not forgotten (by retention, by prune,
+    /// or by name), starts nothing and gives that execution. 1 to 255 printable characters. Not with a job that sets
+    /// `delete_on_exit`.
     pub idempotency_key: Option<String>,
     /// When the schedule wanted it; the job sees it as `CORACLE_SCHEDULED_TIME`.
     pub scheduled_for: Option<Timestamp>,
-    /// Attached, the execution is started by this process only, and cancelled if that ends before.
+    /// Attached, the execution is started by this process only, and fails if that ends before.
     pub stdio: Stdio,
     /// Is told what a user should see before the end; the execution's notes have it later.
     pub notices: Option<NoticeSink>,
@@ -311,6 +312,8 @@ impl fmt::Debug for TriggerOptions {
 pub struct Undelivered {
     /// `job NAME`, or scheme and host of a URL.
     pub target: String,
+    /// Which one of the job's it is, as `on_failure[2]`, the first being 0; `None` in records of older versions.
+    pub place: Option<String>,
     /// Those that have failed.
     pub tries: u32,
     /// Of the next try; `None`: it was given up.

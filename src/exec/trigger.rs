@@ -62,7 +62,8 @@ impl JobExecutor {
     /// prevent.
     ///
     /// # Errors
-    /// As [`JobExecutor::trigger_with`].
+    /// As [`JobExecutor::trigger_with`]. An idempotency key is an error with a job that sets `delete_on_exit`: with the
+    /// execution the key would be forgotten.
     pub async fn trigger_once(
         &self,
         name: &str,
@@ -70,6 +71,9 @@ impl JobExecutor {
         trigger: JobTrigger,
         options: TriggerOptions,
     ) -> Result<Triggered, ExecError> {
+        if options.idempotency_key.is_some() {
+            spec.policy.check_takes_key()?;
+        }
         let config = &self.inner.config;
         let inherited = Inherited {
             ttl: Some(config.retention).filter(|ttl| *ttl != Duration::MAX),

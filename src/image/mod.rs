@@ -22,35 +22,31 @@
 
 mod config;
 mod decompress;
-mod digest;
 mod foreign;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 mod host_cpu;
 mod manifest;
-mod name;
 mod platform;
 mod policy;
 mod progress;
-mod reference;
 mod registry;
 mod source;
 mod store;
 mod surroundings;
 pub mod unpack;
 
+pub use crate::naming::{ArchivedImage, Digest, DigestError, ImageName, ReferenceError, RegistryName};
+use crate::naming::{digest, name, reference};
 pub use config::{
     AuthError, CertificateError, ConfigError, Credentials, Endpoint, HelperError, HostConfig, Identity, Serves,
     TlsFiles,
 };
-pub use digest::{Digest, DigestError};
 pub use manifest::ManifestError;
-pub use name::{ArchivedImage, ImageName};
 pub use platform::{Platform, PlatformError};
 pub use policy::{KeyError, MalformedPolicy, Origin, PolicyError, Refusal, RefusalReason, SignatureProblem};
 pub use progress::{LayerProgress, Observer, PullEvent};
-pub use reference::{ReferenceError, RegistryName};
 pub use registry::{NetworkPolicy, RegistryError};
 pub use source::{ArchiveProblem, BlobProblem, LoadInput, Place, SourceError};
 pub use store::{

@@ -1,7 +1,6 @@
 //! Waits before retries: how they are written, and how long they are.
 
 use super::duration::parse_duration;
-use super::error::quoted;
 use super::job::Backoff;
 use super::node::Value;
 use super::reader::{At, Fields};
@@ -76,7 +75,7 @@ pub(super) fn read_jitter(at: &At) -> Option<f64> {
 fn factor(what: &'static str, text: &str, least: f64, most: f64) -> Result<f64, ValueError> {
     text.parse().ok().filter(|factor| (least..=most).contains(factor)).ok_or_else(|| ValueError::OutOfRange {
         what,
-        text: quoted(text),
+        text: text.to_owned(),
         range: format!("{least} to {most}"),
     })
 }

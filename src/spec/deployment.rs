@@ -1,6 +1,6 @@
 //! A spec file: `version`, `deployment`, `services`.
 
-use super::document;
+use super::document::{self, Text};
 use super::error::{Problem, SpecError, SpecErrors, Warning};
 use super::job::ServiceSpec;
 use super::names::identifier;
@@ -8,7 +8,7 @@ use super::node::{Mark, Value};
 use super::reader::{At, Lookup, Report};
 use super::service;
 use super::value_error::ValueError;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::Path;
 use std::str::FromStr;
@@ -35,8 +35,10 @@ const MEANINGLESS: &[&str] = &[
 #[derive(Debug)]
 pub struct DeploymentSpec {
     pub name: String,
-    /// The jobs, by name.
+    /// The jobs, by name; of those the ones that were asked for.
     pub services: BTreeMap<String, ServiceSpec>,
+    /// The names of the jobs that were not asked for; see [`DeploymentSpec::parse_some`].
+    pub others: BTreeSet<String>,
     /// By name, the services that are not for coracle (`rtype: service`), each with the error for whoever asks
     /// for it. Those in `services` run all the same. A name is in one of the two.
     pub refused: BTreeMap<String, SpecError>,
@@ -54,7 +56,7 @@ impl FromStr for DeploymentSpec {
 }
 
 impl DeploymentSpec {
-    /// Reads a spec file. Relative bind sources start from its directory; relative paths of
+    /// Reads a spec file, or a pipe. Relative bind sources start from the file's directory; relative paths of
     /// images from the current directory, as in containers-transports(5)
     /// (<https://github.com/containers/image/blob/main/docs/containers-transports.5.md>).
     ///
@@ -71,12 +73,15 @@ impl DeploymentSpec {
     /// # Errors
     /// All that is wrong with the file, in its order.
     pub fn from_path_with(path: impl AsRef<Path>, env: Lookup) -> Result<Self, SpecErrors> {
-        let path = path.as_ref();
-        let source = path.display().to_string();
-        let text = document::read(path)?;
-        // Without a current directory, relative sources are refused like those of a text.
-        let absolute = std::path::absolute(path).ok();
-        parse(&text, &source, env, absolute.as_deref().and_then(Path::parent))
+        from_path(path.as_ref(), env, None)
+    }
+
+    /// Like [`DeploymentSpec::from_path_with`] for these services alone; see [`DeploymentSpec::parse_some`].
+    ///
+    /// # Errors
+    /// All that is wrong with the file, in its order, but for variables that others take.
+    pub fn some_from_path(path: impl AsRef<Path>, env: Lookup, names: &[String]) -> Result<Self, SpecErrors> {
+        from_path(path.as_ref(), env, Some(names))
     }
 
     /// Like [`DeploymentSpec::from_path_with`] for text that came from elsewhere, which `source` names in
@@ -85,7 +90,16 @@ impl DeploymentSpec {
     /// # Errors
     /// All that is wrong with the text, in its order.
     pub fn parse(text: &str, source: &str, env: Lookup) -> Result<Self, SpecErrors> {
-        parse(text, source, env, None)
+        parse(text, Report::new(source, env, None))
+    }
+
+    /// Like [`DeploymentSpec::parse`] for the services of these names alone: the variables that others take may be
+    /// missing, and nothing is said of values that are made of them. A name that no service has is no error here.
+    ///
+    /// # Errors
+    /// All else that is wrong with the text, in its order, with the other services too.
+    pub fn parse_some(text: &str, source: &str, env: Lookup, names: &[String]) -> Result<Self, SpecErrors> {
+        parse(text, Report::new(source, env, None).of(Some(names)))
     }
 }
 
@@ -93,8 +107,15 @@ fn environment(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
-fn parse(text: &str, source: &str, env: Lookup, base: Option<&Path>) -> Result<DeploymentSpec, SpecErrors> {
-    match document::parse(text, Report::new(source, env, base), read_top)? {
+fn from_path(path: &Path, env: Lookup, wanted: Option<&[String]>) -> Result<DeploymentSpec, SpecErrors> {
+    let source = path.display().to_string();
+    let Text { text, base } = document::read(path)?;
+    parse(&text, Report::new(&source, env, base.as_deref()).of(wanted))
+}
+
+fn parse(text: &str, report: Report) -> Result<DeploymentSpec, SpecErrors> {
+    let source = report.source;
+    match document::parse(text, report, read_top)? {
         Some((mut deployment, warnings)) => {
             deployment.warnings = warnings;
             Ok(deployment)
@@ -107,6 +128,7 @@ fn read_top(root: &At) -> DeploymentSpec {
     let mut deployment = DeploymentSpec {
         name: String::new(),
         services: BTreeMap::new(),
+        others: BTreeSet::new(),
         refused: BTreeMap::new(),
         warnings: Vec::new(),
     };
@@ -141,8 +163,13 @@ fn read_services(at: &At, deployment: &mut DeploymentSpec) {
                 deployment.refused.insert(name.to_owned(), error);
             }
             None => {
+                let is_wanted = at.report.begin_service(name);
                 let job = service::read_job(&at, name, &deployment.name);
-                deployment.services.insert(name.to_owned(), job);
+                if is_wanted {
+                    deployment.services.insert(name.to_owned(), job);
+                } else {
+                    deployment.others.insert(name.to_owned());
+                }
             }
         }
     }

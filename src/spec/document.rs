@@ -4,7 +4,8 @@ use super::error::{Place, Problem, SpecError, SpecErrors, Warning};
 use super::node::{self, Mark, Value};
 use super::reader::{At, Lookup, Report};
 use std::io::Read as _;
-use std::path::Path;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 
 /// The most bytes a spec may have. Real ones have a few hundred lines; the limit keeps a mistaken
 /// path (a core dump, a device) from filling the memory.
@@ -20,19 +21,31 @@ pub(crate) fn read_file<T>(
     read_root: impl FnOnce(&At) -> T,
 ) -> Result<Option<T>, SpecErrors> {
     let source = path.display().to_string();
-    let text = read(path)?;
+    let Text { text, .. } = read(path)?;
     let parsed = parse(&text, Report::new(&source, env, None), read_root)?;
     Ok(parsed.map(|(value, _)| value))
 }
 
-/// The text of the file.
-pub(super) fn read(path: &Path) -> Result<String, SpecErrors> {
+/// The text of a file, or of a pipe.
+pub(super) struct Text {
+    pub text: String,
+    /// Where relative paths in it start from: the file's directory. A pipe lies nowhere, and what has a name in `/dev`
+    /// or `/proc` was opened by somebody who knows it by another one.
+    pub base: Option<PathBuf>,
+}
+
+pub(super) fn read(path: &Path) -> Result<Text, SpecErrors> {
     let source = path.display().to_string();
-    let bytes = read_limited(path).map_err(|problem| error(&source, Mark::default(), problem))?;
-    String::from_utf8(bytes).map_err(|invalid| {
+    let (bytes, is_file) = read_limited(path).map_err(|problem| error(&source, Mark::default(), problem))?;
+    let text = String::from_utf8(bytes).map_err(|invalid| {
         let valid = &invalid.as_bytes()[..invalid.utf8_error().valid_up_to()];
-        error(&source, end_of(valid), Problem::NotUtf8).into()
-    })
+        error(&source, end_of(valid), Problem::NotUtf8)
+    })?;
+    // Without a current directory, relative paths are refused like those of a pipe.
+    let absolute = std::path::absolute(path)
+        .ok()
+        .filter(|path| is_file && !["/dev", "/proc"].iter().any(|directory| path.starts_with(directory)));
+    Ok(Text { text, base: absolute.and_then(|path| path.parent().map(Path::to_owned)) })
 }
 
 /// What `read_root` makes of the text, with warnings; `None` when nothing is in it.
@@ -57,15 +70,16 @@ pub(super) fn error(source: &str, mark: Mark, problem: Problem) -> SpecError {
     SpecError { place: Place::new(source, "", mark), problem }
 }
 
-fn read_limited(path: &Path) -> Result<Vec<u8>, Problem> {
-    // Opening a FIFO would wait for its writer.
-    if !std::fs::metadata(path).map_err(Problem::Read)?.is_file() {
+/// What is there, and whether it is a file. A pipe, such as a shell's `<(…)`, is read to its end, and so is a terminal.
+fn read_limited(path: &Path) -> Result<(Vec<u8>, bool), Problem> {
+    let file = std::fs::File::open(path).map_err(Problem::Read)?;
+    let kind = file.metadata().map_err(Problem::Read)?.file_type();
+    if kind.is_dir() || kind.is_block_device() {
         return Err(Problem::NotAFile);
     }
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(Problem::Read)?;
     file.take(MAX_SPEC_SIZE + 1).read_to_end(&mut bytes).map_err(Problem::Read)?;
-    Ok(bytes)
+    Ok((bytes, kind.is_file()))
 }
 
 /// The place after these bytes, which are valid UTF-8.

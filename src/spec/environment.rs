@@ -80,6 +80,15 @@ fn has_reference(text: &str) -> bool {
     text.replace(ESCAPED, "").contains(REFERENCE)
 }
 
+/// The text with the caller's variables put in; `None`, without an error, where it takes some and the service is not
+/// asked for.
+pub(super) fn expanded(at: &At, what: &'static str, text: &str) -> Option<String> {
+    if !at.report.is_wanted.get() && has_reference(text) {
+        return None;
+    }
+    at.check(expand(what, text, at.report.env))
+}
+
 /// A mapping, or a list of `K=V` and `K` as in compose.
 pub(super) fn read_env(at: &At) -> Vec<(String, String)> {
     const HINT: &str = "write NAME: value lines, or a list of NAME=value";
@@ -95,10 +104,13 @@ pub(super) fn read_env(at: &At) -> Vec<(String, String)> {
                     if has_reference(value) {
                         hide(name);
                     }
-                    (item.check(env_name(name))?, item.check(expand(VALUE, value, env))?)
+                    (item.check(env_name(name))?, expanded(item, VALUE, value)?)
                 }
                 None => {
                     hide(text);
+                    if !at.report.is_wanted.get() {
+                        return None;
+                    }
                     let variable = item.check(parse_env(text, env))?;
                     (variable.name, variable.value)
                 }
@@ -127,7 +139,7 @@ pub(super) fn read_env(at: &At) -> Vec<(String, String)> {
         let name = at.check_name(env_name(name));
         let value = match at.node.value {
             Value::Null => at.wrong_type("a value", "write \"\" for an empty one"),
-            _ => at.parse(|text| expand(VALUE, text, env)),
+            _ => at.text().and_then(|text| expanded(&at, VALUE, text)),
         };
         Some((name?, value?))
     };

@@ -2,6 +2,7 @@
 
 use super::node::Mark;
 use super::value_error::ValueError;
+use crate::quote::quoted;
 use std::fmt;
 
 /// Where in a spec file something is.
@@ -52,7 +53,7 @@ pub enum Problem {
     #[error("cannot be read: {0}")]
     Read(std::io::Error),
 
-    #[error("not a regular file")]
+    #[error("a directory or a block device, not a file")]
     NotAFile,
 
     #[error("larger than {limit} bytes, the most that a spec may have")]
@@ -161,14 +162,5 @@ pub(super) fn name_alone(text: &str) -> String {
     match text.find(|c: char| matches!(c, '=' | ':') || c.is_whitespace()) {
         Some(end) => format!("{}…", &text[..end]),
         None => text.to_owned(),
-    }
-}
-
-/// Foreign text for a message: in quotes, control characters escaped, shortened.
-pub(super) fn quoted(text: &str) -> String {
-    const MAX_CHARS: usize = 80;
-    match text.char_indices().nth(MAX_CHARS) {
-        Some((end, _)) => format!("\"{}…\"", text[..end].escape_debug()),
-        None => format!("\"{}\"", text.escape_debug()),
     }
 }

@@ -1,6 +1,6 @@
 //! Addresses and headers of HTTP requests. Either may hold a secret, so no message shows them.
 
-use super::environment::expand;
+use super::environment::expanded;
 use super::error::{Problem, name_alone};
 use super::node::Value;
 use super::reader::At;
@@ -27,13 +27,13 @@ pub enum AddressProblem {
 
 /// An address with `http` or `https` and a host; `$E:NAME` is the caller's variable.
 pub(super) fn read_url(at: &At) -> Option<String> {
-    let text = at.parse(|text| expand("an address", text, at.report.env))?;
+    let text = expanded(at, "an address", at.text()?)?;
     at.check(address(&text, "`headers: {Authorization: …}`")).map(String::from)
 }
 
 /// The address of an S3 server, without a closing slash.
 pub(super) fn read_endpoint(at: &At) -> Option<String> {
-    let text = at.parse(|text| expand("an address", text, at.report.env))?;
+    let text = expanded(at, "an address", at.text()?)?;
     let url = at.check(address(&text, "`env: {AWS_ACCESS_KEY_ID: …, AWS_SECRET_ACCESS_KEY: …}`"))?;
     if url.query().is_some() || url.fragment().is_some() {
         at.error(ValueError::Address(AddressProblem::EndpointWithQuery));
@@ -70,7 +70,8 @@ pub(super) fn read_headers(at: &At) -> Vec<(String, String)> {
     let mut headers: Vec<(String, String)> = Vec::new();
     for (name, at) in at.entries(HINT).unwrap_or_default() {
         let name = at.check_name(header_name(name));
-        let value = at.parse(|text| header_value(&expand("the value of a header", text, at.report.env)?));
+        let value = at.text().and_then(|text| expanded(&at, "the value of a header", text));
+        let value = value.and_then(|text| at.check(header_value(&text)));
         let (Some(name), Some(value)) = (name, value) else { continue };
         if headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(&name)) {
             at.check_name::<()>(Err(ValueError::Duplicate { what: "header", name }));

@@ -2,6 +2,7 @@
 
 use super::error::name_alone;
 use super::value_error::ValueError;
+use crate::naming::ImageName;
 use std::path::{Path, PathBuf};
 
 /// The longest string that `execve` takes, without its NUL: 32 pages of 4 KiB (`MAX_ARG_STRLEN`, execve(2)).
@@ -207,7 +208,7 @@ pub(super) fn absolute_image(text: &str) -> std::io::Result<String> {
     })
 }
 
-/// An image's name; `image` parses it in full when it is used.
+/// An image's name. Whether there is such an image is seen when it is used.
 pub(super) fn image_name(text: &str) -> Result<String, ValueError> {
     let name = local_image(text).unwrap_or(text);
     if name.is_empty() {
@@ -217,5 +218,6 @@ pub(super) fn image_name(text: &str) -> Result<String, ValueError> {
     if text.chars().any(|c| c.is_control() || (c.is_whitespace() && !path_may_hold_spaces)) {
         return Err(ValueError::Malformed { what: "the name of an image", text: text.to_owned(), form: IMAGE_FORMS });
     }
+    ImageName::parse(text).map_err(ValueError::Image)?;
     Ok(text.to_owned())
 }

@@ -3,6 +3,7 @@
 //! Scalars keep their spelling: `1.10`, `0755` and `1_000` reach the reader as written, and what
 //! they mean is decided by the field that takes them.
 
+use crate::quote::quoted;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_yaml::{Location, Spanned, UserMessageFormatter};
@@ -46,7 +47,7 @@ impl Value {
             Value::Null => "nothing".into(),
             Value::Bool(value) => format!("{value}"),
             Value::Number(text) => format!("the number {text}"),
-            Value::Text(text) => format!("the text {}", super::error::quoted(text)),
+            Value::Text(text) => format!("the text {}", quoted(text)),
             Value::List(_) => "a list".into(),
             Value::Map(_) => "a mapping".into(),
         }

@@ -35,6 +35,7 @@ pub(super) fn read_policy(at: &At) -> JobPolicy {
     policy.retry = fields.take("retry").map(|at| read_retry(&at)).unwrap_or_default();
     policy.retention = fields.take("retention").map(|at| read_retention(&at)).unwrap_or_default();
     policy.on_failure = fields.take("on_failure").map(|at| read_notifications(&at)).unwrap_or_default();
+    fields.not_yet(&["cron", "schedule"]);
     policy.on_success = fields.take("on_success").map(|at| read_notifications(&at)).unwrap_or_default();
     fields.finish();
     policy
@@ -144,6 +145,16 @@ pub(crate) fn read_retention(at: &At) -> Retention {
     };
     fields.finish();
     retention
+}
+
+impl JobPolicy {
+    /// Whether executions of the job may have an idempotency key.
+    ///
+    /// # Errors
+    /// [`ValueError::KeyOfForgotten`]
+    pub fn check_takes_key(&self) -> Result<(), ValueError> {
+        if self.delete_on_exit { Err(ValueError::KeyOfForgotten) } else { Ok(()) }
+    }
 }
 
 /// What a flag says instead of `retry.max_attempts`.

@@ -6,7 +6,8 @@
 use super::error::{Place, Problem, SpecError, SpecErrors, Warning, name_alone};
 use super::node::{Key, Mark, Node, Value};
 use super::value_error::{ValueError, nearest};
-use std::cell::RefCell;
+use crate::quote::brief;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
@@ -20,6 +21,10 @@ pub(crate) struct Report<'a> {
     pub env: Lookup<'a>,
     /// The directory that relative bind sources start from; `None` when the text came from no file.
     pub base: Option<&'a Path>,
+    /// The services that are asked for; `None`: all. What others take from `env` may be missing.
+    wanted: Option<&'a [String]>,
+    /// Whether the service that is being read is one of them.
+    pub is_wanted: Cell<bool>,
     /// Names of variables whose values came from `env`, of the service that is being read.
     pub hidden_env: RefCell<BTreeSet<String>>,
     errors: RefCell<Vec<SpecError>>,
@@ -32,10 +37,24 @@ impl<'a> Report<'a> {
             source,
             env,
             base,
+            wanted: None,
+            is_wanted: Cell::new(true),
             hidden_env: RefCell::default(),
             errors: RefCell::default(),
             warnings: RefCell::default(),
         }
+    }
+
+    /// Begins with the service of this name. True when it is asked for.
+    pub fn begin_service(&self, name: &str) -> bool {
+        let is_wanted = self.wanted.is_none_or(|names| names.iter().any(|wanted| wanted == name));
+        self.is_wanted.set(is_wanted);
+        is_wanted
+    }
+
+    /// For these services alone.
+    pub fn of(self, wanted: Option<&'a [String]>) -> Self {
+        Report { wanted, ..self }
     }
 
     /// Gives `value` out if nothing was wrong, with the warnings in the order of the file.
@@ -194,9 +213,8 @@ impl<'a> At<'a> {
 
     fn child(&self, key: &'a Key, node: &'a Node) -> At<'a> {
         // Names are foreign text, and a path is one line. A value that slipped into the name is not shown.
-        let name = name_alone(&key.name);
-        let name = name.escape_debug();
-        let path = if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) };
+        let name = brief(&name_alone(&key.name));
+        let path = if self.path.is_empty() { name } else { format!("{}.{name}", self.path) };
         At { report: self.report, path, key: key.mark, node }
     }
 
@@ -242,6 +260,15 @@ impl<'a> Fields<'a> {
         for name in names {
             if let Some(at) = self.take(name) {
                 at.meaningless();
+            }
+        }
+    }
+
+    /// Refuses fields that a later version is to honour, whatever is in them.
+    pub fn not_yet(&mut self, names: &'static [&'static str]) {
+        for name in names {
+            if let Some(at) = self.take(name) {
+                at.not_yet();
             }
         }
     }

@@ -130,6 +130,7 @@ pub(super) fn read_job(at: &At, name: &str, deployment: &str) -> ServiceSpec {
     read_rtype(&mut fields);
     fields.elsewhere(ELSEWHERE);
     fields.meaningless(MEANINGLESS);
+    fields.not_yet(&["cron"]);
     if let Some(image) = fields.require("image", "write `image: {name: …}`").and_then(|at| read_image(&at)) {
         job.image = image;
     }

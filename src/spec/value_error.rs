@@ -1,7 +1,8 @@
 //! What can be wrong with one value, wherever it was written: in a spec or in a flag.
 
-use super::error::quoted;
 use super::http::AddressProblem;
+use crate::naming::ReferenceError;
+use crate::quote::{brief, quoted};
 use std::time::Duration;
 
 /// A value that coracle does not take. Messages stand for themselves and name the value.
@@ -10,7 +11,7 @@ pub enum ValueError {
     #[error("{} is not {what}; write {form}", quoted(text))]
     Malformed { what: &'static str, text: String, form: &'static str },
 
-    #[error("{text} is out of range: {what} is {range}")]
+    #[error("{} is out of range: {what} is {range}", brief(text))]
     OutOfRange { what: &'static str, text: String, range: String },
 
     #[error("unknown {what} {}{}", quoted(name), hint(suggestion, known))]
@@ -61,11 +62,20 @@ pub enum ValueError {
     #[error(transparent)]
     Address(AddressProblem),
 
+    #[error(transparent)]
+    Image(ReferenceError),
+
     #[error("an address to send to goes with `post`; write {{post: URL}}")]
     AddressAlone,
 
     #[error("on_conflict allow means no limit, and max_concurrent is one; take out one of them")]
     AllowWithLimit,
+
+    #[error(
+        "an idempotency key lives as long as its execution, which delete_on_exit (--rm) has forgotten at its end; take \
+         out one of them"
+    )]
+    KeyOfForgotten,
 
     #[error("exit code {code} is in on_exit_codes as well; take it out of one of them")]
     ExitCodeInBoth { code: u8 },

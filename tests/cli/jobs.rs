@@ -2,6 +2,7 @@
 
 use crate::harness::Host;
 use coracle::outcome::{End, Stopped};
+use coracle::sys::process::ProcessIdentity;
 use serde_json::{Value, json};
 
 const A: &str = "0199aaaa-0000-7000-8000-000000000001";
@@ -80,6 +81,42 @@ fn what_is_triggered_is_waited_for_even_where_its_id_cannot_be_told() {
         assert!(stderr.contains(expected), "no {expected} in {stderr}");
     }
     assert_eq!(output.status.code(), Some(125));
+}
+
+#[test]
+fn what_is_asked_for_is_done_even_where_it_cannot_be_told() {
+    let host = host();
+    // Both wait for their turns, so that nothing is started here.
+    let spec =
+        SPEC.replace("y:1\" }", "y:1\" }\n    job: { max_concurrent: 1 }").replace("concurrent: 2", "concurrent: 1");
+    host.write("spec.yaml", &spec);
+    let me = ProcessIdentity::current().expect("a mounted /proc");
+    host.active(A, "backup", &me);
+    host.active(B, "cleanup", &me);
+    let full = |arguments: &[&str]| {
+        let mut command = host.command(arguments);
+        command.stdout(std::fs::File::options().write(true).open("/dev/full").expect("a device"));
+        let output = command.stderr(std::process::Stdio::piped()).output().expect("an executable");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, stderr) = full(&["run", "-q", "-d", "spec.yaml", "backup", "cleanup"]);
+    let ids = host.run(["ps", "-q", "--status", "pending"]).exits(0).text();
+    assert_eq!(ids.lines().count(), 2, "{stderr}");
+    for (id, job) in ids.lines().zip(["cleanup", "backup"]) {
+        assert!(stderr.contains(&format!("note: {job}: triggered as execution {id}")), "{stderr}");
+    }
+    assert_eq!((code, stderr.matches("failed to write to standard output").count()), (Some(125), 1), "{stderr}");
+    let ids: Vec<&str> = ids.lines().collect();
+    host.run(["cancel", ids[0], ids[1]]).exits(0);
+    let (reader, writer) = nix::unistd::pipe().expect("a pipe");
+    drop(reader);
+    let waited = host.command(["wait", ids[0], ids[1]]).stdout(writer).output().expect("an executable");
+    assert_eq!((waited.status.code(), &*waited.stderr), (Some(143), &b""[..]));
+    assert_eq!(full(&["jobs", "add", "spec.yaml"]).0, Some(125));
+    assert_eq!(host.run(["jobs", "ls", "-q"]).exits(0).text(), "backup\ncleanup\n");
+    let (code, stderr) = full(&["jobs", "rm", "backup", "cleanup"]);
+    assert_eq!(code, Some(125), "{stderr}");
+    host.run(["jobs", "ls", "-q"]).exits(0).prints("");
 }
 
 #[test]
@@ -185,6 +222,21 @@ fn a_key_is_text_that_can_be_seen() {
             .complains(&["--idempotency-key", "1 to 255 printable characters"]);
     }
     host.run(["run", "--image", "oci:x", "--idempotency-key", ""]).exits(125).complains(&["--idempotency-key"]);
+    host.run(["ps", "-aq"]).exits(0).prints("");
+}
+
+#[test]
+fn a_key_does_not_go_with_an_execution_that_is_forgotten() {
+    let host = host();
+    let delete = "x:1\" }\n    lifecycle: { delete_on_exit: true }";
+    host.write("delete.yaml", &SPEC.replace("x:1\" }", delete));
+    let why = ["an idempotency key lives as long as its execution", "delete_on_exit (--rm)"];
+    host.run(["run", "--image", "oci:x", "--rm", "--idempotency-key", "k"]).exits(125).complains(&why);
+    // Nothing of the others is started either.
+    host.run(["run", "-d", "delete.yaml", "cleanup", "backup", "--idempotency-key", "k"]).exits(125).complains(&why);
+    assert!(!host.root().exists());
+    host.run(["jobs", "add", "delete.yaml"]).exits(0);
+    host.run(["trigger", "backup", "--idempotency-key", "k"]).exits(125).prints("").complains(&why);
     host.run(["ps", "-aq"]).exits(0).prints("");
 }
 

@@ -44,6 +44,32 @@ fn wrong_usage_is_a_failure_of_coracle() {
 }
 
 #[test]
+fn long_arguments_are_not_echoed_whole() {
+    let host = Host::new();
+    host.write("one.yaml", ONE_JOB);
+    let long = "9".repeat(5000);
+    let hours = format!("{long}h");
+    for command in [
+        &["run", "one.yaml", "--deadline", &hours][..],
+        &["run", "--image", "oci:a", &long],
+        &["run", "one.yaml", &long],
+        &["run", "--image", "a", "--memory", &long],
+        &["run", "one.yaml", &format!("--{long}")],
+        &["ps", "--limit", &long],
+        &["ps", "--status", &long],
+        &["inspect", &long],
+        &["jobs", "show", &long],
+        &["trigger", &long],
+        &["image", "inspect", &long],
+        &[&long],
+    ] {
+        let ran = host.run(command);
+        ran.exits(125).complains(&["99…"]);
+        assert!(ran.stderr.chars().count() < 800, "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn help_and_version_are_results() {
     let host = Host::new();
     let help = host.run(["--help"]);
@@ -168,6 +194,61 @@ fn validate_prints_every_error_with_its_place() {
     assert_eq!(errors[0]["path"], "services.hello.comand");
     // The same errors stop a run.
     host.run(["run", "bad.yaml"]).exits(125).complains(&["did you mean \"command\"?", "lots"]);
+    assert_untouched(&host);
+}
+
+#[test]
+fn names_that_no_image_can_have_are_refused_before_there_is_an_execution() {
+    let host = Host::new();
+    for image in ["a@sha256:123", "http://foo/bar", "docker://", "-x", "x:y:z"] {
+        host.write("bad.yaml", &ONE_JOB.replace("oci:image", image));
+        for command in [&["validate", "bad.yaml"][..], &["jobs", "add", "bad.yaml"], &["run", "bad.yaml"]] {
+            let place = "coracle: error: bad.yaml:6:19: services.hello.image.name: failed to read";
+            host.run(command).exits(125).prints("").complains(&[place]);
+        }
+        host.run(["run", &format!("--image={image}"), "--", "true"]).exits(125).complains(&["failed to read"]);
+    }
+    assert_untouched(&host);
+}
+
+#[test]
+fn variables_that_other_services_take_may_be_missing() {
+    let host = Host::new();
+    let other = "    env: {S: $E:NOPE}\n    init: {steps: [{uses: init.wait_http, with: {url: $E:NOPE}}]}\n";
+    host.write("two.yaml", &TWO_JOBS.replace("    scale: {mode: fixed}\n", other));
+    host.run(["jobs", "add", "two.yaml", "one"]).exits(0).prints("added: one\n");
+    // It gets as far as its image, which is not there.
+    host.run(["run", "two.yaml", "one"]).exits(125).complains(&["one: failed to get image"]);
+    for command in [&["validate", "two.yaml"][..], &["jobs", "add", "two.yaml"], &["run", "two.yaml", "one", "two"]] {
+        let ran = host.run(command);
+        ran.exits(125)
+            .complains(&["services.two.env.S: environment variable \"NOPE\" is not set", "steps[0].with.url"]);
+    }
+    host.run(["run", "two.yaml", "three"])
+        .exits(125)
+        .complains(&["two.yaml holds no service \"three\"", "its jobs are: one, two"]);
+    let ran = host.finish(
+        host.command(["jobs", "add", "-", "one", "--name", "piped"]),
+        &std::fs::read(host.path("two.yaml")).expect("a file"),
+    );
+    ran.exits(0).prints("added: piped\n");
+}
+
+#[test]
+fn a_spec_may_come_out_of_a_pipe() {
+    let host = Host::new();
+    let pipe = |arguments: &[&str], text: &str| host.finish(host.command(arguments), text.as_bytes());
+    pipe(&["validate", "/dev/stdin"], ONE_JOB).exits(0).prints("/dev/stdin is valid: job hello\n").is_quiet();
+    nix::unistd::mkfifo(&host.path("fifo"), nix::sys::stat::Mode::S_IRWXU).expect("a file system with FIFOs");
+    std::thread::scope(|threads| {
+        threads.spawn(|| std::fs::write(host.path("fifo"), ONE_JOB).expect("a reader"));
+        host.run(["validate", "fifo"]).exits(0).prints("fifo is valid: job hello\n").is_quiet();
+    });
+    let relative = format!("{ONE_JOB}    storage: [{{type: bind, source: ./data, target: /data}}]\n");
+    pipe(&["validate", "/dev/stdin"], &relative).exits(125).complains(&["storage[0].source", "./data"]);
+    pipe(&["validate", "/dev/stdin"], &"#".repeat(2 << 20)).exits(125).complains(&["larger than 1048576 bytes"]);
+    host.run(["validate", "."]).exits(125).complains(&["coracle: error: .: a directory or a block device, not a file"]);
+    pipe(&["--config", "/dev/stdin", "prune", "--dry-run"], "jobs: {retention: {ttl: 1d}}\n").exits(0).is_quiet();
     assert_untouched(&host);
 }
 

@@ -58,9 +58,17 @@ fn output_that_the_caller_cannot_take_is_said_to_be_lost() {
     let mut command = coracle.toolbox_command(&[], &["echo", "hello"]);
     let full = std::fs::File::options().write(true).open("/dev/full").expect("every Linux has it");
     let output = command.stdout(full).output().expect("it starts");
-    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(output.status.code(), Some(125));
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("stdout is incomplete") && stderr.contains("No space left"), "{stderr}");
+    // A code of the job's own says more than that, and a reader that has gone has seen what it wanted.
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("every Linux has it");
+    let mut command = coracle.image_command(&fixture::busybox(), &[], &["sh", "-c", "echo hello; exit 3"]);
+    assert_eq!(command.stdout(full).output().expect("it starts").status.code(), Some(3));
+    let (reader, writer) = nix::unistd::pipe().expect("a pipe");
+    drop(reader);
+    let mut command = coracle.toolbox_command(&[], &["echo", "hello"]);
+    assert_eq!(command.stdout(writer).output().expect("it starts").status.code(), Some(0));
 }
 
 #[test]

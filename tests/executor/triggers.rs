@@ -2,6 +2,7 @@
 
 use crate::harness::{JOB, SECOND, TestClock, World, job, settled, soon};
 use coracle::exec::Clock;
+use coracle::spec::ValueError;
 use coracle::testing::{MockCall, MockRuntime, Script};
 use coracle::{ExecError, JobExecutor, JobExecutorConfig, JobTrigger, TriggerOptions};
 use futures_util::future::join_all;
@@ -111,6 +112,11 @@ async fn keys_are_text_that_can_be_seen() {
         let error = world.executor.trigger_with(JOB, &job(""), JobTrigger::Cli, options).await.expect_err("no key");
         assert!(error.to_string().contains("1 to 255 printable characters"), "{error}");
     }
+    let options = TriggerOptions { idempotency_key: Some("k".to_owned()), ..TriggerOptions::default() };
+    let mut forgotten = job("");
+    forgotten.policy.delete_on_exit = true;
+    let error = world.executor.trigger_with(JOB, &forgotten, JobTrigger::Cli, options).await.expect_err("no key");
+    assert!(matches!(error, ExecError::Value(ValueError::KeyOfForgotten)), "{error}");
     let error = world.executor.resolve("").await.expect_err("no id");
     assert!(error.to_string().contains("must not be empty"), "{error}");
 }

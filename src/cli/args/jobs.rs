@@ -76,7 +76,8 @@ pub(in crate::cli) struct TriggerArgs {
     /// Wait for the end and exit as `run` does; Ctrl-C ends the waiting, not the job
     #[arg(short, long)]
     pub wait: bool,
-    /// Start nothing if an execution of the job has this key already; its id is printed
+    /// Start nothing if an execution of the job has this key already; its id is printed. A key lives until its
+    /// execution is forgotten: by retention, `prune` or `rm`
     #[arg(long, value_name = "KEY", value_parser = parse_idempotency_key)]
     pub idempotency_key: Option<String>,
     /// Print a JSON object in place of the id: the execution as it is when it has started, with --wait when it

@@ -23,7 +23,7 @@ use std::path::PathBuf;
     max_term_width = 100,
     after_help = "Exit codes are those of `docker run`: the job's own; 128+n when signal n ended it or interrupted \
                   a run before its process began; 143 when it was cancelled before that; 125 when coracle \
-                  failed; 126 and 127 when the command could not be executed or was not found."
+                  failed, or what a successful job wrote could not be shown; 126 and 127 when the command could not be executed or was not found."
 )]
 pub(super) struct Cli {
     /// Directory for all state [default: $CORACLE_ROOT, else /var/lib/coracle for root, else

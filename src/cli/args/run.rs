@@ -20,7 +20,8 @@ pub(in crate::cli) struct RunArgs {
     /// The command's arguments, in place of those of the spec or the image
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<String>,
-    /// Start nothing if an execution of the job has this key already; wait for that one
+    /// Start nothing if an execution of the job has this key already; wait for that one. A key lives until its
+    /// execution is forgotten: by retention, `prune` or `rm`
     #[arg(long, value_name = "KEY", value_parser = parse_idempotency_key)]
     pub idempotency_key: Option<String>,
     /// Start the jobs, print their execution ids, and return
@@ -81,7 +82,7 @@ pub(in crate::cli) struct JobArgs {
     /// Stop the job when it runs longer, as 30s or 1h30m
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub deadline: Option<Duration>,
-    /// Forget the execution, with its log, when it has ended
+    /// Forget the execution, with its log, when it has ended; not with --idempotency-key
     #[arg(long)]
     pub rm: bool,
     /// Run it up to N more times when it fails, after 1s, 2s, 4s, ... or as the spec says

@@ -7,6 +7,7 @@ use crate::cli::interrupts::Interrupts;
 use crate::cli::output;
 use crate::cli::progress::Progress;
 use crate::cli::tally::Tally;
+use crate::cli::told::Told;
 use crate::engine::{Digest, LoadInput, OciRuntime, Platform, PullOptions, PulledImage};
 use crate::outcome::signal_code;
 use std::io::IsTerminal;
@@ -71,12 +72,13 @@ pub(in crate::cli) async fn load(
         signal = interrupts.next() => return Ok(interrupted(runtime, &progress, &mut interrupts, signal).await),
     };
     progress.close();
+    let mut told = Told::default();
     for image in loaded? {
         note(&image, args.fetch.quiet);
-        output::print(&format!("Loaded image: {}\n", output::printable(&image.reference)))?;
+        told.take(output::print(&format!("Loaded image: {}\n", output::printable(&image.reference))))?;
     }
     interrupts.unless(runtime.finish_collection()).await;
-    Ok(0)
+    Ok(told.code(0))
 }
 
 fn options(args: &FetchArgs) -> PullOptions {

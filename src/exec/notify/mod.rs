@@ -47,6 +47,9 @@ struct Target {
     cause: Cause,
     notification: spec::Notification,
     inherited: Inherited,
+    /// Which one of the spec it is, as `on_failure[2]`.
+    #[serde(default)]
+    place: Option<String>,
 }
 
 /// What a delivery led to.
@@ -90,7 +93,7 @@ impl JobExecutor {
         let jobs = wanted.iter().filter(|notification| matches!(notification, spec::Notification::Job { .. }));
         let cause = Cause::after(&row.trigger, event, &attempt.id, jobs.count());
         let mut notifications = Vec::new();
-        for notification in wanted {
+        for (index, notification) in wanted.iter().enumerate() {
             if let spec::Notification::Job { name } = notification
                 && let Some(excess) = cause.excess()
             {
@@ -107,6 +110,7 @@ impl JobExecutor {
                     settings: row.settings.clone(),
                     delivers: None,
                 },
+                place: Some(place(event, index, wanted.len())),
             };
             let target = serde_json::to_value(target).unwrap_or_default();
             notifications.push(NewNotification { target, document: document.clone() });
@@ -145,12 +149,15 @@ impl JobExecutor {
     /// When the record cannot be read.
     pub(super) fn undelivered(&self, id: &JobExecutionId) -> Result<Vec<Undelivered>, ExecError> {
         let notifications = self.record().notifications(id.as_str())?;
-        let undelivered = notifications.into_iter().map(|notification| Undelivered {
-            target: serde_json::from_value::<Target>(notification.target)
-                .map_or_else(|_| "unknown".to_owned(), |target| shown(&target.notification)),
-            tries: notification.tries,
-            due_at: notification.due_at,
-            problem: notification.problem,
+        let undelivered = notifications.into_iter().map(|notification| {
+            let target = serde_json::from_value::<Target>(notification.target).ok();
+            Undelivered {
+                target: target.as_ref().map_or_else(|| "unknown".to_owned(), |target| shown(&target.notification)),
+                place: target.and_then(|target| target.place),
+                tries: notification.tries,
+                due_at: notification.due_at,
+                problem: notification.problem,
+            }
         });
         Ok(undelivered.collect())
     }
@@ -206,6 +213,14 @@ impl JobExecutor {
             Err(error @ ExecError::Value(_)) => Delivery::Never { problem: with_causes(&error) },
             Err(error) => again(&error),
         }
+    }
+}
+
+/// Where the spec has it, counted as in the paths of its errors.
+fn place(event: chain::Event, index: usize, count: usize) -> String {
+    match count {
+        1 => event.as_str().to_owned(),
+        _ => format!("{}[{index}]", event.as_str()),
     }
 }
 

@@ -112,6 +112,26 @@ async fn a_busy_receiver_is_asked_again_and_another_one_not() {
 }
 
 #[tokio::test]
+async fn receivers_on_one_host_are_told_apart() {
+    let (_, executor) = in_memory().await;
+    let receiver = Receiver::new(&["404 Not Found"; 4]).await;
+    let post = format!("{{post: \"{}\"}}", receiver.address);
+    let places = async |on_failure: &str| {
+        let id = run(&executor, &job("fails", &format!("{{on_failure: {on_failure}}}"))).await.id;
+        let given_up = async || undelivered(&executor, &id).await.iter().filter(|left| left.due_at.is_none()).count();
+        let expected = on_failure.matches('{').count();
+        until(&executor, async || given_up().await == expected).await;
+        let left = undelivered(&executor, &id).await.into_iter();
+        left.filter(|left| left.due_at.is_none()).map(|left| left.place.unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        places(&format!("[{post}, {{job: absent}}, {post}]")).await,
+        ["on_failure[0]", "on_failure[1]", "on_failure[2]"]
+    );
+    assert_eq!(places(&post).await, ["on_failure"]);
+}
+
+#[tokio::test]
 async fn a_registered_job_is_run_once() {
     let (runtime, executor) = in_memory().await;
     executor.register_job("after", job("after", "{deadline: 1h}")).await.unwrap();

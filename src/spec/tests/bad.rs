@@ -192,12 +192,69 @@ fn what_no_program_can_be_given() {
 }
 
 #[test]
+fn names_that_no_image_can_have() {
+    let form = "this is not an image reference like debian:12 or registry.example/team/image@sha256:…";
+    let digest = "failed to read the digest \"sha256:123\": it is not of the form sha256: and 64 hexadecimal digits";
+    for (image, message) in [
+        ("a@sha256:123", format!("failed to read \"a@sha256:123\": {digest}")),
+        ("http://foo/bar", format!("failed to read \"http://foo/bar\": {form}")),
+        ("docker://", format!("failed to read \"docker://\": {form}")),
+        ("-x", format!("failed to read \"-x\": {form}")),
+        ("x:y:z", format!("failed to read \"x:y:z\": {form}")),
+        ("UPPER", "failed to read \"UPPER\": names of repositories are in lower case".into()),
+        (&"é".repeat(5000), format!("failed to read \"{}…\": {form}", "é".repeat(80))),
+    ] {
+        let text = with_fields("").replace("{name: busybox}", &format!("{{name: {image:?}}}"));
+        let expected = format!("job.yaml:6:19: services.hello.image.name: {message}");
+        assert_eq!(parse(&text).unwrap_err().to_string(), expected);
+        let step = format!("init: {{steps: [{{uses: init.run, with: {{command: a, image: {image:?}}}}}]}}");
+        assert_eq!(errors(&step), [format!("1:59: init.steps[0].with.image: {message}")]);
+        assert_eq!(ServiceSpec::from_image(image).unwrap_err().to_string(), message);
+    }
+}
+
+#[test]
+fn long_values_are_not_echoed_whole() {
+    let long = "9".repeat(5000);
+    for fields in [
+        format!("job: {{deadline: {long}h}}"),
+        format!("job: {{max_concurrent: {long}}}"),
+        format!("resources: {{memory: {long}}}"),
+        format!("resources: {{cpu: {long}}}"),
+        format!("stop_signal: {long}"),
+        format!("user: [{long}]"),
+        format!("hostname: {long}"),
+        format!("a{long}: 1"),
+        format!("env: {{A: $E:A{long}}}"),
+        format!("storage: [{{type: a{long}}}]"),
+        format!("storage: [{{type: tmpfs, target: a{long}}}]"),
+        format!("storage: [{{type: tmpfs, target: /a, mode: {long}}}]"),
+        format!("ulimits: {{a{long}: 1}}"),
+        format!("ulimits: {{core: {long}}}"),
+        format!("sysctls: {{a{long}: 1}}"),
+        format!("platform: a{long}/b"),
+        format!("devices: [a{long}]"),
+        format!("capabilities: [a{long}]"),
+        format!("dns: [a{long}]"),
+        format!("extra_hosts: [\"a:a{long}\"]"),
+        format!("network_mode: a{long}"),
+        format!("logs: {{max_size_bytes: {long}}}"),
+        format!("init: {{steps: [{{uses: a{long}}}]}}"),
+        format!("init: {{steps: [{{uses: init.wait_tcp, with: {{host: a, port: {long}}}}}]}}"),
+    ] {
+        for error in errors(&fields) {
+            assert!(error.chars().count() < 400, "{} characters: {error}", error.chars().count());
+        }
+    }
+}
+
+#[test]
 fn files_that_cannot_be_read() {
     let directory = tempfile::tempdir().unwrap();
     let read = |name: &str| DeploymentSpec::from_path_with(directory.path().join(name), &env).unwrap_err().to_string();
     let message = |name: &str, message: &str| format!("{}{message}", directory.path().join(name).display());
     assert_eq!(read("none.yaml"), message("none.yaml", ": cannot be read: No such file or directory (os error 2)"));
-    assert_eq!(read(""), message("", ": not a regular file"));
+    assert_eq!(read(""), message("", ": a directory or a block device, not a file"));
     std::fs::write(directory.path().join("latin.yaml"), b"version: v1\n# caf\xe9\n").unwrap();
     assert_eq!(read("latin.yaml"), message("latin.yaml", ":2:6: not UTF-8 text"));
     let large = format!("{}#{}", with_fields(""), "x".repeat(1 << 20));

@@ -10,6 +10,9 @@ fn known_fields_that_nothing_acts_on_yet_are_errors() {
         ("logs: {destination: memory}", "1:21: logs.destination"),
         ("storage: [{type: named, name: a, target: /a, size: 1Gi}]", "1:52: storage[0].size"),
         ("privileged: true", "1:13: privileged"),
+        ("job: {schedule: \"0 3 * * *\"}", "1:17: job.schedule"),
+        ("job: {cron: \"0 3 * * *\"}", "1:13: job.cron"),
+        ("cron: {schedule: daily}", "1:7: cron"),
     ] {
         assert_eq!(error(fields), format!("{place}: {NOT_YET}"), "{fields}");
     }

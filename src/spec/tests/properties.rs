@@ -1,6 +1,7 @@
 //! No input makes a parser panic, and what it accepts is what was meant.
 
 use super::*;
+use crate::naming::ImageName;
 use crate::spec::*;
 use proptest::prelude::*;
 use std::time::Duration;
@@ -89,6 +90,7 @@ proptest! {
         }
         if let Ok(job) = ServiceSpec::from_image(&text) {
             prop_assert!(!job.name.is_empty());
+            prop_assert!(ImageName::parse(&job.image.name).is_ok());
         }
         drop((parse_duration(&text), parse_network(&text), parse_env(&text, &env)));
     }

@@ -255,7 +255,7 @@ fn bad_failures() {
         ),
         (
             "errors: {on_init_failure: {action: backoff, multiplier: x}}",
-            "1:57: errors.on_init_failure.multiplier: \"x\" is out of range: multiplier is 1 to 100",
+            "1:57: errors.on_init_failure.multiplier: x is out of range: multiplier is 1 to 100",
         ),
         (
             "errors: {on_init_failure: {action: backoff, retry: 2}}",

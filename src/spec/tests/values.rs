@@ -221,7 +221,7 @@ fn the_image_names_a_job_from_flags() {
         ("oci:target/fixtures/toolbox:latest", "toolbox"),
         ("oci:/a b/c d/", "cd"),
         ("localhost:5000/team/tool.1:v2", "tool.1"),
-        ("debian@sha256:0123", "debian"),
+        (&format!("debian@sha256:{}", "0".repeat(64)), "debian"),
         ("oci:.", "job"),
         ("oci-archive:/a b/report.tar:v1", "report.tar"),
         ("docker-archive:/a/all.tar:example.com/team/report:v1", "report"),
@@ -229,7 +229,7 @@ fn the_image_names_a_job_from_flags() {
     ] {
         assert_eq!(ServiceSpec::from_image(image).unwrap().name, name, "{image}");
     }
-    for image in ["", "oci:", "docker-archive:", "a b", "a\nb", "a\0"] {
+    for image in ["", "oci:", "docker-archive:", "a b", "a\nb", "a\0", "a@sha256:123", "docker://", "-x", "x:y:z"] {
         assert!(ServiceSpec::from_image(image).is_err(), "{image:?}");
     }
 }

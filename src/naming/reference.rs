@@ -1,6 +1,7 @@
 //! References to images in registries, as Docker reads them.
 
 use super::digest::{Digest, DigestError};
+use crate::quote::quoted;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
@@ -27,27 +28,28 @@ pub enum ReferenceError {
     #[error("failed to read the image name: it is empty")]
     Empty,
     #[error(
-        "failed to read {name:?}: the transport {transport}: is not supported; use oci:PATH[:TAG], oci-archive:FILE[:TAG], \
-         docker-archive:FILE[:REFERENCE] or a registry"
+        "failed to read {}: the transport {transport}: is not supported; use oci:PATH[:TAG], oci-archive:FILE[:TAG], \
+         docker-archive:FILE[:REFERENCE] or a registry",
+        quoted(name)
     )]
     Transport { name: String, transport: &'static str },
-    #[error("failed to read {0:?}: a path comes first, and what follows its colon is not empty, as in oci:PATH:TAG")]
+    #[error("failed to read {}: a path comes first, and what follows its colon is not empty, as in oci:PATH:TAG", quoted(.0))]
     LocalPath(String),
-    #[error("failed to read {0:?}: what follows @ is the place of an image in the archive, a number from 0 on")]
+    #[error("failed to read {}: what follows @ is the place of an image in the archive, a number from 0 on", quoted(.0))]
     ArchiveIndex(String),
-    #[error("failed to read {0:?}: images of a docker-archive are named by tag, or as @0, @1, …, not by digest")]
+    #[error("failed to read {}: images of a docker-archive are named by tag, or as @0, @1, …, not by digest", quoted(.0))]
     ArchiveDigest(String),
-    #[error("failed to read {0:?}: names of repositories are in lower case")]
+    #[error("failed to read {}: names of repositories are in lower case", quoted(.0))]
     UpperCase(String),
     #[error(
-        "failed to read {0:?}: this is not an image reference like debian:12 or registry.example/team/image@sha256:…"
+        "failed to read {}: this is not an image reference like debian:12 or registry.example/team/image@sha256:…", quoted(.0)
     )]
     Form(String),
-    #[error("failed to read {0:?}: a tag has at most 128 letters, digits, dots, dashes and underscores")]
+    #[error("failed to read {}: a tag has at most 128 letters, digits, dots, dashes and underscores", quoted(.0))]
     Tag(String),
-    #[error("failed to read {0:?}: the name is longer than {LONGEST_NAME} characters")]
+    #[error("failed to read {}: the name is longer than {LONGEST_NAME} characters", quoted(.0))]
     TooLong(String),
-    #[error("failed to read {name:?}")]
+    #[error("failed to read {}: {source}", quoted(name))]
     Digest { name: String, source: DigestError },
 }
 
@@ -118,7 +120,7 @@ impl RegistryName {
     ///
     /// # Errors
     /// [`ReferenceError`], also when `name` has no registry.
-    pub(super) fn at(&self, name: &str) -> Result<RegistryName, ReferenceError> {
+    pub(crate) fn at(&self, name: &str) -> Result<RegistryName, ReferenceError> {
         let mut text = name.to_owned();
         if let Some(tag) = &self.tag {
             text += &format!(":{tag}");
@@ -246,7 +248,7 @@ impl fmt::Display for RegistryName {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::name::ImageName;
+    use crate::naming::name::ImageName;
 
     fn full(text: &str) -> String {
         ImageName::parse(text).unwrap().to_string()

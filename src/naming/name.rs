@@ -67,6 +67,9 @@ impl ImageName {
             }
         }
         let reference = text.strip_prefix("docker://").unwrap_or(text);
+        if reference.is_empty() {
+            return Err(ReferenceError::Form(text.to_owned()));
+        }
         RegistryName::parse(reference).map(ImageName::Registry)
     }
 

@@ -1,5 +1,6 @@
 //! Digests of content, as OCI writes them.
 
+use crate::quote::quoted;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -17,9 +18,9 @@ pub struct Digest {
 /// A digest that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DigestError {
-    #[error("failed to read the digest {0:?}: it is not of the form sha256: and 64 hexadecimal digits")]
+    #[error("failed to read the digest {}: it is not of the form sha256: and 64 hexadecimal digits", quoted(.0))]
     Form(String),
-    #[error("failed to use the digest {0:?}: only sha256 is supported")]
+    #[error("failed to use the digest {}: only sha256 is supported", quoted(.0))]
     Algorithm(String),
 }
 
