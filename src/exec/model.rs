@@ -281,7 +281,7 @@ pub struct TriggerOptions {
     pub idempotency_key: Option<String>,
     /// When the schedule wanted it; the job sees it as `CORACLE_SCHEDULED_TIME`.
     pub scheduled_for: Option<Timestamp>,
-    /// Attached, the execution is started by this process only, and cancelled if that ends before.
+    /// Attached, the execution is started by this process only, and fails if that ends before.
     pub stdio: Stdio,
     /// Is told what a user should see before the end; the execution's notes have it later.
     pub notices: Option<NoticeSink>,

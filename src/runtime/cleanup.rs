@@ -3,7 +3,6 @@
 
 use super::cgroup;
 use super::state::LiveState;
-use crate::plan::IdMappings;
 use crate::state_dir::ContainerDir;
 use crate::sys::process;
 use crate::sys::tree;
@@ -12,7 +11,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::ForkResult;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Directories that hold files of the job, with ids of the container.
 fn job_trees(directory: &ContainerDir) -> [PathBuf; 6] {
@@ -43,29 +42,31 @@ pub(super) fn remove_files_from_namespace(directory: &ContainerDir, namespaces: 
     }
 }
 
-/// For whoever settles: removes cgroups and files of an execution whose supervisor has ended. What
-/// only a user namespace may remove is left to `remove_tree`, which gets the path of each such tree.
+/// For whoever settles: removes cgroups and files of an execution whose supervisor has ended. What cannot be removed,
+/// as only a user namespace may do it, is left to `remove_tree`, which gets the path and the error of each such tree.
+/// It may look into the plan, which goes last.
 ///
 /// # Errors
 /// The first failure; the rest is still tried.
 pub fn remove_leftovers(
     directory: &ContainerDir,
-    mappings: Option<&IdMappings>,
-    remove_tree: &dyn Fn(&std::path::Path, &IdMappings) -> io::Result<()>,
+    remove_tree: &dyn Fn(&Path, io::Error) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut first = Ok(());
     let left = cgroup::remove_directories(cgroups(directory));
     if let Some(path) = left.first() {
         first = Err(io::Error::other(format!("the cgroup {} is still in use", path.display())));
     }
+    let mut trees = Ok(());
     for path in job_trees(directory) {
-        let removed = match (tree::remove(&path), mappings) {
-            (Err(_), Some(mappings)) => remove_tree(&path, mappings),
-            (other, _) => other,
-        };
-        first = first.and(removed);
+        trees = trees.and(tree::remove(&path).or_else(|error| remove_tree(&path, error)));
     }
-    first.and(remove_all(&own_files(directory)))
+    let plan = directory.plan();
+    let (plan, others): (Vec<_>, Vec<_>) = own_files(directory).into_iter().partition(|path| *path == plan);
+    let others = remove_all(&others);
+    // Whoever tries again needs its id mappings.
+    let plan = if trees.is_ok() { remove_all(&plan) } else { Ok(()) };
+    first.and(trees).and(others).and(plan)
 }
 
 fn cgroups(directory: &ContainerDir) -> Vec<PathBuf> {

@@ -2,9 +2,10 @@
 //!
 //! Single bytes, in this order: the front sends [`HELLO`] (with the job's stdin as a descriptor
 //! where the user wants one), then, once the record is durable, [`GO`]; the supervisor sends [`ENDED`]
-//! when the outcome is on disk; the front answers [`SETTLED`] when it has recorded it. End of file from
-//! a front before `GO` means that nothing must run; after it, that the supervisor sees to the record
-//! itself.
+//! when all is over and the outcome on disk, if that takes it; the front answers [`SETTLED`] when it has recorded
+//! it. End of file from a front before `GO` means that nothing must run; after it, that the supervisor sees to the
+//! record itself. End of file from a supervisor after `ENDED` means that this is no concern of the front's any more:
+//! it may have become the settler.
 
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use std::io::{self, IoSlice, IoSliceMut};
@@ -16,7 +17,7 @@ pub const ENDED: u8 = b'e';
 pub const SETTLED: u8 = b's';
 /// From a front at any time: stop the job with its own grace period.
 pub const CANCEL: u8 = b'c';
-/// From a front at any time: kill the job.
+/// From a front at any time: kill the job; before `GO`, that it will not be started.
 pub const KILL: u8 = b'k';
 
 /// Sends one byte, with a descriptor or none.

@@ -2,10 +2,12 @@
 
 use super::lifecycle::{until_line, until_running};
 use crate::common::cli::Coracle;
-use crate::common::host::{Feature, Process, needs};
+use crate::common::fixture;
+use crate::common::host::{Feature, Process, is_root, needs};
 use crate::common::leftovers;
 use nix::sys::signal::Signal;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 /// What DESIGN promises for the end of a container whose supervisor died.
@@ -134,6 +136,34 @@ fn what_nobody_came_to_remove_goes_with_the_next_command() {
     coracle.run(["ps"]).expect_code(0);
     assert_eq!(names(&container), ["log.ring"]);
     assert!(names(&busy).is_empty());
+}
+
+#[test]
+fn files_of_the_jobs_users_go_though_that_failed_before() {
+    if !needs(Feature::ManyIds) {
+        return;
+    }
+    for is_plan_lost in [false, true] {
+        let coracle = Coracle::new();
+        let script = "mkdir /d && touch /d/file && chown -R 1000 /d && chmod 700 /d && echo ready; sleep 1000";
+        let id = coracle.detach(&["--image", &fixture::busybox(), "--", "sh", "-c", script]);
+        until_line(&coracle, &id, "ready");
+        let (supervisor, container) = (coracle.supervisor(&id), coracle.container(&id));
+        supervisor.signal(Signal::SIGKILL);
+        assert!(supervisor.ends_within(WITHIN_A_SECOND));
+        if is_plan_lost {
+            // As after a loss of power.
+            std::fs::write(container.join("plan.json"), "").expect("a plan");
+        }
+        // A user's helper cannot map the ids of others then.
+        let mut command = Command::new("setpriv");
+        command.arg("--no-new-privs").arg(Coracle::binary()).args(["wait", &id]).env("CORACLE_ROOT", coracle.root());
+        coracle.finish(command).expect_code(125);
+        assert_eq!(container.join("upper").exists(), !is_root(), "what it could not remove");
+        coracle.run(["ps"]).expect_code(0);
+        assert_eq!(names(&container), ["log.ring"], "{is_plan_lost}");
+        assert!(names(&coracle.root().join("busy")).is_empty());
+    }
 }
 
 /// As when the supervisor dies after it has made them and before it has written that down.

@@ -1,6 +1,7 @@
 //! Cancel, deadline and the supervisor's death during every kind of init step, and during waits between tries.
 
 use super::init_checks::Closed;
+use super::lifecycle::until_line;
 use crate::common::cli::Coracle;
 use crate::common::host::Process;
 use crate::common::leftovers;
@@ -81,6 +82,25 @@ fn cancel_acts_at_once() {
         let reason = record["reason"].as_str().unwrap_or_default();
         assert!(reason.starts_with("cancelled in init step \"step-1\""), "{name}: {record:#}");
         assert_eq!(reason.contains("it exited with code 1"), waiting, "{name}: {record:#}");
+    }
+}
+
+/// The step would have failed, and the job gone on without it.
+#[test]
+fn cancel_counts_while_a_step_ends_whose_time_is_over() {
+    for policy in ["on_failure: continue", "retry: { count: 1, initial: 1ms }"] {
+        let coracle = Coracle::new();
+        let step = format!("{{ uses: init.run, timeout: 200ms, {policy}, with: {{ command: [trap, TERM] }} }}");
+        let spec = coracle.job(&format!("stop_grace_period: 1h\ninit:\n  steps:\n  - {step}\ncommand: [echo, main]"));
+        let id = coracle.detach(&[spec.to_str().expect("a plain name")]);
+        until_line(&coracle, &id, "got 15");
+        coracle.run(["cancel", "--grace", "0s", &id]).expect_code(0);
+        coracle.run(["wait", &id]).expect_code(143);
+        let record = coracle.inspect(&id);
+        assert_eq!(record["status"], "cancelled", "{policy}: {record:#}");
+        assert!(record["reason"].as_str().unwrap_or_default().contains("in init step \"step-1\""), "{record:#}");
+        let log = coracle.run(["logs", &id]).expect_code(0);
+        assert!(!log.lines().iter().any(|line| line == "main"), "{log}");
     }
 }
 

@@ -109,7 +109,8 @@ fn a_closed_stdout_does_not_end_the_job() {
     });
     assert_eq!(running.line().as_deref(), Some("000000000000000"));
     // As `| head -1` does. Which code the front ends with is not said; the job must go on.
-    running.close_stdout().finish();
+    let finished = running.close_stdout().finish();
+    assert!(finished.stderr().contains("coracle: note: nobody reads standard output any more"), "{finished}");
     let id = coracle.executions()[0]["id"].as_str().expect("an id").to_owned();
     coracle.run(["wait", &id]).expect_code(0);
     coracle.run(["logs", "--tail", "1", &id]).expect_code(0).expect_stdout("000000000249999\n");

@@ -32,6 +32,7 @@ mod container;
 mod crash;
 mod debian;
 mod exit_codes;
+mod fronts;
 mod images;
 mod init_checks;
 mod init_failures;

@@ -189,7 +189,7 @@ fn the_same_key_starts_nothing_new() {
 }
 
 /// Returns when the execution waits for its next attempt.
-fn until_backoff(coracle: &Coracle, id: &str) {
+pub fn until_backoff(coracle: &Coracle, id: &str) {
     // There is no other event for an outsider than asking again.
     while coracle.inspect(id)["retry_at"].is_null() {}
 }

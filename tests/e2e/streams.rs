@@ -3,9 +3,13 @@
 use super::lifecycle::until_line;
 use crate::common::cli::Coracle;
 use crate::common::fixture;
+use crate::common::host::{Process, readable_within};
+use nix::fcntl::{FcntlArg, fcntl};
 use sha2::{Digest, Sha256};
 use std::io::Read;
+use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 const MIB: usize = 1 << 20;
 
@@ -55,6 +59,37 @@ fn two_hundred_megabytes_arrive_as_they_were_written() {
 fn a_slow_reader_gets_all_of_it_too() {
     let arguments = ["flood", "200000000"];
     assert_eq!(through_coracle(&arguments, 64 * 1024, 3), (expected(&arguments), 200_000_000));
+}
+
+/// Far above what any of it takes.
+const HANGS_AFTER: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_job_that_is_stopped_ends_though_nobody_reads_it() {
+    for is_overdue in [true, false] {
+        let coracle = Coracle::new();
+        let (mut reader, writer) = std::io::pipe().expect("a pipe");
+        // One page: less than what the job writes at once.
+        fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).expect("a small pipe");
+        let flags: &[&str] = if is_overdue { &["--deadline", "2s", "--grace", "0s"] } else { &[] };
+        let mut command = coracle.toolbox_command(flags, &["flood", "200000000"]);
+        let mut front = command.stdout(writer).stderr(Stdio::null()).spawn().expect("it starts");
+        drop(command);
+        let process = Process::open(front.id() as i32).expect("a child that was not waited for");
+        if !is_overdue {
+            assert!(readable_within(reader.as_fd(), HANGS_AFTER), "it writes nothing");
+            let id = coracle.only_execution()["id"].as_str().expect("an id").to_owned();
+            coracle.run(["cancel", "--grace", "0s", &id]).expect_code(0);
+        }
+        let hangs = !process.ends_within(HANGS_AFTER);
+        let mut read = Vec::new();
+        reader.read_to_end(&mut read).expect("a pipe");
+        front.wait().expect("a child");
+        assert!(!hangs, "it waits for its reader");
+        let record = coracle.only_execution();
+        assert_eq!(record["status"], if is_overdue { "failed" } else { "cancelled" }, "{record:#}");
+        assert!(read.len() < 200_000_000 && record["notes"].to_string().contains("stdout is incomplete"), "{record:#}");
+    }
 }
 
 #[test]

@@ -10,11 +10,11 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, Weak};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::{OnceCell, watch};
 
 /// A container and the supervisor that looks after it, a child of this process.
 #[derive(Debug)]
@@ -24,9 +24,10 @@ pub(super) struct Container {
     pub pulled: Option<String>,
     control: UnixStream,
     started: AtomicBool,
-    /// True: the outcome is on disk. False: the supervisor is gone.
+    /// True: all is over, and the outcome on disk if that took it. False: the supervisor is gone.
     ended: OnceCell<bool>,
-    supervisor: Mutex<Child>,
+    /// True when the supervisor, or the settler that it became, has been reaped.
+    exited: watch::Receiver<bool>,
 }
 
 impl Container {
@@ -39,7 +40,7 @@ impl Container {
         container: &ContainerId,
         stdio: Stdio,
         pulled: Option<String>,
-    ) -> Result<Container, RuntimeError> {
+    ) -> Result<Arc<Container>, RuntimeError> {
         let name = container.as_str();
         let (ours, theirs) = StdUnixStream::pair().map_err(RuntimeError::io("make a socket for", name))?;
         let stdin = match stdio {
@@ -56,14 +57,12 @@ impl Container {
             .set_nonblocking(true)
             .and_then(|()| UnixStream::from_std(ours))
             .map_err(RuntimeError::io("watch the supervisor of", name))?;
-        Ok(Container {
-            identity,
-            pulled,
-            control,
-            started: AtomicBool::new(false),
-            ended: OnceCell::new(),
-            supervisor: Mutex::new(supervisor),
-        })
+        let (reaped, exited) = watch::channel(false);
+        let made =
+            Container { identity, pulled, control, started: AtomicBool::new(false), ended: OnceCell::new(), exited };
+        let made = Arc::new(made);
+        tokio::spawn(reap(supervisor, reaped, Unattended(Arc::downgrade(&made))));
+        Ok(made)
     }
 
     /// Lets it run. A supervisor that is gone by now is found out by whoever waits for it.
@@ -82,47 +81,71 @@ impl Container {
         let _ = control::send(self.control.as_fd(), byte, None);
     }
 
-    /// Waits until the outcome is on disk, or the supervisor is gone.
+    /// Waits until all is over and the outcome on disk, or the supervisor gone.
     ///
     /// # Errors
     /// When the supervisor cannot be waited for.
     pub async fn wait_for_outcome(&self) -> io::Result<()> {
         if !*self.ended.get_or_init(|| self.hear_of_end()).await {
-            self.wait_for_exit().await?;
+            let mut exited = self.exited.clone();
+            exited.wait_for(|exited| *exited).await.map_err(|_| io::Error::other("tokio is being shut down"))?;
         }
         Ok(())
     }
 
-    /// True when the supervisor says that the outcome is on disk, false when it is gone.
+    /// True when the supervisor says that all is over, false when it is gone.
     async fn hear_of_end(&self) -> bool {
-        loop {
-            if self.control.readable().await.is_err() {
-                return false;
+        while let Some(byte) = self.hear().await {
+            if byte == control::ENDED {
+                return true;
             }
+        }
+        false
+    }
+
+    /// The next byte that the supervisor sends; `None` when it is gone, or has become the settler.
+    async fn hear(&self) -> Option<u8> {
+        loop {
+            self.control.readable().await.ok()?;
             let received =
                 self.control.try_io(tokio::io::Interest::READABLE, || control::receive(self.control.as_fd()));
             match received {
-                Ok(Some((control::ENDED, _))) => return true,
-                Ok(Some(_)) => {}
-                Ok(None) => return false,
+                Ok(received) => return received.map(|(byte, _)| byte),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return false,
+                Err(_) => return None,
             }
         }
     }
 
-    /// Tells a supervisor that has not been started that it will not be.
-    pub fn abandon(&self) {
-        // Gone already, it cannot be told and need not.
-        let _ = nix::sys::socket::shutdown(self.control.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+    /// Tells the supervisor that its outcome is recorded, and waits until it has ended for that. One that has become
+    /// the settler by now has other things to do, which may take it long.
+    pub async fn settle(&self) {
+        self.tell(control::SETTLED);
+        while self.hear().await.is_some() {}
     }
+}
 
-    /// Waits until the supervisor, or the settler that it may become, has exited.
-    ///
-    /// # Errors
-    /// wait(2)'s.
-    pub async fn wait_for_exit(&self) -> io::Result<()> {
-        self.supervisor.lock().await.wait().await.map(drop)
+/// Waits for the end of the supervisor, or of the settler that it becomes, so that it does not stay a zombie.
+async fn reap(mut supervisor: Child, reaped: watch::Sender<bool>, unattended: Unattended) {
+    if let Err(error) = supervisor.wait().await {
+        tracing::warn!(%error, "a supervisor could not be waited for");
+    }
+    reaped.send_replace(true);
+    drop(unattended);
+}
+
+/// A container of a tokio runtime, in whose tasks everything is that could start it. When that runtime ends before, it
+/// will not be started.
+struct Unattended(Weak<Container>);
+
+impl Drop for Unattended {
+    fn drop(&mut self) {
+        if let Some(container) = self.0.upgrade()
+            && !container.is_started()
+        {
+            // As if this process had ended. That of a supervisor that is gone has no other end any more.
+            let _ = nix::sys::socket::shutdown(container.control.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+        }
     }
 }
 

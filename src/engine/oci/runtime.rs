@@ -90,7 +90,7 @@ impl Runtime for OciRuntime {
         let pulled = request.image.pulled.then(|| request.image.reference.clone());
         let made = Container::create(self, container, request.stdio, pulled).await?;
         let keeper = made.identity.clone();
-        self.containers().insert(container.clone(), Arc::new(made));
+        self.containers().insert(container.clone(), made);
         Ok(Created { keeper: Some(keeper), notes })
     }
 
@@ -155,8 +155,8 @@ impl Runtime for OciRuntime {
         let failed = || RuntimeError::io("wait for the supervisor of", container.as_str());
         let held = self.held(container);
         if let Some(held) = held.as_ref().filter(|held| !held.is_started()) {
-            held.abandon();
-            held.wait_for_exit().await.map_err(failed())?;
+            held.tell(control::KILL);
+            held.wait_for_outcome().await.map_err(failed())?;
         }
         let (this, name) = (self.clone(), container.clone());
         let worker = tokio::task::spawn_blocking(move || this.remove_files(&name, extent));
@@ -167,8 +167,7 @@ impl Runtime for OciRuntime {
         if extent != Removal::Leftovers
             && let Some(held) = held
         {
-            held.tell(control::SETTLED);
-            held.wait_for_exit().await.map_err(failed())?;
+            held.settle().await;
             self.containers().remove(container);
         }
         removed
@@ -239,17 +238,18 @@ impl OciRuntime {
             }
         }
         if extent == Removal::Everything {
-            removed = removed.and(tree::remove(&execution).map_err(RuntimeError::io("remove", &execution)));
+            // Else whoever tries again would not know any more what is left, and where.
+            removed = removed.and_then(|()| tree::remove(&execution).map_err(RuntimeError::io("remove", &execution)));
         }
         removed
     }
 
     fn remove_leftovers(&self, directory: &ContainerDir) -> Result<(), RuntimeError> {
-        let mappings = mappings_of(directory);
-        let remove_tree = |path: &Path, mappings: &IdMappings| {
-            remove_tree(self.binary(), path, Some(mappings)).map_err(io::Error::other)
+        let remove_tree = |path: &Path, error: io::Error| match mappings_of(directory) {
+            Some(mappings) => remove_tree(self.binary(), path, Some(&mappings)).map_err(io::Error::other),
+            None => Err(error),
         };
-        cleanup::remove_leftovers(directory, mappings.as_ref(), &remove_tree)
+        cleanup::remove_leftovers(directory, &remove_tree)
             .map_err(RuntimeError::io("remove what is left in", directory.path()))
     }
 
@@ -356,13 +356,18 @@ fn is_alive(process: &ProcessIdentity) -> Result<bool, RuntimeError> {
     Ok(*process != me && open(process)?.is_some())
 }
 
-/// The id mappings of a container; without a plan nothing was made that needs them.
+/// The id mappings of a container. Without a plan that can be read, as after a loss of power, those that this user's
+/// containers have now are the likely ones.
 fn mappings_of(directory: &ContainerDir) -> Option<IdMappings> {
     /// The part of a plan that every version has.
     #[derive(Deserialize)]
     struct Planned {
         rootless: Option<IdMappings>,
     }
-    let bytes = std::fs::read(directory.plan()).ok()?;
-    serde_json::from_slice::<Planned>(&bytes).ok()?.rootless
+    let planned = std::fs::read(directory.plan()).ok().and_then(|bytes| serde_json::from_slice::<Planned>(&bytes).ok());
+    match planned {
+        Some(planned) => planned.rootless,
+        // Where there are none, what cannot be removed stays so, for the reason that it has.
+        None => own_mappings().ok()?.0,
+    }
 }

@@ -52,6 +52,7 @@ impl Supervisor {
                     }
                 }
                 Some(Action::Kill) => activity.kill(),
+                Some(Action::Abandon) => self.output.abandon_callers(),
                 None => {}
             }
             if self.released && self.stop.cause().is_none() && activity.release() && matches!(kind, Kind::Main) {
@@ -91,7 +92,7 @@ impl Supervisor {
     fn request_due_stops(&mut self, kind: Kind, now: Instant) {
         let grace = self.plan.stop_grace_period;
         if let Some(after) = self.plan.deadline
-            && self.stop.cause().is_none()
+            && !self.stop.ends_execution()
             && now.duration_since(self.started) >= after
         {
             self.stop.request(Cause::Deadline { after }, now, grace);
@@ -112,7 +113,10 @@ impl Supervisor {
             Kind::Main | Kind::Try { .. } => None,
         };
         let due = [
-            self.plan.deadline.filter(|_| going_on).and_then(|after| self.started.checked_add(after)),
+            self.plan
+                .deadline
+                .filter(|_| !self.stop.ends_execution())
+                .and_then(|after| self.started.checked_add(after)),
             kind.limit().filter(|_| going_on).map(|(at, _)| at),
             pause.filter(|_| going_on),
             self.stop.next_wake(),
@@ -196,7 +200,7 @@ impl Supervisor {
 
     fn kill(&mut self) {
         self.cancel(Duration::ZERO);
-        self.output.callers.iter_mut().for_each(super::Caller::abandon);
+        self.output.abandon_callers();
     }
 
     fn read_signals(&mut self) {

@@ -39,7 +39,7 @@ use stop::Stop;
 /// period, SIGQUIT kills at once.
 const SIGNALS: [Signal; 5] = [Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGHUP];
 
-/// How long a front has for recording the outcome; far above what syncing a slow disk takes.
+/// How long a front has for recording the outcome of what it has released; far above what syncing a slow disk takes.
 const FRONT_PATIENCE_MILLIS: u16 = 5_000;
 
 /// Everything that lives as long as the execution.
@@ -76,18 +76,27 @@ pub fn main(arguments: &[OsString]) -> i32 {
     let Some(id) = id.to_str() else { return 2 };
     let directory = StateDir::from_parts(root.into(), runtime.into()).container(&ContainerId(id.to_owned()));
     match supervise(&directory, started) {
-        Ok(Some(front)) if wait_until_settled(&front) => 0,
-        Ok(_) => settle(root, runtime, id),
+        Ok(over) => {
+            if over.wait_until_settled() {
+                0
+            } else {
+                settle(root, runtime, id)
+            }
+        }
         Err(error) => {
-            // Not even an outcome, so it is settled as lost.
+            // Nothing has run. The front finds this process gone, and so does whoever comes after that. Were it to
+            // become the settler, its execution would be in the care of a process that does not know of it.
             tracing::error!(%error, "the supervisor failed");
-            settle(root, runtime, id)
+            1
         }
     }
 }
 
-/// Runs the plan and leaves its outcome on disk. Returns the front if it is still there.
-fn supervise(directory: &ContainerDir, started: Instant) -> io::Result<Option<OwnedFd>> {
+/// Runs the plan and leaves its outcome on disk.
+///
+/// # Errors
+/// What keeps it from beginning.
+fn supervise(directory: &ContainerDir, started: Instant) -> io::Result<Over> {
     let streams = detach_from_caller()?;
     let signals = watch_signals()?;
     let identity = ProcessIdentity::current()?;
@@ -111,7 +120,7 @@ fn supervise(directory: &ContainerDir, started: Instant) -> io::Result<Option<Ow
     if let Err(error) = state.write(&directory.state()) {
         let end = End::NotCreated { stage: "write the live state".into(), message: error.to_string() };
         reserved.write(&without_plan(directory, end, started))?;
-        return Ok(tell_ended(Some(streams.front)));
+        return Ok(Over::tell(Some(streams.front), false));
     }
     let mut notes = Vec::new();
     let plan = match container::read_plan(directory) {
@@ -119,7 +128,7 @@ fn supervise(directory: &ContainerDir, started: Instant) -> io::Result<Option<Ow
         Err(error) => {
             let end = End::NotCreated { stage: "read the plan".into(), message: error.to_string() };
             reserved.write(&without_plan(directory, end, started))?;
-            return Ok(tell_ended(Some(streams.front)));
+            return Ok(Over::tell(Some(streams.front), false));
         }
     };
     let ring = match RingWriter::create(&directory.log(), plan.max_log_size, now) {
@@ -148,7 +157,7 @@ fn supervise(directory: &ContainerDir, started: Instant) -> io::Result<Option<Ow
         main_started_at: None,
     };
     let end = supervisor.execute();
-    supervisor.finish(end, reserved)
+    Ok(supervisor.finish(end, reserved))
 }
 
 impl Supervisor {
@@ -162,11 +171,13 @@ impl Supervisor {
         }
         self.state.cgroups = self.cgroup.as_ref().map(JobCgroup::directories).unwrap_or_default();
         self.write_state();
-        self.run_all()
+        let end = self.run_all();
+        // A step that cannot be made fails before that, and what then stops the waits between its tries is no cancel.
+        self.deserted().unwrap_or(end)
     }
 
     /// The end of all processes is known: collect, write, clean up, tell.
-    fn finish(mut self, end: End, reserved: OutcomeFile) -> io::Result<Option<OwnedFd>> {
+    fn finish(mut self, end: End, reserved: OutcomeFile) -> Over {
         self.set_stage(Stage::Ending { started_at: self.main_started_at });
         if let Err(error) = sys_process::end_children() {
             tracing::warn!(%error, "a child that was not known goes on");
@@ -193,15 +204,17 @@ impl Supervisor {
         let notes = std::mem::take(&mut self.notes);
         let attempt = self.plan.attempt;
         let outcome = outcome(attempt, end, self.started, std::mem::take(&mut self.usage), notes, self.main_started_at);
-        let written = reserved.write(&outcome);
-        // The outcome is safe, so what follows may fail: it is done again by whoever settles.
+        if let Err(error) = reserved.write(&outcome) {
+            // There is none, so it is settled as lost.
+            tracing::error!(%error, "the outcome could not be written");
+        }
+        // What follows may fail: it is done again by whoever settles.
         let namespaces = std::mem::take(&mut self.namespaces);
         if let Err(error) = cleanup::remove_files_from_namespace(&self.directory, &namespaces) {
             tracing::warn!(%error, "files of the execution are left to the settler");
         }
         drop(namespaces);
-        written?;
-        Ok(tell_ended(self.front.take()))
+        Over::tell(self.front.take(), self.released)
     }
 
     fn set_stage(&mut self, stage: Stage) {
@@ -293,25 +306,40 @@ fn watch_signals() -> io::Result<SignalFd> {
     Ok(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
 }
 
-fn tell_ended(front: Option<OwnedFd>) -> Option<OwnedFd> {
-    front.filter(|front| control::send(front.as_fd(), control::ENDED, None).is_ok())
+/// What is left of the supervisor when all is over.
+struct Over {
+    /// While it is there.
+    front: Option<OwnedFd>,
+    /// Whether the front has said that the record is durable.
+    released: bool,
 }
 
-/// True when the front says that it has recorded the outcome; false when it is gone, or does not do it:
-/// one that is stopped, as by Ctrl-Z, must not keep everybody else waiting. Both may record it.
-fn wait_until_settled(front: &OwnedFd) -> bool {
-    let patience = PollTimeout::from(FRONT_PATIENCE_MILLIS);
-    loop {
-        let mut fds = [PollFd::new(front.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, patience) {
-            Err(Errno::EINTR) => continue,
-            Ok(0) | Err(_) => return false,
-            Ok(_) => {}
-        }
-        match control::receive(front.as_fd()) {
-            Ok(Some((control::SETTLED, _))) => return true,
-            Ok(Some(_)) => {}
-            Ok(None) | Err(_) => return false,
+impl Over {
+    fn tell(front: Option<OwnedFd>, released: bool) -> Over {
+        Over { front: front.filter(|front| control::send(front.as_fd(), control::ENDED, None).is_ok()), released }
+    }
+
+    /// True when the front says that it has recorded the outcome; false when it is gone, or does not do it:
+    /// one that is stopped, as by Ctrl-Z, must not keep everybody else waiting. Both may record it.
+    ///
+    /// Before [`control::GO`] it has all the time it needs, as for what did not fail: until the attempt is on record as
+    /// this process's, nobody else could settle it.
+    fn wait_until_settled(mut self) -> bool {
+        let Some(front) = &self.front else { return false };
+        loop {
+            let patience = if self.released { PollTimeout::from(FRONT_PATIENCE_MILLIS) } else { PollTimeout::NONE };
+            let mut fds = [PollFd::new(front.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut fds, patience) {
+                Err(Errno::EINTR) => continue,
+                Ok(0) | Err(_) => return false,
+                Ok(_) => {}
+            }
+            match control::receive(front.as_fd()) {
+                Ok(Some((control::SETTLED, _))) => return true,
+                Ok(Some((control::GO, _))) => self.released = true,
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return false,
+            }
         }
     }
 }

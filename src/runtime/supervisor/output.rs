@@ -16,11 +16,13 @@ pub struct Caller {
     pending: Vec<u8>,
     sent: usize,
     error: Option<io::Error>,
+    /// It has closed its end, which nobody has been told yet.
+    is_closed: bool,
 }
 
 impl Caller {
     pub fn new(sink: Option<NonBlockingSink>) -> Caller {
-        Caller { sink, pending: Vec::new(), sent: 0, error: None }
+        Caller { sink, pending: Vec::new(), sent: 0, error: None, is_closed: false }
     }
 
     /// Why bytes were lost on the way to the caller; that it closed its end is no reason to complain.
@@ -45,7 +47,10 @@ impl Caller {
             match sink.try_write(&self.pending[self.sent..]) {
                 Ok(WriteOutcome::Wrote(count)) => self.sent += count,
                 Ok(WriteOutcome::WouldBlock) => return,
-                Ok(WriteOutcome::Closed) => self.sink = None,
+                Ok(WriteOutcome::Closed) => {
+                    self.sink = None;
+                    self.is_closed = true;
+                }
                 // A full disk of the caller's is not the job's concern; the ring goes on.
                 Err(error) => {
                     self.sink = None;
@@ -57,8 +62,11 @@ impl Caller {
         self.sent = 0;
     }
 
-    /// Gives up on the caller.
-    pub fn abandon(&mut self) {
+    /// Gives up on the caller, who may have left something unread.
+    fn abandon(&mut self) {
+        if self.is_blocked() && self.error.is_none() {
+            self.error = Some(io::Error::other("it was not read any more"));
+        }
         self.sink = None;
         self.flush();
     }
@@ -154,6 +162,11 @@ impl Output {
         self.callers.iter().any(Caller::is_blocked)
     }
 
+    /// Nobody who waits is waited for any more.
+    pub fn abandon_callers(&mut self) {
+        self.callers.iter_mut().for_each(Caller::abandon);
+    }
+
     /// A line of our own for the log.
     pub fn say(&mut self, text: &str) {
         if let Some(ring) = &mut self.ring {
@@ -178,6 +191,12 @@ impl Output {
             self.last_line.push(stream, bytes);
         }
         self.callers[caller_index(stream)].push(bytes);
+        if stream == LogStream::Stdout && std::mem::take(&mut self.callers[0].is_closed) {
+            // Else a command in a pipe would go on without a word when the others have ended.
+            let note =
+                "coracle: note: nobody reads standard output any more; the job goes on, and the log has the rest\n";
+            self.callers[caller_index(LogStream::Stderr)].push(note.as_bytes());
+        }
     }
 }
 

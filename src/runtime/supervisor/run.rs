@@ -112,14 +112,19 @@ impl Supervisor {
         }
     }
 
+    /// The end when the front was gone before it let the job begin.
+    pub(super) fn deserted(&self) -> Option<End> {
+        let message = "the command that started it ended before the job could begin";
+        (!self.released && self.front.is_none()).then(|| not_created("start the job", message.to_owned()))
+    }
+
     fn oom_kills(&self) -> u64 {
         self.cgroup.as_ref().and_then(super::JobCgroup::oom_kills).unwrap_or(0)
     }
 
     fn cause_of(&self, kind: Kind, ended: ProcessEnd, oom: bool, last_line: Option<&str>) -> Result<StepCause, End> {
-        if !self.released && self.front.is_none() {
-            let message = "the command that started it ended before the job could begin".to_owned();
-            return Err(not_created("start the job", message));
+        if let Some(end) = self.deserted() {
+            return Err(end);
         }
         if let Some(cause) = self.stop.cause()
             && !matches!(ended, ProcessEnd::NotExecutable { .. } | ProcessEnd::Failed { .. })

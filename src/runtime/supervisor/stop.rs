@@ -23,9 +23,14 @@ pub enum Action {
     Signal,
     /// Send SIGKILL.
     Kill,
+    /// Wait for nobody any more to read the output: the job is over, and its log has everything.
+    Abandon,
 }
 
-/// Progress of a stop. The first cause counts; later ones can only make it faster.
+/// How long after SIGKILL whoever reads the output has for what is left of it, which is no more than fits into pipes.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Progress of a stop. The first cause counts, the time limit of a step aside; later ones can only make it faster.
 #[derive(Debug, Clone, Default)]
 pub struct Stop {
     state: Option<State>,
@@ -37,6 +42,14 @@ struct State {
     kill_at: Instant,
     signalled: bool,
     killed: bool,
+    abandoned: bool,
+}
+
+impl State {
+    /// A step's time limit leaves the job, whose readers are then waited for as those of any process are.
+    fn abandon_at(&self) -> Option<Instant> {
+        if self.cause.is_of_step() || self.abandoned { None } else { self.kill_at.checked_add(LAST_WORDS) }
+    }
 }
 
 impl Stop {
@@ -45,16 +58,27 @@ impl Stop {
         // A grace period beyond what the clock can express never ends.
         let kill_at = now.checked_add(grace).unwrap_or_else(|| now + Duration::from_secs(u32::MAX.into()));
         match &mut self.state {
-            None => self.state = Some(State { cause, kill_at, signalled: false, killed: false }),
+            None => self.state = Some(State { cause, kill_at, signalled: false, killed: false, abandoned: false }),
+            // It would be forgotten with the step whose time is over. What was done for that is not done again.
+            Some(state) if state.cause.is_of_step() && !cause.is_of_step() => {
+                state.cause = cause;
+                state.kill_at = if state.killed { kill_at } else { state.kill_at.min(kill_at) };
+                state.killed = false;
+            }
             Some(state) => state.kill_at = state.kill_at.min(kill_at),
         }
     }
 
     /// Another try, step or process of the same job begins: only a time limit of the try before is forgotten.
     pub fn next_process(&mut self) {
-        if matches!(&self.state, Some(State { cause: Cause::StepTimeout { .. }, .. })) {
+        if !self.ends_execution() {
             self.state = None;
         }
+    }
+
+    /// False while nothing is stopped, or the present try of a step alone.
+    pub fn ends_execution(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| !state.cause.is_of_step())
     }
 
     pub fn cause(&self) -> Option<Cause> {
@@ -69,6 +93,10 @@ impl Stop {
             state.killed = true;
             return Some(Action::Kill);
         }
+        if state.killed && state.abandon_at().is_some_and(|at| now >= at) {
+            state.abandoned = true;
+            return Some(Action::Abandon);
+        }
         if !state.signalled {
             state.signalled = true;
             return Some(Action::Signal);
@@ -78,11 +106,16 @@ impl Stop {
 
     /// When [`Stop::due`] must be asked again.
     pub fn next_wake(&self) -> Option<Instant> {
-        self.state.as_ref().filter(|state| !state.killed).map(|state| state.kill_at)
+        let state = self.state.as_ref()?;
+        if state.killed { state.abandon_at() } else { Some(state.kill_at) }
     }
 }
 
 impl Cause {
+    fn is_of_step(self) -> bool {
+        matches!(self, Cause::StepTimeout { .. })
+    }
+
     /// The end of an execution stopped for this cause.
     pub fn end(self, how: Stopped) -> End {
         match self {
@@ -109,6 +142,9 @@ mod tests {
         assert_eq!(stop.due(now + 9 * SECOND), None);
         assert_eq!(stop.next_wake(), Some(now + 10 * SECOND));
         assert_eq!(stop.due(now + 10 * SECOND), Some(Action::Kill));
+        assert_eq!(stop.due(now + 10 * SECOND), None);
+        assert_eq!(stop.next_wake(), Some(now + 10 * SECOND + LAST_WORDS));
+        assert_eq!(stop.due(now + 11 * SECOND), Some(Action::Abandon));
         assert_eq!((stop.due(now + 99 * SECOND), stop.next_wake()), (None, None));
     }
 
@@ -134,5 +170,34 @@ mod tests {
         stop.request(Cause::Cancelled, now, Duration::MAX);
         stop.next_process();
         assert_eq!(stop.cause(), Some(Cause::Cancelled));
+    }
+
+    #[test]
+    fn a_cancel_outlives_the_step_whose_time_was_over() {
+        let now = Instant::now();
+        let mut stop = Stop::default();
+        stop.request(Cause::StepTimeout { after: SECOND }, now, 5 * SECOND);
+        assert_eq!(stop.due(now), Some(Action::Signal));
+        assert!(!stop.ends_execution());
+        stop.request(Cause::Cancelled, now, 9 * SECOND);
+        assert!(stop.ends_execution());
+        assert_eq!((stop.due(now), stop.next_wake()), (None, Some(now + 5 * SECOND)));
+        stop.request(Cause::StepTimeout { after: SECOND }, now, SECOND);
+        stop.next_process();
+        assert_eq!(stop.cause(), Some(Cause::Cancelled));
+    }
+
+    #[test]
+    fn a_cancel_after_the_step_was_killed_has_a_grace_period_of_its_own() {
+        let now = Instant::now();
+        let mut stop = Stop::default();
+        stop.request(Cause::StepTimeout { after: SECOND }, now, Duration::ZERO);
+        assert_eq!(stop.due(now), Some(Action::Kill));
+        // The job goes on, and so does waiting for its readers.
+        assert_eq!((stop.due(now + 9 * SECOND), stop.next_wake()), (None, None));
+        stop.request(Cause::Deadline { after: SECOND }, now, 3 * SECOND);
+        assert_eq!((stop.due(now), stop.next_wake()), (None, Some(now + 3 * SECOND)));
+        assert_eq!(stop.due(now + 3 * SECOND), Some(Action::Kill));
+        assert_eq!(stop.due(now + 4 * SECOND), Some(Action::Abandon));
     }
 }

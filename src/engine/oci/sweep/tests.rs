@@ -86,3 +86,23 @@ fn what_has_not_ended_or_is_ending_stays() {
     }
     assert_eq!(names(&runtime.state_dir().busy()).len(), 2);
 }
+
+#[test]
+fn what_tells_of_cgroups_stays_until_they_are_gone() {
+    let scratch = tempfile::tempdir().unwrap();
+    let runtime = open(&scratch.path().join("root"));
+    let container = container(&runtime, &dead());
+    end(&runtime, &container);
+    // Nothing that can be removed as a cgroup is.
+    let (directory, busy) = (runtime.directory(&container), scratch.path().join("cgroup"));
+    std::fs::create_dir(&busy).unwrap();
+    std::fs::write(busy.join("member"), "").unwrap();
+    let mut state = LiveState::read(&directory.state()).unwrap().unwrap();
+    state.cgroups = vec![busy.clone()];
+    state.write(&directory.state()).unwrap();
+    runtime.remove_files(&container, Removal::Everything).unwrap_err();
+    assert_eq!(LiveState::read(&directory.state()).unwrap(), Some(state));
+    std::fs::remove_file(busy.join("member")).unwrap();
+    runtime.remove_files(&container, Removal::Everything).unwrap();
+    assert!(!busy.exists() && !directory.path().exists());
+}
