@@ -294,3 +294,12 @@ fn output_that_cannot_be_written_is_an_error() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(stderr.contains("coracle: error: failed to write to standard output: No space left"), "{stderr}");
 }
+
+#[test]
+fn a_prefix_of_many_ids_names_the_first_of_them() {
+    let host = Host::new();
+    let id = |number: u32| format!("0199aaaa-0000-7000-8000-00000000000{number}");
+    (0..5).for_each(|number| host.ended(&id(number), "job", End::Exited { code: 0 }));
+    let expected = format!("0199 is the start of several ids: {}, {}, {} and at least 2 more\n", id(0), id(1), id(2));
+    host.run(["inspect", "0199"]).exits(125).complains(&[&expected, "hint: give more of the id"]);
+}
