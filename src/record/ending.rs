@@ -84,7 +84,7 @@ impl Record {
     ) -> Result<Ended, RecordError> {
         let reserved_for = ending.reserved_for.map(|process| to_json(id, "reservation", process)).transpose()?;
         let preparer = ending.preparer.map(|process| to_json(id, "owner", process)).transpose()?;
-        self.transaction("record the end of the attempt", Durability::Host, |transaction| {
+        self.transaction_with_reserve("record the end of the attempt", Durability::Host, |transaction| {
             let live = Live::find(transaction, id)?.ok_or_else(|| not_found(id))?;
             let is_under_way = !live.status.is_terminal() && !live.is_waiting;
             let is_as_seen = preparer.is_none() || (live.status == Status::Pending && live.owner == preparer);
@@ -144,7 +144,7 @@ impl Record {
         outcome: &Outcome,
         notifications: &[NewNotification],
     ) -> Result<bool, RecordError> {
-        self.transaction("record the end of the execution", Durability::Host, |transaction| {
+        self.transaction_with_reserve("record the end of the execution", Durability::Host, |transaction| {
             let live = Live::find(transaction, id)?.ok_or_else(|| not_found(id))?;
             let is_as_seen = live.is_waiting && live.attempt == outcome.attempt;
             if is_as_seen {

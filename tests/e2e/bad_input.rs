@@ -137,10 +137,10 @@ fn on_a_full_disk_what_gives_room_back_works() {
     }
     for command in ["rm $(cat id)", "prune --all", "rmi $IMAGE"] {
         let coracle = Coracle::new();
-        // The first cat fills the last page; nothing is left, not even for the record's log.
+        // The cat fills the last page; nothing is left, not even for the record's log.
         let script = format!(
             "set -e; mkdir -p '{root}'; mount -t tmpfs -o size=6m tmpfs '{root}'; cd '{root}/..'\n\
-             for job in 1 2 3; do '{binary}' run -q --image \"$IMAGE\" -- true; done; '{binary}' ps -aq | head -n 1 > id\n\
+             for job in 1 2 3; do '{binary}' run -q --image \"$IMAGE\" -- true; done; '{binary}' ps -aq | tail -n 1 > id\n\
              set +e; dd if=/dev/zero of='{root}/fill' bs=64k 2>/dev/null; cat /dev/zero > '{root}/fill2' 2>/dev/null\n\
              '{binary}' run -q --image \"$IMAGE\" -- true 2>&1; echo \"run $?\"\n\
              '{binary}' {command}; code=$?; '{binary}' ps -aq | wc -l; exit $code",
@@ -161,6 +161,29 @@ fn on_a_full_disk_what_gives_room_back_works() {
         };
         assert!(finished.stdout().ends_with(left), "{command}: {finished}");
     }
+}
+
+#[test]
+fn on_a_full_disk_an_end_is_recorded() {
+    if !needs(Feature::Root) {
+        return;
+    }
+    let coracle = Coracle::new();
+    // The job waits until the disk is full, which waits for the job.
+    let script = format!(
+        "set -e; mkdir -p '{root}' go; mount -t tmpfs -o size=6m tmpfs '{root}'\n\
+         id=$('{binary}' run -q -d --image '{image}' --mount type=bind,src=\"$PWD/go\",dst=/go -- \
+         sh -c ': > /go/begun; while [ ! -e /go/on ]; do sleep 0.1; done; exit 3')\n\
+         set +e; while [ ! -e go/begun ]; do sleep 0.1; done\n\
+         dd if=/dev/zero of='{root}/fill' bs=64k 2>/dev/null; cat /dev/zero > '{root}/fill2' 2>/dev/null\n\
+         : > go/on; timeout 60 '{binary}' wait $id",
+        root = coracle.root().display(),
+        binary = Coracle::binary().display(),
+        image = fixture::busybox(),
+    );
+    let mut shell = Command::new("unshare");
+    shell.args(["--mount", "sh", "-c", &script]).current_dir(coracle.scratch()).env("CORACLE_ROOT", coracle.root());
+    coracle.finish(shell).expect_code(3);
 }
 
 #[test]
