@@ -57,24 +57,19 @@
 //! Imports go downward only; `tests/architecture.rs` holds them.
 //!
 //! ```text
-//! main → cli → config → spec
-//! cli → exec, engine
-//! roles → exec, engine, runtime, step, image::unpack, remove_tree     what init() starts as
+//! main → cli → config, exec, engine, spec
+//! roles → exec, engine, runtime, image, step, remove_tree      what init() starts as
+//! testing → engine
 //! exec → engine, record, log, spec
-//! engine → bundle, image, runtime, record, log, spec, user
-//! bundle → spec, plan, image (config type only)    runtime → log, plan, outcome
-//! record → outcome                                 image, runtime, record, log → state_dir, sys
-//! remove_tree → plan, sys                          sys::userns → plan
-//! image → seccomp → sys                            testing → engine
-//! causes, id, spec, plan, outcome → nothing in the crate
-//! cli → exec → init, bundle, image, runtime, record, log, spec
-//! bundle → spec, plan, step (requests)             runtime → log, plan, outcome
-//! record → outcome                                 image, runtime, record, log → state_dir, sys
-//! remove_tree → plan, sys                          sys::userns → plan
-//! exec → step → sys                                image → seccomp → sys
-//! spec, plan, sys, outcome → nothing in the crate
-//! image → seccomp → sys                            plan → spec
-//! spec, image → naming → quote                     sys, outcome, quote → nothing in the crate
+//! engine → bundle, image, runtime, record, seccomp, log, step, spec, user
+//! bundle → plan, spec, step (requests)
+//! runtime → log, plan, step, outcome, remove_tree, user
+//! image → naming, plan, seccomp, remove_tree
+//! record → outcome
+//! config → spec → naming → quote
+//! user, remove_tree → plan → spec
+//! seccomp, step, log, state_dir → sys → plan (IdMappings)
+//! causes, id, outcome, quote → nothing in the crate
 //! ```
 
 #![deny(unsafe_code)]
