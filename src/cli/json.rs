@@ -6,8 +6,8 @@
 //! but `attempts`, `queue`, `undelivered` and `spec`.
 //!
 //! # An execution
-//! `inspect --json` prints one of these. Without `attempts`, `queue`, `undelivered` and `spec`: `ps --json` prints an array of
-//! them, newest first, `wait --json` one per line, `trigger --json` one.
+//! `inspect --json` prints one of these. Without `attempts`, `queue`, `undelivered` and `spec`: `ps --json` prints an
+//! array of them, newest first, `wait --json` one per line, `trigger --json` one.
 //!
 //! | field | value |
 //! |---|---|

@@ -1,7 +1,8 @@
 //! The command line: what `coracle` does when it is not one of its hidden roles.
 //!
 //! Results go to standard output; notes, warnings and errors to standard error, each line starting
-//! with `coracle: `; `progress` says what else is there while an image is pulled. A reader that closes standard output early ends the command quietly.
+//! with `coracle: `; `progress` says what else is there while an image is pulled. A reader that closes standard output
+//! early ends the command quietly.
 //!
 //! # Exit codes
 //! As those of `docker run` (<https://docs.docker.com/reference/cli/docker/container/run/#exit-status>):
@@ -16,7 +17,8 @@
 //! | 127 | the job's command was not found |
 //!
 //! `pull` and `load` exit with 128 + n when signal n interrupted them, and with 125 when an image could not be
-//! got; the others are got all the same. `events` exits with 0 when a signal ends it. Every other command exits with 0 or 125.
+//! got; the others are got all the same. `events` exits with 0 when a signal ends it. Every other command exits with 0
+//! or 125.
 
 mod args;
 mod describe;

@@ -87,8 +87,8 @@ impl Selection {
 
 impl JobExecutor {
     /// Forgets ended executions. Those that do not end meanwhile are not touched, and neither is one whose end
-    /// somebody waits for or whose log somebody follows. Files go first, then the record of them, so that it may be interrupted at any time; any
-    /// number of processes may do it at once.
+    /// somebody waits for or whose log somebody follows. Files go first, then the record of them, so that it may be
+    /// interrupted at any time; any number of processes may do it at once.
     ///
     /// # Errors
     /// When the record or the directory of executions cannot be used. What cannot be removed is no error but

@@ -1,4 +1,5 @@
-//! Who waits for the end of which execution or follows its log: those are not forgotten by themselves before they have seen it.
+//! Who waits for the end of which execution or follows its log: those are not forgotten by themselves before they have
+//! seen it.
 //!
 //! Between processes it is a lock on one byte of a file for each execution, so that there is nothing to clean up
 //! after whoever dies while waiting.

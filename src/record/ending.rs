@@ -55,8 +55,8 @@ impl Record {
 
     /// Records the end of an attempt, durably, and in the same transaction what follows: the execution is
     /// terminal, or waits for its next attempt. Idempotent: an attempt that has ended or that nobody has claimed,
-    /// or an `outcome` of another one, changes nothing. When a cancel was requested no attempt follows: the execution ends as
-    /// cancelled, and the attempt keeps its own end.
+    /// or an `outcome` of another one, changes nothing. When a cancel was requested no attempt follows: the execution
+    /// ends as cancelled, and the attempt keeps its own end.
     ///
     /// # Errors
     /// [`RecordError::NotFound`], or the database cannot be written; nothing is changed then.

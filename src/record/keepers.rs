@@ -69,7 +69,8 @@ impl Record {
 
     /// Whether a process other than `me` could die and leave something undone that nobody would see: it prepares
     /// an attempt, so that there is no supervisor yet, and something that is reserved for nobody waits for its turn
-    /// meanwhile, or the attempt is not the first; or such an attempt waits for that process. Without `me`: any process.
+    /// meanwhile, or the attempt is not the first; or such an attempt waits for that process. Without `me`: any
+    /// process.
     ///
     /// # Errors
     /// When the database cannot be read.

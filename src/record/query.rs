@@ -83,8 +83,9 @@ impl Record {
         })
     }
 
-    /// Executions, newest first: by id, by their time of creation where `query` has one. A page of the newest, of a job,
-    /// of a time, of a label, of live or of unsuccessful ones takes a time that does not depend on how many there are;
+    /// Executions, newest first: by id, by their time of creation where `query` has one. A page of the newest, of a
+    /// job, of a time, of a label, of live or of unsuccessful ones takes a time that does not depend on how many there
+    /// are;
     /// several conditions at once go through what one of them leaves, in indexes as far as they can.
     ///
     /// # Errors

@@ -97,8 +97,8 @@ impl Record {
     /// Makes the oldest waiting execution that may begin the one that `me` prepares. None may that is in
     /// backoff, overdue, reserved for another process, younger than one of its job whose turn comes first, or for
     /// which a limit of its own leaves no room; nor one with a global limit that is younger than one of another job
-    /// which may begin and is reserved for another process. What is in backoff, overdue, or reserved for a process that is gone,
-    /// holds up no younger one. When the clock was set back to before a backoff began, the backoff is over.
+    /// which may begin and is reserved for another process. What is in backoff, overdue, or reserved for a process that
+    /// is gone, holds up no younger one. When the clock was set back to before a backoff began, the backoff is over.
     ///
     /// # Errors
     /// When the database cannot be read or written.

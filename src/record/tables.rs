@@ -96,8 +96,8 @@ ALTER TABLE executions ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE executions ADD COLUMN place TEXT AS (CASE WHEN status = 'active' THEN 'occupied' WHEN status = 'pending' THEN iif(owner IS NULL, 'waiting', 'occupied') END) VIRTUAL;
 ";
 
-/// Indexes, triggers and the tables beside `executions` that schemas from 3 on have, in a new and in a migrated database.
-/// An index that a plain insertion touches is a page to write for every execution: there are few of those.
+/// Indexes, triggers and the tables beside `executions` that schemas from 3 on have, in a new and in a migrated
+/// database. An index that a plain insertion touches is a page to write for every execution: there are few of those.
 const OBJECTS: &str = "
 -- `ps` lists newest first: ids are UUIDv7, so their order is that of creation.
 CREATE INDEX executions_by_job ON executions (job_name, id);

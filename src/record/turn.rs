@@ -7,7 +7,8 @@ use crate::sys::process::ProcessIdentity;
 use jiff::Timestamp;
 use rusqlite::{Row, Transaction};
 
-/// Tells whether a process still runs, and may hold others up. It is asked inside a transaction and must not wait for anything.
+/// Tells whether a process still runs, and may hold others up. It is asked inside a transaction and must not wait for
+/// anything.
 pub type IsAlive<'a> = &'a dyn Fn(&ProcessIdentity) -> bool;
 
 /// When the time in the queue ends, and for which executions it does; as in the index.

@@ -2,8 +2,9 @@
 //!
 //! It is started by the supervisor, in the network that the job has and without privileges. It reads one
 //! [`StepRequest`] as one line of JSON from its standard input, does it and exits with 0, or says why not in
-//! one line on standard error and exits with 1. It knows no timeout: whoever started it ends it, and it does not outlive its starter. A check goes
-//! on for ever, and writes a line whenever what it waits for changes, so that the last line tells what a check
+//! one line on standard error and exits with 1. It knows no timeout: whoever started it ends it, and it does not
+//! outlive its starter. A check goes on for ever, and writes a line whenever what it waits for changes, so that the
+//! last line tells what a check
 //! that was ended had been waiting for. Nothing that it writes holds a secret of the request.
 //!
 //! # Transfers
@@ -15,8 +16,9 @@
 //! end here no other process reads, writes or polls: both are made non-blocking.
 //!
 //! # Files of the host
-//! Whoever starts a role may open the files that its request names, and pass them on: `NAME=DESCRIPTOR` as arguments, see
-//! [`HostFile`]. The role has no rights to read what belongs to others. What it was not passed it opens by its path.
+//! Whoever starts a role may open the files that its request names, and pass them on: `NAME=DESCRIPTOR` as arguments,
+//! see [`HostFile`]. The role has no rights to read what belongs to others. What it was not passed it opens by its
+//! path.
 //!
 //! # The network
 //! Names are looked up among the job's own hosts first, then as on the host or at the job's name servers. No

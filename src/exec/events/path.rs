@@ -60,7 +60,8 @@ pub struct Known<'a> {
 }
 
 /// What has happened since `seen` (`None`: since before it existed), in its order, and what is seen now; `None`
-/// once it has ended. Each status comes once per attempt, and an init step when another one or another try of it is seen.
+/// once it has ended. Each status comes once per attempt, and an init step when another one or another try of it is
+/// seen.
 pub fn advance(seen: Option<Seen>, known: Known<'_>) -> (Vec<StatusChange>, Option<Seen>) {
     let Known { news, .. } = known;
     let mut walk = Walk { news, seen, changes: Vec::new() };

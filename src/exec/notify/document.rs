@@ -6,7 +6,8 @@ use crate::outcome::Outcome;
 use crate::record::{Attempt, Execution, Status};
 use serde_json::{Value, json};
 
-/// The JSON document of an execution that ends with this outcome; its fields mean what they do in `inspect --json`. Times are RFC 3339 in UTC, durations seconds.
+/// The JSON document of an execution that ends with this outcome; its fields mean what they do in `inspect --json`.
+/// Times are RFC 3339 in UTC, durations seconds.
 ///
 /// | field | |
 /// |---|---|

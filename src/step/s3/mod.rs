@@ -1,7 +1,8 @@
 //! `init.s3_pull` and `init.s3_push`: one object to or from a pipe.
 //!
-//! The store is asked directly, at the endpoint that the step names or at AWS. Unless they are to be anonymous, requests
-//! are signed with keys of the step's environment or of a credentials file; nothing else is looked for, in particular
+//! The store is asked directly, at the endpoint that the step names or at AWS. Unless they are to be anonymous,
+//! requests are signed with keys of the step's environment or of a credentials file; nothing else is looked for, in
+//! particular
 //! no metadata service of a cloud. Failed requests are repeated [`RETRIES`] times.
 
 mod access;
