@@ -8,12 +8,14 @@ pub fn quoted(text: &str) -> String {
     format!("\"{}\"", brief(text))
 }
 
-/// As [`quoted`], for what stands without quotes.
+/// As [`quoted`], for what stands without quotes. What is left out was in the middle: a path says most at its end.
 pub fn brief(text: &str) -> String {
-    match text.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", text[..end].escape_debug()),
-        None => text.escape_debug().to_string(),
+    if text.chars().nth(MOST).is_none() {
+        return text.escape_debug().to_string();
     }
+    let start = text.char_indices().nth(MOST / 2).map_or(text.len(), |(at, _)| at);
+    let end = text.char_indices().nth_back(MOST / 2 - 1).map_or(0, |(at, _)| at);
+    format!("{}…{}", text[..start].escape_debug(), text[end..].escape_debug())
 }
 
 #[cfg(test)]
@@ -24,7 +26,8 @@ mod tests {
     fn long_text_is_cut_between_characters() {
         assert_eq!(quoted("a\"\u{1b}é"), "\"a\\\"\\u{1b}é\"");
         assert_eq!(quoted(&"é".repeat(MOST)), format!("\"{}\"", "é".repeat(MOST)));
-        assert_eq!(quoted(&"é".repeat(MOST + 1)), format!("\"{}…\"", "é".repeat(MOST)));
-        assert_eq!(brief(&"é".repeat(MOST + 1)), format!("{}…", "é".repeat(MOST)));
+        let half = "é".repeat(MOST / 2);
+        assert_eq!(quoted(&"é".repeat(MOST + 1)), format!("\"{half}…{half}\""));
+        assert_eq!(brief(&format!("{half}/long/path/to/the{half}")), format!("{half}…{half}"));
     }
 }

@@ -202,7 +202,7 @@ fn names_that_no_image_can_have() {
         ("-x", format!("failed to read \"-x\": {form}")),
         ("x:y:z", format!("failed to read \"x:y:z\": {form}")),
         ("UPPER", "failed to read \"UPPER\": names of repositories are in lower case".into()),
-        (&"é".repeat(5000), format!("failed to read \"{}…\": {form}", "é".repeat(80))),
+        (&"é".repeat(5000), format!("failed to read \"{0}…{0}\": {form}", "é".repeat(40))),
     ] {
         let text = with_fields("").replace("{name: busybox}", &format!("{{name: {image:?}}}"));
         let expected = format!("job.yaml:6:19: services.hello.image.name: {message}");
