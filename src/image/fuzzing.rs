@@ -2,9 +2,9 @@
 //! public interface; only with the feature `fuzzing`.
 
 use super::manifest::{self, Document};
-use super::name::ImageName;
 use super::platform::{self, Platform};
 use super::unpack::{self, UnpackError, UnpackStats};
+use crate::naming::ImageName;
 use crate::plan::{IdMap, IdMappings};
 use std::io;
 
