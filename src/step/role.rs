@@ -18,6 +18,7 @@ use std::path::PathBuf;
 
 /// A file that whoever started this process has opened.
 struct Passed {
+    #[cfg_attr(not(feature = "s3"), expect(dead_code, reason = "only transfers read files"))]
     file: HostFile,
     #[cfg_attr(not(feature = "s3"), expect(dead_code, reason = "only transfers read files"))]
     content: File,
