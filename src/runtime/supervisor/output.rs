@@ -178,6 +178,10 @@ impl Output {
     /// As [`Output::say`], and to whoever waits on a terminal where nothing else may be seen for long.
     pub fn tell(&mut self, text: &str) {
         self.say(text);
+        self.tell_caller(text);
+    }
+
+    fn tell_caller(&mut self, text: &str) {
         self.callers[caller_index(LogStream::Stderr)].push(format!("coracle: note: {text}\n").as_bytes());
     }
 
@@ -193,9 +197,7 @@ impl Output {
         self.callers[caller_index(stream)].push(bytes);
         if stream == LogStream::Stdout && std::mem::take(&mut self.callers[0].is_closed) {
             // Else a command in a pipe would go on without a word when the others have ended.
-            let note =
-                "coracle: note: nobody reads standard output any more; the job goes on, and the log has the rest\n";
-            self.callers[caller_index(LogStream::Stderr)].push(note.as_bytes());
+            self.tell_caller("nobody reads standard output any more; the job goes on, and the log has the rest");
         }
     }
 }
