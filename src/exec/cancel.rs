@@ -5,8 +5,7 @@ use super::executor::JobExecutor;
 use super::model::{ContainerId, JobExecutionId};
 use super::queue::is_alive;
 use crate::engine::Removal;
-use crate::record::{Cancel, Status};
-use crate::sys::process::ProcessIdentity;
+use crate::record::{Cancel, Cancelled, Status};
 use std::time::Duration;
 
 /// How often, and how many times, a supervisor that has only just been spawned is looked for.
@@ -31,7 +30,7 @@ impl JobExecutor {
     pub async fn cancel_with(&self, id: &JobExecutionId, grace: Option<Duration>) -> Result<(), ExecError> {
         let mut is_asked = false;
         for _ in 0..STATE_POLLS {
-            let before = self.row(id)?;
+            let job = self.row(id)?.job_name;
             match self.record().cancel(id.as_str(), self.now())? {
                 // It has ended because of this very call.
                 Cancel::Over(Status::Cancelled) if is_asked => return Ok(()),
@@ -39,10 +38,10 @@ impl JobExecutor {
                     let status = self.execution(id).await?.status.to_string();
                     return Err(ExecError::Ended { id: id.clone(), status });
                 }
-                Cancel::Cancelled => {
+                Cancel::Cancelled(cancelled) => {
                     self.inner.changes.notify();
-                    self.after_cancel(id, before.attempt, before.owner.as_ref()).await?;
-                    self.tidy(Some(&before.job_name));
+                    self.after_cancel(&cancelled).await?;
+                    self.tidy(Some(&job));
                     return self.kick();
                 }
                 Cancel::Active => is_asked = true,
@@ -66,16 +65,12 @@ impl JobExecutor {
     ///
     /// # Errors
     /// When something cannot be removed.
-    pub(super) async fn after_cancel(
-        &self,
-        id: &JobExecutionId,
-        attempt: u32,
-        preparer: Option<&ProcessIdentity>,
-    ) -> Result<(), ExecError> {
-        self.attended().remove(id.as_str());
+    pub(super) async fn after_cancel(&self, cancelled: &Cancelled) -> Result<(), ExecError> {
+        self.attended().remove(&cancelled.id);
         // Whoever prepares it sees to what is half made, if he lives.
-        if !preparer.is_some_and(is_alive) {
-            self.runtime().remove(&ContainerId::new(id, attempt), Removal::AllButLogs).await?;
+        if !cancelled.preparer.as_ref().is_some_and(is_alive) {
+            let container = ContainerId::new(&JobExecutionId(cancelled.id.clone()), cancelled.attempt);
+            self.runtime().remove(&container, Removal::AllButLogs).await?;
         }
         Ok(())
     }

@@ -17,9 +17,10 @@ use std::time::Duration;
 /// How many forgotten executions are remembered for those who begin to wait only now. Those of other processes
 /// are only for a while after their end.
 const REMEMBERED: usize = 1024;
+const REMEMBERED_FOR: SignedDuration = SignedDuration::from_secs(10);
+
 /// Ended executions among which those are looked for that this process holds.
 const HELD_BATCH: u32 = 64;
-const REMEMBERED_FOR: SignedDuration = SignedDuration::from_secs(10);
 
 /// How often those are looked for who wait for what is to be forgotten, and for how long.
 const WAITERS_POLL: Duration = Duration::from_millis(5);

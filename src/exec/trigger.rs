@@ -238,11 +238,10 @@ impl JobExecutor {
     /// Cancels those that a new execution replaces, but for those that have been cancelled with its trigger. It
     /// starts when they have ended.
     async fn replace(&self, ids: Vec<String>, cancelled: Vec<Cancelled>) {
-        for Cancelled { id, attempt, preparer } in cancelled {
-            let id = JobExecutionId(id);
+        for cancelled in cancelled {
             // What is left goes with the execution.
-            if let Err(error) = self.after_cancel(&id, attempt, preparer.as_ref()).await {
-                tracing::warn!(error = with_causes(&error), %id, "something is left behind");
+            if let Err(error) = self.after_cancel(&cancelled).await {
+                tracing::warn!(error = with_causes(&error), id = cancelled.id, "something is left behind");
             }
         }
         for id in ids {

@@ -1,9 +1,11 @@
 //! Starting and ending attempts.
 
 use super::error::{Failure, RecordError};
-use super::model::{AfterAttempt, Attempt, Cancel, Ended, Status};
+use super::model::{AfterAttempt, Attempt, Cancel, Cancelled, Ended, Status};
 use super::outbox::{self, NewNotification};
-use super::row::{ATTEMPT_COLUMNS, append_notes, counter, duration_nanoseconds, nanoseconds, source_name, to_json};
+use super::row::{
+    ATTEMPT_COLUMNS, append_notes, counter, duration_nanoseconds, from_json, nanoseconds, source_name, to_json,
+};
 use super::store::{Durability, Record, next_revision, not_found, status_of};
 use crate::outcome::{End, FIRST_ATTEMPT, OUTCOME_VERSION, Outcome, Stopped, Usage};
 use crate::sys::process::ProcessIdentity;
@@ -164,10 +166,7 @@ impl Record {
         self.transaction("cancel the execution", Durability::Host, |transaction| {
             let live = Live::find(transaction, id)?.ok_or_else(|| not_found(id))?;
             match live.status {
-                Status::Pending => {
-                    cancel_pending(transaction, id, now)?;
-                    Ok(Cancel::Cancelled)
-                }
+                Status::Pending => Ok(Cancel::Cancelled(cancel_pending(transaction, id, now)?)),
                 Status::Active => {
                     request_cancel(transaction, id)?;
                     Ok(Cancel::Active)
@@ -207,7 +206,7 @@ pub(super) fn request_cancel(transaction: &Transaction<'_>, id: &str) -> rusqlit
 
 /// Cancels an execution that the caller has found to be pending. An attempt that was being prepared is
 /// recorded as cancelled too.
-pub(super) fn cancel_pending(transaction: &Transaction<'_>, id: &str, now: Timestamp) -> Result<(), Failure> {
+pub(super) fn cancel_pending(transaction: &Transaction<'_>, id: &str, now: Timestamp) -> Result<Cancelled, Failure> {
     let live = Live::find(transaction, id)?.ok_or_else(|| not_found(id))?;
     let outcome = Outcome {
         version: OUTCOME_VERSION,
@@ -223,10 +222,14 @@ pub(super) fn cancel_pending(transaction: &Transaction<'_>, id: &str, now: Times
         insert_attempt(transaction, id, &live, &outcome)?;
     }
     if live.attempt == FIRST_ATTEMPT {
-        return end(transaction, id, &live, &outcome);
+        end(transaction, id, &live, &outcome)?;
+    } else {
+        let how = Stopped::BetweenAttempts { next: live.attempt };
+        end(transaction, id, &live, &Outcome { end: End::Cancelled { how }, ..outcome })?;
     }
-    let how = Stopped::BetweenAttempts { next: live.attempt };
-    end(transaction, id, &live, &Outcome { end: End::Cancelled { how }, ..outcome })
+    // One that cannot be read is as good as none.
+    let preparer = live.owner.and_then(|owner| from_json(id, "owner", &owner).ok());
+    Ok(Cancelled { id: id.to_owned(), attempt: live.attempt, preparer })
 }
 
 /// An execution, as far as its end depends on it.

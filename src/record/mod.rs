@@ -22,8 +22,9 @@
 //! claimed and that have not ended, in all processes that use the database.
 //!
 //! # Changes
-//! Each change that could be seen takes the next number of one counter, the `revision`, and leaves it in its row:
-//! [`Record::changes_since`] is what a watcher needs. A removal leaves no trace.
+//! Each change that could be seen (an insertion, a new status or attempt, a request to cancel) takes the next number
+//! of one counter, the `revision`, and leaves it in its row: with [`Record::live_news`] and [`Record::news_since`] a
+//! watcher misses none. A removal is no change; what was removed lately is still told of.
 //!
 //! # Durability
 //! The database is in WAL mode. The end of an attempt, a cancel, and what is registered are flushed to disk

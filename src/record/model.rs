@@ -388,10 +388,10 @@ pub enum Ended {
 }
 
 /// What a cancel led to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Cancel {
     /// It was pending, and this call made it terminal.
-    Cancelled,
+    Cancelled(Cancelled),
     /// It is active: its supervisor is to be told. There will be no further attempt.
     Active,
     /// It had been terminal before.

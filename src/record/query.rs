@@ -6,7 +6,7 @@ use super::row::{COLUMNS, nanoseconds};
 use super::store::Record;
 use jiff::Timestamp;
 use rusqlite::types::Value;
-use rusqlite::{OptionalExtension, params, params_from_iter};
+use rusqlite::{OptionalExtension, params_from_iter};
 use std::fmt::Write;
 
 /// Which executions to list; the default is all. Every condition has to hold.
@@ -85,8 +85,7 @@ impl Record {
 
     /// Executions, newest first: by id, by their time of creation where `query` has one. A page of the newest, of a
     /// job, of a time, of a label, of live or of unsuccessful ones takes a time that does not depend on how many there
-    /// are;
-    /// several conditions at once go through what one of them leaves, in indexes as far as they can.
+    /// are; several conditions at once go through what one of them leaves, in indexes as far as they can.
     ///
     /// # Errors
     /// When the database or a row cannot be read.
@@ -106,33 +105,6 @@ impl Record {
     /// When the database or a row cannot be read.
     pub fn non_terminal(&self) -> Result<Vec<Execution>, RecordError> {
         self.list(&Query { only_active: true, ..Query::default() })
-    }
-
-    /// The number of the last change of an execution that could be seen: an insertion, a new status or attempt,
-    /// a request to cancel. It grows with each and never falls.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn revision(&self) -> Result<i64, RecordError> {
-        self.read("read the revision", |connection| {
-            Ok(connection.prepare_cached("SELECT value FROM revision")?.query_row([], |row| row.get(0))?)
-        })
-    }
-
-    /// Executions that have changed since that revision, as they are now and each once, in the order of their
-    /// last changes, at most `limit`. Ask again with the last one's `revision`.
-    ///
-    /// # Errors
-    /// When the database or a row cannot be read.
-    pub fn changes_since(&self, revision: i64, limit: u32) -> Result<Vec<Execution>, RecordError> {
-        self.read("read the changes", |connection| {
-            connection
-                .prepare_cached(&format!(
-                    "SELECT {COLUMNS} FROM executions WHERE revision > ?1 ORDER BY revision LIMIT ?2"
-                ))?
-                .query_and_then(params![revision, limit], Execution::read)?
-                .collect()
-        })
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::ending;
 use super::error::{Failure, RecordError};
-use super::model::{Cancelled, Execution, Insertion, NewExecution, OnConflict};
+use super::model::{Execution, Insertion, NewExecution, OnConflict};
 use super::outbox;
-use super::row::{COLUMNS, duration_nanoseconds, from_json, nanoseconds, timestamp, to_json};
+use super::row::{COLUMNS, duration_nanoseconds, nanoseconds, timestamp, to_json};
 use super::store::{Durability, Record, next_revision};
 use super::turn::{IN_QUEUE, IsAlive, Limits, QUEUE_END, is_turn_of, may_begin, next};
 use crate::sys::process::ProcessIdentity;
@@ -65,14 +65,13 @@ impl Record {
             }
             let replaces = !live.is_empty();
             let (mut cancel, mut cancelled) = (Vec::new(), Vec::new());
-            for Occupant { id, attempt, is_active, owner } in live {
+            for Occupant { id, is_active } in live {
                 if is_active {
                     // Should this process die now, whoever next opens the store tells them.
                     ending::request_cancel(transaction, &id)?;
                     cancel.push(id);
                 } else {
-                    ending::cancel_pending(transaction, &id, now)?;
-                    cancelled.push(Cancelled { id, attempt, preparer: owner });
+                    cancelled.push(ending::cancel_pending(transaction, &id, now)?);
                 }
             }
             let mut claim = claim.filter(|_| cancel.is_empty());
@@ -269,24 +268,17 @@ fn same_key(transaction: &Transaction<'_>, new: &NewExecution) -> rusqlite::Resu
 /// An execution that is not terminal.
 struct Occupant {
     id: String,
-    attempt: u32,
     is_active: bool,
-    owner: Option<ProcessIdentity>,
 }
 
 /// The executions of a job that are not terminal, oldest first.
-fn live_of(transaction: &Transaction<'_>, job: &str) -> Result<Vec<Occupant>, Failure> {
+fn live_of(transaction: &Transaction<'_>, job: &str) -> rusqlite::Result<Vec<Occupant>> {
     transaction
         .prepare_cached(
-            "SELECT id, attempt, status = 'active', owner FROM executions \
+            "SELECT id, status = 'active' FROM executions \
              WHERE place IN ('waiting', 'occupied') AND job_name = ?1 ORDER BY id",
         )?
-        .query_and_then([job], |row| {
-            let (id, owner): (String, Option<String>) = (row.get(0)?, row.get(3)?);
-            // One that cannot be read is as good as none.
-            let owner = owner.and_then(|owner| from_json(&id, "owner", &owner).ok());
-            Ok(Occupant { id, attempt: row.get(1)?, is_active: row.get(2)?, owner })
-        })?
+        .query_map([job], |row| Ok(Occupant { id: row.get(0)?, is_active: row.get(1)? }))?
         .collect()
 }
 

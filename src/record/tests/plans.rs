@@ -170,7 +170,8 @@ fn ask_everything(record: &Record) {
     record.depends_on_preparers(Some(&preparer())).unwrap();
     record.end_waiting("2", &Outcome { attempt: 2, ..outcome(End::OomKilled) }).unwrap();
     record.attempts("2").unwrap();
-    record.changes_since(0, 9).unwrap();
+    record.news_since(0, 9).unwrap();
+    record.live_news().unwrap();
     record.find_prefix("1").unwrap();
     record.expired(now(), 9).unwrap();
     record.beyond_keep_last("job", 9).unwrap();

@@ -152,24 +152,25 @@ fn pages_follow_each_other_without_gap() {
 fn changes_come_in_their_order_and_each_once() {
     let record = Record::open_in_memory().unwrap();
     let changed =
-        |since| -> Vec<String> { record.changes_since(since, 99).unwrap().into_iter().map(|row| row.id).collect() };
-    assert_eq!(record.revision().unwrap(), 0);
+        |since| -> Vec<String> { record.news_since(since, 99).unwrap().into_iter().map(|news| news.id).collect() };
+    let revision = || record.live_news().unwrap().0;
+    assert_eq!(revision(), 0);
     insert(&record, "1", "job");
     insert(&record, "2", "job");
-    let first = record.revision().unwrap();
+    let first = revision();
     assert_eq!(changed(0), ["1", "2"]);
     assert_eq!(changed(first), [""; 0]);
     record.activate("1", 1, "d", "c", &supervisor()).unwrap();
     assert_eq!(changed(first), ["1"]);
     assert_eq!(changed(0), ["2", "1"]);
-    assert_eq!(record.changes_since(0, 1).unwrap()[0].id, "2");
+    assert_eq!(record.news_since(0, 1).unwrap()[0].id, "2");
     // Each visible change, and nothing that could not be seen, has a number of its own.
-    let mut last = record.revision().unwrap();
+    let mut last = revision();
     let mut expect = |what: &str, step: &dyn Fn(), changes: bool| {
         step();
-        let revision = record.revision().unwrap();
-        assert_eq!(revision > last, changes, "{what}");
-        last = revision;
+        let now = revision();
+        assert_eq!(now > last, changes, "{what}");
+        last = now;
     };
     expect("cancel", &|| _ = record.cancel("1", now()).unwrap(), true);
     expect("again", &|| _ = record.cancel("1", now()).unwrap(), false);
@@ -183,7 +184,7 @@ fn changes_come_in_their_order_and_each_once() {
     record.remove("1").unwrap();
     expect("remove", &|| (), false);
     expect("insert", &|| insert(&record, "3", "job"), true);
-    assert_eq!(read(&record, "3").revision, record.revision().unwrap());
+    assert_eq!(read(&record, "3").revision, revision());
 }
 
 #[test]
