@@ -131,12 +131,12 @@ pub(super) use jobs::JobDocument;
 
 use super::error::CliError;
 use super::output;
-use crate::exec::{Attempt, ContainerId, JobExecution, JobTrigger, QueuePosition, Undelivered, end_document};
+use crate::exec::{Attempt, ContainerId, JobExecution, QueuePosition, Undelivered, end_document, trigger_document};
 use crate::outcome::{End, PeakMemorySource, Usage};
 use crate::spec::Place;
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -233,7 +233,7 @@ impl<'a> ExecutionDocument<'a> {
             status: execution.status.filter().as_str(),
             exit_code: end.and_then(End::job_exit_code),
             reason: reason(execution),
-            trigger: trigger(&execution.trigger),
+            trigger: trigger_document(&execution.trigger),
             created_at: execution.created_at,
             started_at: execution.started_at,
             completed_at: execution.completed_at,
@@ -303,15 +303,6 @@ fn attempt(attempt: &Attempt) -> AttemptDocument {
 
 fn seconds(duration: Duration) -> f64 {
     duration.as_secs_f64()
-}
-
-fn trigger(trigger: &JobTrigger) -> Value {
-    match trigger {
-        JobTrigger::Endpoint { remote_addr } => json!({"kind": "endpoint", "remote_addr": remote_addr}),
-        JobTrigger::Cli => json!({"kind": "cli"}),
-        JobTrigger::Scheduler => json!({"kind": "scheduler"}),
-        JobTrigger::Internal { reason } => json!({"kind": "internal", "reason": reason}),
-    }
 }
 
 fn usage(usage: &Usage) -> UsageDocument {

@@ -1,6 +1,7 @@
-//! Ends as JSON, in the one form that the command line prints and notifications carry. The documentation of
-//! `src/cli/json.rs` promises it.
+//! Ends and triggers as JSON, in the one form that the command line prints and notifications carry. The
+//! documentation of `src/cli/json.rs` promises it.
 
+use super::model::JobTrigger;
 use crate::outcome::{End, StepCause, Stopped};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -23,6 +24,16 @@ pub(crate) fn end_document(end: &End) -> Value {
         End::Host { message } => json!({"kind": "host", "message": message}),
         End::NotCreated { stage, message } => json!({"kind": "not_created", "stage": stage, "message": message}),
         End::SupervisorLost { message } => json!({"kind": "supervisor_lost", "message": message}),
+    }
+}
+
+/// `{"kind": …}`, with `remote_addr` or `reason`.
+pub(crate) fn trigger_document(trigger: &JobTrigger) -> Value {
+    let kind = trigger.kind().as_str();
+    match trigger {
+        JobTrigger::Endpoint { remote_addr } => json!({"kind": kind, "remote_addr": remote_addr}),
+        JobTrigger::Cli | JobTrigger::Scheduler => json!({"kind": kind}),
+        JobTrigger::Internal { reason } => json!({"kind": kind, "reason": reason}),
     }
 }
 

@@ -45,7 +45,7 @@ mod trigger;
 mod waiters;
 
 pub use clock::Clock;
-pub(crate) use document::end_document;
+pub(crate) use document::{end_document, trigger_document};
 pub use error::ExecError;
 pub use executor::{JobExecutor, JobExecutorConfig, QueueCare};
 pub use jobs::RegisteredJob;

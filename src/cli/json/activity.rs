@@ -1,7 +1,7 @@
 //! What goes on: changes of status, numbers, and what was forgotten.
 
-use super::{seconds, trigger};
-use crate::exec::{JobExecutionId, JobStats, JobStatus, PruneReport, Stats, StatusChange};
+use super::seconds;
+use crate::exec::{JobExecutionId, JobStats, JobStatus, PruneReport, Stats, StatusChange, trigger_document};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -45,7 +45,7 @@ impl<'a> EventDocument<'a> {
             init_step_attempt: step.map(|step| step.attempt),
             init_step_max_attempts: step.and_then(|step| step.max_attempts),
             init_step_elapsed_seconds: step.map(|step| seconds(step.elapsed)),
-            trigger: trigger(&change.trigger),
+            trigger: trigger_document(&change.trigger),
         }
     }
 }

@@ -1,6 +1,7 @@
 use super::*;
-use crate::exec::{JobExecutionId, JobStatus};
+use crate::exec::{JobExecutionId, JobStatus, JobTrigger};
 use crate::outcome::{StepCause, Stopped};
+use serde_json::json;
 
 fn execution() -> JobExecution {
     JobExecution {

@@ -1,7 +1,6 @@
 //! What is told of an execution.
 
-use crate::exec::document::end_document;
-use crate::exec::model::JobTrigger;
+use crate::exec::document::{end_document, trigger_document};
 use crate::outcome::Outcome;
 use crate::record::{Attempt, Execution, Status};
 use serde_json::{Value, json};
@@ -52,7 +51,7 @@ pub fn of(row: &Execution, ended: &[Attempt], outcome: &Outcome) -> Value {
         "reason": reason,
         "end": end_document(&outcome.end),
         "attempts": earlier.chain([last]).collect::<Vec<_>>(),
-        "trigger": trigger(&row.trigger),
+        "trigger": trigger_document(&row.trigger),
         "created_at": row.created_at,
         "started_at": outcome.started_at,
         "completed_at": outcome.completed_at,
@@ -79,13 +78,4 @@ pub fn environment(document: &Value) -> Vec<(String, String)> {
         value => Some(value.to_string()),
     };
     names.into_iter().filter_map(|(name, field)| Some((name.to_owned(), text(&document[field])?))).collect()
-}
-
-fn trigger(trigger: &JobTrigger) -> Value {
-    let kind = trigger.kind().as_str();
-    match trigger {
-        JobTrigger::Endpoint { remote_addr } => json!({ "kind": kind, "remote_addr": remote_addr }),
-        JobTrigger::Cli | JobTrigger::Scheduler => json!({ "kind": kind }),
-        JobTrigger::Internal { reason } => json!({ "kind": kind, "reason": reason }),
-    }
 }
