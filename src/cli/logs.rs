@@ -19,7 +19,7 @@ pub(super) async fn logs(executor: &JobExecutor, args: &LogsArgs) -> Result<u8, 
         args.attempt.map(|number| check_attempt(&execution, number)).transpose()?;
         step = args.step.as_ref().map(|step| step_index(&execution, step)).transpose()?;
     }
-    let query = LogQuery { follow: args.follow };
+    let query = LogQuery { follow: args.follow, ..LogQuery::default() };
     let found = match args.attempt {
         Some(number) => executor.logs_of_attempt(&id, number, query).await,
         None => executor.logs(&id, query).await,

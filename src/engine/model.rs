@@ -135,6 +135,8 @@ pub enum Removal {
 pub struct LogQuery {
     /// Go on until the container has ended.
     pub follow: bool,
+    /// Leave out what is older than about the last so many bytes, at least; it does not count as missed.
+    pub last_bytes: Option<u64>,
 }
 
 /// A log as it is read. Dropping it ends the reading.

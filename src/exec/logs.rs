@@ -16,6 +16,9 @@ use std::time::Duration;
 /// How often a log is looked for that a supervisor is about to begin.
 const LOG_POLL: Duration = Duration::from_millis(20);
 
+/// Bytes of a log that are read at least to show its end.
+const SOME: u64 = 1 << 20;
+
 /// A log that is being followed. While it is, the execution is not forgotten by itself.
 struct Following {
     executor: JobExecutor,
@@ -136,8 +139,11 @@ impl JobExecutor {
 
     pub(super) async fn log_tail(&self, execution: &JobExecution) -> Result<Option<String>, ExecError> {
         let Some(container) = &execution.container_id else { return Ok(None) };
-        let limit = usize::try_from(self.inner.config.max_log_size).unwrap_or(usize::MAX);
-        let mut log = match self.runtime().logs(container, LogQuery::default()).await {
+        let limit = self.inner.config.max_log_size;
+        // More than that, for lines of our own may be among them.
+        let query = LogQuery { last_bytes: Some(limit.saturating_mul(2).max(SOME)), ..LogQuery::default() };
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let mut log = match self.runtime().logs(container, query).await {
             Ok(log) => log,
             Err(RuntimeError::NoLog { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),

@@ -135,6 +135,44 @@ impl Reader {
         LogWatch::new(&self.file, &self.path)
     }
 
+    /// For a reader that has read nothing yet: leaves out what is older than about the last `bytes` bytes of output
+    /// that the log has now, without reading it. What is left out does not count as missed.
+    ///
+    /// # Errors
+    /// As [`Reader::read_new`].
+    pub fn skip_to_last(&mut self, bytes: u64) -> Result<(), LogError> {
+        let slot = self.slot()?;
+        let mut window = bytes.max(BATCH);
+        while window < slot.head.saturating_sub(slot.tail) {
+            self.cursor = (slot.head - window).next_multiple_of(8);
+            if let Some(header) = self.first_record(&slot)?
+                && slot.counts.total_bytes.saturating_sub(header.preceding) >= bytes
+            {
+                self.cursor = header.position;
+                self.accounted = header.preceding;
+                self.next_sequence = header.sequence;
+                return Ok(());
+            }
+            // Small pieces of output take more room than they have bytes.
+            window = window.saturating_mul(4);
+        }
+        self.cursor = 0;
+        Ok(())
+    }
+
+    /// The first record from the cursor on, if there is one not far from it.
+    fn first_record(&self, slot: &Slot) -> Result<Option<RecordHeader>, LogError> {
+        let mut buffer = Vec::new();
+        let filled = self.copy(&mut buffer, slot)?;
+        let found = (0..filled).step_by(8).find_map(|offset| {
+            match find_record(&buffer[offset..filled], self.cursor + offset as u64, &self.identity) {
+                Found::Record(header, _) => Some(header),
+                Found::CutShort | Found::Torn(_) | Found::Nothing => None,
+            }
+        });
+        Ok(found)
+    }
+
     /// Gives every record that is in the log now and was not given before, oldest first. Returns when
     /// it has reached what was the log's end at the start of the call; a writer that goes on cannot
     /// hold it here. What it has already copied stays valid while `each` takes its time.

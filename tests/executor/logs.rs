@@ -54,7 +54,7 @@ async fn a_log_is_followed_from_before_it_begins_to_its_end() {
     assert!(matches!(error, ExecError::NoLog { .. }), "{error}");
     let (executor, id) = (world.executor.clone(), waiting.clone());
     let following = tokio::spawn(async move {
-        let mut log = executor.logs(&id, LogQuery { follow: true }).await.expect("a log");
+        let mut log = executor.logs(&id, LogQuery { follow: true, ..LogQuery::default() }).await.expect("a log");
         let mut text = Vec::new();
         while let Some(event) = log.next().await {
             if let LogEvent::Entry(entry) = event.expect("a sound log") {
@@ -99,7 +99,7 @@ async fn what_is_followed_is_not_forgotten_before_its_end_was_read() {
         let other = JobExecutor::with_config(Arc::new(world.runtime.clone()), config).await.expect("an executor");
         let id = world.trigger(&job_with(rest)).await;
         let container = world.running(&id).await;
-        let log = other.logs(&id, LogQuery { follow: true }).await.expect("a log");
+        let log = other.logs(&id, LogQuery { follow: true, ..LogQuery::default() }).await.expect("a log");
         container.print(LogStream::Stdout, b" end");
         container.exit(0);
         soon(async {
@@ -128,7 +128,7 @@ async fn an_attempt_is_followed_from_before_it_begins() {
     let world = World::new().await;
     world.runtime.on(JOB, Script::exits_in_turn(&[1, 0]).prints("text"));
     let id = world.trigger(&job("retry: {max_attempts: 2, backoff: {initial: 10s}}")).await;
-    let follow = LogQuery { follow: true };
+    let follow = LogQuery { follow: true, ..LogQuery::default() };
     for attempt in [1, 2] {
         let log = soon(world.executor.logs_of_attempt(&id, attempt, follow)).await.expect("a log");
         assert_eq!(soon(text_of(log)).await, "text", "{attempt}");

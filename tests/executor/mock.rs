@@ -100,7 +100,7 @@ async fn a_log_is_bounded_and_says_what_it_dropped() {
     runtime.on(IMAGE, Script::runs());
     let container = container();
     create(&runtime, &container, 10).await;
-    let mut log = runtime.logs(&container, LogQuery { follow: true }).await.expect("a log");
+    let mut log = runtime.logs(&container, LogQuery { follow: true, ..LogQuery::default() }).await.expect("a log");
     runtime.start(&container).await.expect("a start");
     let running = runtime.container(&container).expect("a container");
     assert_eq!(soon(log.next()).await.expect("more").expect("sound"), LogEvent::CaughtUp { missed: 0 });

@@ -27,6 +27,24 @@ struct Kept {
     dropped: u64,
 }
 
+impl Kept {
+    /// Before the entry from which on there are so many bytes, or before all.
+    fn before_last(&self, bytes: u64) -> Position {
+        let mut position = Position { sequence: self.sequence, accounted: self.dropped + self.bytes };
+        for entry in self.entries.iter().rev() {
+            if self.dropped + self.bytes - position.accounted >= bytes {
+                return position;
+            }
+            position = Position {
+                sequence: entry.sequence,
+                accounted: position.accounted.saturating_sub(entry.bytes.len() as u64),
+            };
+        }
+        // With what was dropped, as when nothing is left out.
+        Position { accounted: 0, ..position }
+    }
+}
+
 impl Log {
     pub fn new(capacity: u64) -> Arc<Log> {
         Arc::new(Log { capacity, kept: Mutex::default(), changes: watch::Sender::new(false) })
@@ -62,7 +80,8 @@ impl Log {
 
     pub fn read(self: Arc<Log>, query: LogQuery) -> LogStream {
         let changes = self.changes.subscribe();
-        let reading = Reading { log: self, query, changes, position: Position::default(), last: None };
+        let position = query.last_bytes.map(|bytes| self.kept().before_last(bytes)).unwrap_or_default();
+        let reading = Reading { log: self, query, changes, position, last: None };
         stream::unfold(reading, async |mut reading| Some((reading.batch().await?, reading)))
             .flat_map(stream::iter)
             .map(Ok)

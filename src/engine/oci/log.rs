@@ -42,7 +42,10 @@ pub(super) fn open(
     path: &Path,
     query: LogQuery,
 ) -> Result<LogStream, RuntimeError> {
-    let reader = Reader::open(path)?;
+    let mut reader = Reader::open(path)?;
+    if let Some(bytes) = query.last_bytes {
+        reader.skip_to_last(bytes)?;
+    }
     let stream = stream::try_unfold(Following::new(runtime, container, reader, query), async |mut following| {
         let event = following.next().await?;
         Ok(event.map(|event| (event, following)))

@@ -1,6 +1,6 @@
 //! Reading a log in pieces.
 
-use super::{Given, create, log_in, output, read_all, temporary, time};
+use super::{Given, create, log_in, output, read, read_all, temporary, time};
 use crate::log::{LogStream, Reader};
 
 /// A batch holds at most what is copied at once: four records of the largest size.
@@ -75,4 +75,29 @@ fn a_writer_that_goes_on_holds_no_pass_up() {
     let bytes: u64 = given.iter().map(|given| given.bytes.len() as u64).sum();
     assert_eq!(bytes + missed, total);
     assert!(given.windows(2).all(|pair| pair[0].sequence < pair[1].sequence));
+}
+
+#[test]
+fn the_end_of_a_log_is_read_without_the_rest() {
+    let directory = temporary();
+    let path = log_in(&directory);
+    let mut writer = create(&path, 8 << 20);
+    let mut at = 0;
+    // At the end small pieces, which take more room in the file than they have bytes.
+    for length in (1..400).map(|number| number * 331 % 50_000 + 1).chain(std::iter::repeat_n(3, 20_000)) {
+        writer.append(LogStream::Stdout, None, time(1), &output(at, length));
+        at += length as u64;
+    }
+    let (all, whole) = read_all(&path);
+    let size = |given: &[Given]| given.iter().map(|given| given.bytes.len()).sum::<usize>();
+    for wanted in [0, 1, 100, 59_000, 60_001, 1 << 20, size(&all), 9 << 20] {
+        let mut reader = Reader::open(&path).expect("the log opens");
+        reader.skip_to_last(wanted as u64).expect("the log is readable");
+        let (given, progress) = read(&mut reader);
+        assert!(size(&given) >= wanted.min(size(&all)), "{wanted}");
+        assert!(all.ends_with(&given) || given == all, "{wanted}");
+        let is_all = given.len() == all.len();
+        assert_eq!(progress.missed_bytes, if is_all { whole.missed_bytes } else { 0 }, "{wanted}");
+        assert!(wanted > 100 || size(&given) < 64 << 10, "{wanted}: {}", size(&given));
+    }
 }

@@ -27,7 +27,8 @@ async fn a_large_log_is_never_in_memory_as_a_whole() {
     let runtime = OciRuntime::on(state, OWN_BINARY.into(), ImageConfig::default()).expect("a runtime");
     for follow in [false, true] {
         let reader = Reader::open(&path).expect("a log");
-        let mut following = Following::new(runtime.clone(), container.clone(), reader, LogQuery { follow });
+        let mut following =
+            Following::new(runtime.clone(), container.clone(), reader, LogQuery { follow, ..LogQuery::default() });
         let (mut bytes, mut most, mut ends) = (0, 0, 0);
         while let Some(event) = following.next().await.expect("a sound log") {
             most = most.max(held(&following));
