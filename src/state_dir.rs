@@ -1,7 +1,8 @@
 //! Where everything lives on disk: the one place that knows file names under the state root.
 
 use crate::id::ContainerId;
-use std::ffi::OsString;
+use crate::sys::file::{is_temporary, write_atomic};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 /// The state root and the runtime root, with the names of everything below them.
@@ -55,6 +56,11 @@ pub enum StateDirError {
     Newer { root: PathBuf, found: u32 },
     #[error("{} does not hold a store version; if this directory is not coracle's, name another root", path.display())]
     NotOurs { path: PathBuf },
+    #[error(
+        "{} cannot become a state root: it holds other things, such as {}; name a directory that is empty or not there",
+        root.display(), other.display()
+    )]
+    NotEmpty { root: PathBuf, other: PathBuf },
 }
 
 impl StateDir {
@@ -64,7 +70,7 @@ impl StateDir {
     /// Creates what is missing and checks owner and store version.
     ///
     /// # Errors
-    /// See [`StateDirError`]; nothing is created in a directory that is not ours.
+    /// See [`StateDirError`]; nothing is created in a directory that is not ours, or that holds other things.
     pub fn open(explicit: Option<&Path>) -> Result<StateDir, StateDirError> {
         let dir = StateDir::locate(explicit, nix::unistd::geteuid().is_root(), |name| {
             std::env::var_os(name).map(PathBuf::from)
@@ -148,22 +154,30 @@ impl StateDir {
                 Err(_) => return Err(StateDirError::NotOurs { path: version_file }),
             },
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                for (directory, mode) in [
-                    ("executions", 0o700),
-                    ("blobs/sha256", 0o700),
-                    ("layers/sha256", 0o700),
-                    ("staging", 0o700),
-                    ("volumes", 0o700),
-                    ("cache", 0o700),
-                ] {
-                    create(&self.root.join(directory), mode)?;
+                if let Some(other) = self.foreign().map_err(io("list", &self.root))? {
+                    return Err(StateDirError::NotEmpty { root: self.root.clone(), other: other.into() });
                 }
-                crate::sys::file::write_atomic(&version_file, format!("{STORE_VERSION}\n").as_bytes())
+                for directory in FIRST_DIRECTORIES {
+                    create(&self.root.join(directory), 0o700)?;
+                }
+                write_atomic(&version_file, format!("{STORE_VERSION}\n").as_bytes())
                     .map_err(io("write", &version_file))?;
             }
             Err(error) => return Err(io("read", &version_file)(error)),
         }
         create(&self.runtime, 0o700)
+    }
+
+    /// What is in the directory and not ours, as far as it is to become a root.
+    fn foreign(&self) -> std::io::Result<Option<OsString>> {
+        for entry in std::fs::read_dir(&self.root)? {
+            let name = entry?.file_name();
+            // With a record it is one: others have just made it, or its version is lost.
+            if !may_be_in_a_new_root(&name) && !self.database().exists() {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
     }
 
     pub fn root(&self) -> &Path {
@@ -189,7 +203,7 @@ impl StateDir {
     }
 
     pub fn database(&self) -> PathBuf {
-        self.root.join("coracle.db")
+        StateDir::database_in(&self.root)
     }
 
     pub fn blobs(&self) -> PathBuf {
@@ -240,6 +254,16 @@ impl StateDir {
         // Versions without attempts had one container for each execution.
         ContainerDir { path: container.own_part().map_or(execution.clone(), |own| execution.join(own)) }
     }
+}
+
+/// What is made before the root has its version.
+const FIRST_DIRECTORIES: [&str; 6] = ["executions", "blobs/sha256", "layers/sha256", "staging", "volumes", "cache"];
+
+/// Others may be making the same root, or have died at it; and a file system of its own has a directory too.
+fn may_be_in_a_new_root(name: &OsStr) -> bool {
+    let is_first = |path: &&str| Path::new(path).components().next().is_some_and(|first| first.as_os_str() == name);
+    let is_file = |name: &str| matches!(name, "VERSION" | "lost+found") || is_temporary(name);
+    FIRST_DIRECTORIES.iter().any(is_first) || name.to_str().is_some_and(is_file)
 }
 
 /// One container's directory.

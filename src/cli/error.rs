@@ -5,7 +5,7 @@ use crate::causes::with_causes;
 use crate::engine::RuntimeError;
 use crate::exec::ExecError;
 use crate::outcome::EXIT_ENGINE;
-use crate::quote::brief;
+use crate::quote::{brief, quoted};
 use crate::spec::{Problem, SpecError, SpecErrors, ValueError};
 use std::io;
 
@@ -18,6 +18,9 @@ pub(super) enum CliError {
     Runtime(#[from] RuntimeError),
     #[error(transparent)]
     Spec(#[from] SpecErrors),
+    /// The file that `run` takes for a spec is not there.
+    #[error(transparent)]
+    NoSpec(SpecErrors),
     /// A flag that does not go with the job.
     #[error(transparent)]
     Flag(#[from] ValueError),
@@ -26,7 +29,7 @@ pub(super) enum CliError {
     Usage { message: String, hint: Option<String> },
     #[error("no image {} here", brief(reference))]
     NoImage { reference: String, nearest: Option<String> },
-    #[error("no job {} is registered", brief(name))]
+    #[error("no job {} is registered", quoted(name))]
     NoJob { name: String, nearest: Option<String> },
     #[error("failed to {action}")]
     Io { action: &'static str, source: io::Error },
@@ -49,11 +52,19 @@ impl CliError {
         CliError::Usage { message: message.into(), hint: Some(hint.into()) }
     }
 
+    /// For what may have been meant as an image or a command.
+    pub(super) fn of_run(self) -> CliError {
+        match self {
+            CliError::Spec(errors) if errors.iter().any(is_missing_file) => CliError::NoSpec(errors),
+            error => error,
+        }
+    }
+
     /// Prints the error and returns the exit code.
     pub(super) fn report(&self) -> u8 {
         match self {
             CliError::OutputClosed => return 0,
-            CliError::Spec(errors) => {
+            CliError::Spec(errors) | CliError::NoSpec(errors) => {
                 for error in errors {
                     output::message("error", &error.to_string());
                 }
@@ -79,7 +90,7 @@ impl CliError {
             CliError::NoJob { nearest: None, .. } => {
                 Some("`coracle jobs ls` lists them, `coracle jobs add SPEC` registers one".into())
             }
-            CliError::Spec(errors) if errors.iter().any(is_missing_file) => Some(
+            CliError::NoSpec(_) => Some(
                 "a deployment file is named here; `coracle run --image IMAGE -- CMD` runs an image without one".into(),
             ),
             CliError::Exec(ExecError::Conflict { with, .. }) => {

@@ -45,7 +45,7 @@ mod unfinished;
 mod validate;
 
 use crate::config::Config;
-use crate::engine::{AbsentRuntime, GcPolicy, ImageConfig, OciRuntime, OciRuntimeConfig};
+use crate::engine::{AbsentRuntime, GcPolicy, GcReport, ImageConfig, OciRuntime, OciRuntimeConfig};
 use crate::exec::{JobExecutor, JobExecutorConfig, QueueCare};
 use crate::outcome::EXIT_ENGINE;
 use crate::quote::brief;
@@ -150,6 +150,9 @@ fn dispatch(cli: Cli, has_diagnostics: bool) -> Result<u8, CliError> {
         }
         Command::Image(ImageCommand::Gc(args)) => {
             let images = configured()?;
+            if StateDir::is_missing(root.as_deref()) {
+                return images::show_collected(&GcReport { dry_run: args.dry_run, ..GcReport::default() }, args.json);
+            }
             let policy = images.gc.clone();
             block_on(async { images::collect(&open(images)?, &args, &policy).await })
         }
@@ -160,6 +163,9 @@ fn dispatch(cli: Cli, has_diagnostics: bool) -> Result<u8, CliError> {
             block_on(async { images::list(&open(defaults())?, &args).await })
         }
         Command::Rmi(args) | Command::Image(ImageCommand::Rm(args)) => {
+            if StateDir::is_missing(root.as_deref()) {
+                return Err(CliError::NoImage { reference: args.references.join(", "), nearest: None });
+            }
             block_on(async { images::remove(&open(defaults())?, &args).await })
         }
         Command::Image(ImageCommand::Inspect(args)) => {
@@ -201,9 +207,18 @@ fn dispatch(cli: Cli, has_diagnostics: bool) -> Result<u8, CliError> {
         }
         Command::Trigger(args) => {
             let config = load()?;
+            if StateDir::is_missing(root.as_deref()) {
+                return Err(CliError::NoJob { name: args.name, nearest: None });
+            }
             block_on(async { trigger::trigger(&open(image_config(&config))?, &config, &args).await })
         }
-        Command::Events(args) => with_executor(&open, async |executor| events::events(executor, &args).await),
+        // Without an id it waits for what is to come.
+        Command::Events(args) if args.id.is_empty() => {
+            with_executor(&open, async |executor| events::events(executor, &args).await)
+        }
+        Command::Events(args) => {
+            with_existing(root.as_deref(), &open, async |executor| events::events(executor, &args).await)
+        }
         Command::Stats(args) => {
             with_existing(root.as_deref(), &open, async |executor| stats::stats(executor, &args).await)
         }

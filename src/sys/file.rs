@@ -78,8 +78,8 @@ pub fn sweep(directory: &Path) {
 /// How the name of a temporary file ends, after a UUID.
 const TEMPORARY: &str = ".tmp";
 
-/// Whether [`temporary_beside`] made it.
-fn is_temporary(name: &str) -> bool {
+/// Whether a file of this name is one that [`write_atomic`] makes until it is whole.
+pub fn is_temporary(name: &str) -> bool {
     let middle = name.strip_prefix('.').and_then(|name| name.strip_suffix(TEMPORARY)?.rsplit_once('.'));
     middle.is_some_and(|(_, unique)| uuid::Uuid::try_parse(unique).is_ok())
 }

@@ -32,6 +32,29 @@ fn a_root_that_cannot_be_made_is_named() {
 }
 
 #[test]
+fn a_directory_with_other_things_does_not_become_a_root() {
+    let host = Host::new();
+    std::fs::create_dir(host.root()).expect("a writable directory");
+    host.write("root/holiday.jpg", "");
+    let before = host.tree();
+    for command in [&["ps"][..], &["prune", "--all"], &["images"]] {
+        host.run(command).exits(125).prints("").complains(&["cannot become a state root", "holiday.jpg", "empty"]);
+    }
+    assert_eq!(host.tree(), before);
+    // What somebody left who died while he made one does no harm, and neither does a file system's own directory.
+    std::fs::remove_file(host.path("root/holiday.jpg")).expect("it is there");
+    for name in ["lost+found", "blobs", "executions"] {
+        std::fs::create_dir(host.root().join(name)).expect("a writable directory");
+    }
+    host.write("root/.VERSION.0199aaaa00007000800000000000000a.tmp", "1");
+    host.run(["ps", "-q"]).exits(0).prints("");
+    // One that has lost its version is one all the same.
+    std::fs::remove_file(host.path("root/VERSION")).expect("it is there");
+    host.run(["ps", "-q"]).exits(0).prints("").is_quiet();
+    assert!(host.path("root/VERSION").exists());
+}
+
+#[test]
 fn the_option_wins_over_the_variable() {
     let host = Host::new();
     let other = host.path("other");

@@ -36,7 +36,11 @@ fn looking_makes_nothing() {
         host.run([command, "feed"]).exits(125).prints("").complains(&["no execution feed"]);
     }
     host.run(["jobs", "show", "x"]).exits(125).complains(&["no job x is registered"]);
+    host.run(["trigger", "x"]).exits(125).complains(&["no job x is registered"]);
+    host.run(["events", "--id", "feed"]).exits(125).complains(&["no execution feed"]);
     host.run(["image", "inspect", "x"]).exits(125).complains(&["no image x here"]);
+    host.run(["rmi", "x"]).exits(125).complains(&["no image x here"]);
+    host.run(["image", "gc"]).exits(0).prints("freed 0 B; 0 B remain\n").is_quiet();
     assert!(host.tree().is_empty(), "{:?}", host.tree());
 }
 
@@ -302,4 +306,17 @@ fn a_prefix_of_many_ids_names_the_first_of_them() {
     (0..5).for_each(|number| host.ended(&id(number), "job", End::Exited { code: 0 }));
     let expected = format!("0199 is the start of several ids: {}, {}, {} and at least 2 more\n", id(0), id(1), id(2));
     host.run(["inspect", "0199"]).exits(125).complains(&[&expected, "hint: give more of the id"]);
+}
+
+#[test]
+fn what_is_started_at_once_does_not_depend_on_each_other() {
+    let host = Host::new();
+    let service = |name: &str| format!("  {name}: {{rtype: job, image: {{name: \"oci:/nowhere/{name}\"}}}}\n");
+    host.write("two.yaml", &format!("version: v1\ndeployment: demo\nservices:\n{}{}", service("one"), service("two")));
+    let detached = host.run(["run", "-d", "two.yaml", "one", "two"]);
+    detached.exits(125).prints("").complains(&["error: one: ", "/nowhere/one", "error: two: ", "/nowhere/two"]);
+    assert_eq!(host.run(["ps", "-aq"]).text().lines().count(), 2);
+    // In the foreground the first that fails is the last.
+    host.run(["run", "two.yaml", "one", "two"]).exits(125).complains(&["/nowhere/one"]);
+    assert_eq!(host.run(["ps", "-aq"]).text().lines().count(), 3);
 }

@@ -126,8 +126,20 @@ fn what_cannot_be_added_is_refused_before_anything_is_made() {
     host.run(["jobs", "add", "spec.yaml", "bakup"]).exits(125).complains(&["no service \"bakup\"", "backup, cleanup"]);
     host.run(["jobs", "add", "spec.yaml", "--name", "x"]).exits(125).complains(&["--name goes with one job", "backup"]);
     host.run(["jobs", "add", "spec.yaml", "backup", "--name", "a b"]).exits(125).complains(&["a b"]);
-    host.run(["jobs", "add", "absent.yaml"]).exits(125).complains(&["absent.yaml"]);
+    let absent = host.run(["jobs", "add", "absent.yaml"]).exits(125).complains(&["absent.yaml"]);
+    assert!(!absent.stderr.contains("hint"), "{}", absent.stderr);
     assert_eq!(host.tree(), ["spec.yaml"]);
+}
+
+#[test]
+fn an_image_below_a_directory_that_no_name_can_hold_is_refused() {
+    let host = Host::new();
+    std::fs::create_dir(host.path("a:b")).expect("a writable directory");
+    host.write("a:b/spec.yaml", &SPEC.replace("oci:/images/x:1", "oci:images/x:1"));
+    let mut command = host.command(["jobs", "add", "spec.yaml", "backup"]);
+    command.current_dir(host.path("a:b"));
+    host.finish(command, b"").exits(125).prints("").complains(&["oci:images/x:1", "colon", "another directory"]);
+    host.run(["jobs", "ls", "-q"]).exits(0).prints("");
 }
 
 #[test]

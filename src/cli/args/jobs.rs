@@ -12,8 +12,8 @@ pub(in crate::cli) enum JobsCommand {
     ///   coracle jobs add backup.yaml
     ///   coracle jobs add backup.yaml nightly --name nightly-db1
     ///
-    /// A job keeps the form that it has now: variables of the environment are read, later changes of the file
-    /// have no effect. Executions that exist keep the spec that they were triggered with.
+    /// A job keeps the form that it has now: variables of the environment are read, later changes of
+    /// the file have no effect. Executions that exist keep the spec that they were triggered with.
     #[command(verbatim_doc_comment)]
     Add(JobsAddArgs),
     /// List registered jobs

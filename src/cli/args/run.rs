@@ -2,8 +2,8 @@
 
 use super::FetchArgs;
 use crate::spec::{
-    NetworkMode, OnConflict, PullPolicy, Storage, ValueError, Variable, parse_bytes, parse_cpu_millis, parse_duration,
-    parse_env, parse_idempotency_key, parse_mount, parse_network, parse_signal,
+    MOST_ATTEMPTS, NetworkMode, OnConflict, PullPolicy, Storage, ValueError, Variable, parse_bytes, parse_cpu_millis,
+    parse_duration, parse_env, parse_idempotency_key, parse_mount, parse_network, parse_signal,
 };
 use clap::{ArgAction, Args};
 use std::collections::BTreeSet;
@@ -86,7 +86,7 @@ pub(in crate::cli) struct JobArgs {
     #[arg(long)]
     pub rm: bool,
     /// Run it up to N more times when it fails, after 1s, 2s, 4s, ... or as the spec says
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = retries())]
     pub retry: Option<u32>,
     /// Executions of this job at once; further ones wait, or do as --on-conflict says
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
@@ -138,6 +138,11 @@ fn pull_policy(text: &str) -> Result<PullPolicy, &'static str> {
         "never" => Ok(PullPolicy::Never),
         _ => Err("write always, newer, if_not_present or never"),
     }
+}
+
+/// The first attempt is no retry.
+fn retries() -> clap::builder::RangedI64ValueParser<u32> {
+    clap::value_parser!(u32).range(..i64::from(MOST_ATTEMPTS))
 }
 
 fn on_conflict(text: &str) -> Result<OnConflict, &'static str> {

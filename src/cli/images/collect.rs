@@ -35,13 +35,17 @@ pub(in crate::cli) async fn collect(
         max_unused: args.max_unused.or(configured.max_unused),
         max_bytes: args.max_size.or(configured.max_bytes),
     };
-    let report = runtime.collect_images(&policy, args.dry_run).await?;
-    if args.json {
-        json::print(&GcDocument::new(&report))?;
+    show(&runtime.collect_images(&policy, args.dry_run).await?, args.json)
+}
+
+/// Prints what was done.
+pub(in crate::cli) fn show(report: &GcReport, as_json: bool) -> Result<u8, CliError> {
+    if as_json {
+        json::print(&GcDocument::new(report))?;
     } else {
-        output::print(&text(&report))?;
+        output::print(&text(report))?;
     }
-    Ok(complain(&report))
+    Ok(complain(report))
 }
 
 /// Shows what could not be done; the exit code that follows from it.

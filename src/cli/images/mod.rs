@@ -5,7 +5,7 @@ mod inspect;
 mod list;
 mod pull;
 
-pub(super) use collect::{collect, remove};
+pub(super) use collect::{collect, remove, show as show_collected};
 pub(super) use inspect::inspect;
 pub(super) use list::{list, show};
 pub(super) use pull::{load, load_input, pull};
