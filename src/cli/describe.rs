@@ -3,7 +3,7 @@
 use super::{human, output};
 use crate::exec::{JobStats, RegisteredJob};
 use crate::spec::{
-    Backoff, InitAction, JobPolicy, Notification, OnConflict, Platform, S3Direction, ServiceSpec, Storage,
+    Backoff, InitAction, JobPolicy, Notification, OnConflict, Platform, S3Direction, ServiceSpec, Storage, origin,
 };
 use std::fmt::Write;
 use std::time::Duration;
@@ -86,14 +86,6 @@ impl Facts {
 /// Variables whose values open a door: those that steps use for S3.
 pub(super) fn is_secret(variable: &str) -> bool {
     matches!(variable, "AWS_SECRET_ACCESS_KEY" | "AWS_SESSION_TOKEN")
-}
-
-/// Scheme, host and port: the path of a webhook is often all that it asks for.
-pub(super) fn origin(url: &str) -> String {
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = authority.rsplit('@').next().unwrap_or_default();
-    format!("{scheme}://{host}")
 }
 
 fn platform(platform: &Platform) -> String {

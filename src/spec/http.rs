@@ -54,8 +54,8 @@ fn address(text: &str, instead: &'static str) -> Result<Url, ValueError> {
     Ok(url)
 }
 
-/// Scheme, host and port: what may be shown of an address, whose path may be a secret as well.
-pub(super) fn origin(address: &str) -> String {
+/// Scheme, host and port: what may be shown of an address. The path of a webhook is often all that it asks for.
+pub(crate) fn origin(address: &str) -> String {
     Url::parse(address).map_or_else(|_| "an address".to_owned(), |url| url.origin().ascii_serialization())
 }
 

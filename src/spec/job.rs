@@ -10,7 +10,7 @@ use std::time::Duration;
 /// One job of a deployment. Comes from [`super::DeploymentSpec::parse`], [`ServiceSpec::from_image`] and
 /// [`ServiceSpec::with`]; deserialize only what coracle itself has stored.
 #[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceSpec {
     /// The service's name in the deployment.
     pub name: String,
@@ -190,7 +190,7 @@ pub struct InitStep {
     pub on_failure: OnStepFailure,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InitAction {
     /// `init.run`: a string becomes `/bin/sh -c STRING`.

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What flags change about a job; `None` and empty leave it as it is.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct Overrides {
     /// The job's name, as `ps` shows it.
     pub name: Option<String>,
@@ -168,8 +168,8 @@ impl ServiceSpec {
     /// directory of whoever asks for the job, not of whoever starts it.
     ///
     /// # Errors
-    /// The current directory cannot be determined.
-    pub fn with_absolute_images(mut self) -> std::io::Result<ServiceSpec> {
+    /// [`ValueError::Image`]: the current directory cannot be determined, or not be written in an image's name.
+    pub fn with_absolute_images(mut self) -> Result<ServiceSpec, ValueError> {
         self.image.name = absolute_image(&self.image.name)?;
         for step in &mut self.init_steps {
             if let InitAction::Run { image: Some(image), .. } = &mut step.action {

@@ -9,7 +9,8 @@ use super::value_error::ValueError;
 
 /// Executions at once, and those kept, that a spec or the configuration may name.
 const MOST_EXECUTIONS: u32 = 1_000_000;
-const MOST_ATTEMPTS: u32 = 1000;
+/// Attempts that an execution may get.
+pub const MOST_ATTEMPTS: u32 = 1000;
 
 /// Names that people look for here, from Kubernetes or one level too high.
 const ELSEWHERE: &[(&str, &str)] = &[

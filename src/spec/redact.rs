@@ -1,7 +1,8 @@
 //! What values that hold secrets show of themselves in traces and panics.
 
 use super::http::origin;
-use super::job::{Notification, S3Transfer, WaitHttp};
+use super::job::{InitAction, Notification, S3Transfer, ServiceSpec, WaitHttp};
+use super::overrides::Overrides;
 use std::fmt;
 
 /// Names without their values.
@@ -10,6 +11,84 @@ struct Hidden<'a>(&'a [(String, String)]);
 impl fmt::Debug for Hidden<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.debug_map().entries(self.0.iter().map(|(name, _)| (name, format_args!("…")))).finish()
+    }
+}
+
+/// Without the values of `env`, some of which may be the caller's own.
+impl fmt::Debug for ServiceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let ServiceSpec {
+            name,
+            deployment,
+            image,
+            command,
+            env,
+            resources,
+            storage,
+            process,
+            security,
+            network,
+            init_steps,
+            on_init_failure,
+            stop,
+            labels,
+            logs,
+            policy,
+            hidden_env,
+        } = self;
+        f.debug_struct("ServiceSpec")
+            .field("name", name)
+            .field("deployment", deployment)
+            .field("image", image)
+            .field("command", command)
+            .field("env", &Hidden(env))
+            .field("resources", resources)
+            .field("storage", storage)
+            .field("process", process)
+            .field("security", security)
+            .field("network", network)
+            .field("init_steps", init_steps)
+            .field("on_init_failure", on_init_failure)
+            .field("stop", stop)
+            .field("labels", labels)
+            .field("logs", logs)
+            .field("policy", policy)
+            .field("hidden_env", hidden_env)
+            .finish()
+    }
+}
+
+/// As a [`ServiceSpec`].
+impl fmt::Debug for InitAction {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            InitAction::Run { command, env, user, workdir, image } => f
+                .debug_struct("Run")
+                .field("command", command)
+                .field("env", &Hidden(env))
+                .field("user", user)
+                .field("workdir", workdir)
+                .field("image", image)
+                .finish(),
+            InitAction::WaitTcp { host, port, interval } => {
+                f.debug_struct("WaitTcp").field("host", host).field("port", port).field("interval", interval).finish()
+            }
+            InitAction::WaitHttp(wait) => f.debug_tuple("WaitHttp").field(wait).finish(),
+            InitAction::S3(transfer) => f.debug_tuple("S3").field(transfer).finish(),
+        }
+    }
+}
+
+/// As a [`ServiceSpec`].
+impl fmt::Debug for Overrides {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Overrides { name, image, args, env, .. } = self;
+        f.debug_struct("Overrides")
+            .field("name", name)
+            .field("image", image)
+            .field("args", args)
+            .field("env", &Hidden(env))
+            .finish_non_exhaustive()
     }
 }
 

@@ -57,7 +57,8 @@ impl Check {
     /// [`StepError::Client`].
     pub async fn wait(&self, names: &Names) -> Result<(), StepError> {
         let client = self.client(names)?;
-        let what = self.name();
+        // Its path and query may hold secrets.
+        let what = self.url.origin().ascii_serialization();
         wait::until(&what, self.interval, async || {
             let request = client.request(self.method.clone(), self.url.clone()).headers(self.headers.clone());
             let answer = request.send().await.map_err(|error| one_line(&error.without_url()))?;
@@ -66,14 +67,6 @@ impl Check {
         })
         .await;
         Ok(())
-    }
-
-    /// The address without its query, which may hold secrets.
-    fn name(&self) -> String {
-        let mut url = self.url.clone();
-        url.set_query(None);
-        url.set_fragment(None);
-        url.into()
     }
 
     fn client(&self, names: &Names) -> Result<Client, StepError> {

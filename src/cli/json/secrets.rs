@@ -2,7 +2,8 @@
 //! from the caller's environment, and the paths of addresses that are told of ends. Looked for by the names of
 //! fields, so that specs of other versions are covered as well.
 
-use crate::cli::describe::{is_secret, origin};
+use crate::cli::describe::is_secret;
+use crate::spec::origin;
 use serde_json::Value;
 
 /// In the place of a value.
@@ -23,6 +24,8 @@ fn hide(value: &mut Value, hidden: &[&str], is_s3: bool) {
         Value::Object(fields) => {
             for (name, value) in fields {
                 match (name.as_str(), &mut *value) {
+                    // Their names are the user's own.
+                    ("labels" | "sysctls", _) => {}
                     ("headers", pairs) => hide_values(pairs, |_| true),
                     ("env", pairs) => hide_values(pairs, |name| is_s3 || is_secret(name) || hidden.contains(&name)),
                     ("url", Value::String(url)) => *url = shortened(url),
@@ -64,6 +67,7 @@ services:
   job:
     rtype: job
     image: { name: "oci:x" }
+    labels: { url: "http://a/label", env: other-label }
     env: { PLAIN: seen, AWS_SECRET_ACCESS_KEY: hidden-1 }
     init:
       steps:
@@ -78,7 +82,7 @@ services:
         assert_eq!(spec.to_string().matches("hidden-").count(), 7, "{spec:#}");
         let shown = without_secrets(&spec).to_string();
         assert!(!shown.contains("hidden-"), "{shown}");
-        for kept in ["seen", "Authorization", "AWS_ACCESS_KEY_ID", "https://example.org/…"] {
+        for kept in ["seen", "Authorization", "AWS_ACCESS_KEY_ID", "https://example.org/…", "http://a/label"] {
             assert!(shown.contains(kept), "no {kept} in {shown}");
         }
     }

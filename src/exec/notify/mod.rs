@@ -228,10 +228,7 @@ fn place(event: chain::Event, index: usize, count: usize) -> String {
 fn shown(notification: &spec::Notification) -> String {
     match notification {
         spec::Notification::Job { name } => format!("job {name}"),
-        spec::Notification::Post { url, .. } => {
-            let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization());
-            origin.unwrap_or_else(|_| "unknown".to_owned())
-        }
+        spec::Notification::Post { url, .. } => spec::origin(url),
     }
 }
 

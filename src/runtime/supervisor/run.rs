@@ -74,17 +74,17 @@ impl Supervisor {
             }
             Err(error) => ProcessEnd::Failed { stage: "run the container".into(), message: error.to_string() },
         };
-        if let ProcessEnd::Unsuccessful { message } = &ended
-            && last_line.as_ref() != Some(message)
-        {
-            // Else the log would have what the other side of a transfer made of it alone.
-            self.output.say(message);
-        }
         let oom = self.oom_kills() > ooms_before;
         let cause = self.cause_of(kind, ended, oom, last_line.as_deref())?;
-        // A message of ours is the whole reason; output that follows from it would only distract.
-        let is_said = matches!(cause, StepCause::Failed { .. });
-        Ok(RunEnd { cause, last_line: last_line.filter(|_| !is_said) })
+        if let StepCause::Failed { message } = &cause {
+            if last_line.as_ref() != Some(message) {
+                // Else the log would have what the other side of a transfer made of it alone.
+                self.output.say(message);
+            }
+            // A message of ours is the whole reason; output that follows from it would only distract.
+            last_line = None;
+        }
+        Ok(RunEnd { cause, last_line })
     }
 
     /// Does nothing for so long; cancel and deadline act at once. `why` says what it waits for.

@@ -43,12 +43,13 @@ impl Supervisor {
             let Err(failed) = self.run_step(index, tries)? else { continue };
             match self.plan.steps[index].on_failure {
                 OnStepFailure::Fail => return Ok(Err(failed)),
-                OnStepFailure::Warn => {
-                    let warning = format!("{failed}; the job goes on without it");
-                    self.output.say(&warning);
-                    self.notes.push(warning);
+                on_failure => {
+                    let goes_on = format!("{failed}; the job goes on without it");
+                    self.output.say(&goes_on);
+                    if on_failure == OnStepFailure::Warn {
+                        self.notes.push(goes_on);
+                    }
                 }
-                OnStepFailure::Continue => {}
             }
         }
         Ok(Ok(()))

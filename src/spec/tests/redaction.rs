@@ -57,3 +57,11 @@ fn debug_shows_no_secret_of_notifications() {
     );
     check(&parse(&with_fields(&fields)).unwrap(), &["https://hooks.example", "X-Api-Key", "tidy"]);
 }
+
+#[test]
+fn debug_shows_no_value_of_an_environment() {
+    let step = format!("init: {{steps: [{{uses: init.run, with: {{command: x, env: {{SECOND: {SECRET}}}}}}}]}}");
+    check(&parse(&with_fields(&format!("env: {{FIRST: {SECRET}}}"))).unwrap(), &["FIRST"]);
+    check(&parse(&with_fields(&step)).unwrap(), &["SECOND"]);
+    check(&Overrides { env: secret("THIRD"), ..Overrides::default() }, &["THIRD"]);
+}
