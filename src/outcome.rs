@@ -84,6 +84,8 @@ pub enum End {
 pub enum Stopped {
     /// It had not been started.
     BeforeStart,
+    /// It had waited for its turn, and had not been prepared.
+    InQueue,
     /// It had not been started: an init step was under way, or a wait before its next try.
     InStep {
         step: String,
@@ -184,7 +186,7 @@ impl Stopped {
     /// That of a process that ended like this; `None` when there was none.
     fn exit_code(&self) -> Option<u8> {
         match self {
-            Stopped::BeforeStart | Stopped::InStep { .. } | Stopped::BetweenAttempts { .. } => None,
+            Stopped::BeforeStart | Stopped::InQueue | Stopped::InStep { .. } | Stopped::BetweenAttempts { .. } => None,
             Stopped::Exited { code } => Some(*code),
             Stopped::Signalled { signal } => Some(signal_code(*signal)),
         }
@@ -241,6 +243,9 @@ impl fmt::Display for End {
             End::Exited { code } => write!(f, "exited with code {code}"),
             End::Signalled { signal } => write!(f, "killed by {}", signal_name(*signal)),
             End::OomKilled => f.write_str("killed by the OOM killer: the memory limit was reached"),
+            End::Deadline { after, how: how @ Stopped::InQueue } => {
+                write!(f, "queue deadline of {after:?} passed; {how}")
+            }
             End::Deadline { after, how } => write!(f, "deadline of {after:?} passed{}{how}", before(how)),
             End::Cancelled { how: how @ Stopped::BetweenAttempts { .. } } => write!(f, "cancelled while {how}"),
             End::Cancelled { how } => write!(f, "cancelled{}{how}", before(how)),
@@ -270,6 +275,7 @@ impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Stopped::BeforeStart => f.write_str("it had not started"),
+            Stopped::InQueue => f.write_str("its turn had not come"),
             Stopped::InStep { step, attempt, detail } => {
                 write!(f, "in init step {step:?}")?;
                 if *attempt > FIRST_ATTEMPT {

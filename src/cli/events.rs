@@ -44,7 +44,7 @@ fn is_wanted(change: &StatusChange, job: Option<&str>, ids: &[JobExecutionId]) -
 
 /// `TIME ID JOB STATUS`, then what there is to say of it. One line, whatever the names hold.
 fn line(change: &StatusChange) -> String {
-    let StatusChange { id, job_name, attempt, status, step, at, .. } = change;
+    let StatusChange { id, job_name, attempt, status, reason, step, at, .. } = change;
     let mut line = format!("{at:.3} {id} {job_name} {status}");
     if let Some(step) = step {
         line.push_str(&format!(" {}{}", step.id, status::try_of(step)));
@@ -55,8 +55,9 @@ fn line(change: &StatusChange) -> String {
     if *attempt > 1 {
         line.push_str(&format!(" (attempt {attempt})"));
     }
-    if let JobStatus::Failed { reason, .. } = status {
-        line.push_str(&format!(": {reason}"));
+    if let Some(reason) = reason {
+        let after = if *status == JobStatus::Pending { ", after the one before" } else { "" };
+        line.push_str(&format!("{after}: {reason}"));
     }
     output::printable(&line).replace('\n', "\\n")
 }
@@ -73,6 +74,8 @@ mod tests {
             job_name: "bad\u{1b}\nname".into(),
             attempt: 1,
             status,
+            reason: None,
+            duration: None,
             step: None,
             trigger: JobTrigger::Cli,
             at: "2026-01-02T03:04:05.678901Z".parse().expect("a time"),
@@ -81,7 +84,9 @@ mod tests {
 
     #[test]
     fn a_change_is_one_line() {
-        let failed = JobStatus::Failed { reason: "exited with\ncode 7".into(), exit_code: Some(7) };
+        let reason = "exited with\ncode 7".to_owned();
+        let failed = JobStatus::Failed { reason: reason.clone(), exit_code: Some(7) };
+        let reason = Some(reason);
         let step = StepProgress {
             id: "wait".into(),
             attempt: 1,
@@ -94,7 +99,8 @@ mod tests {
             line(&change(JobStatus::Pending)),
             line(&StatusChange { step: Some(step.clone()), ..change(JobStatus::Initializing) }),
             line(&StatusChange { step: Some(again), ..change(JobStatus::Initializing) }),
-            line(&StatusChange { attempt: 2, ..change(failed) }),
+            line(&StatusChange { attempt: 2, reason: reason.clone(), ..change(failed) }),
+            line(&StatusChange { attempt: 3, reason, ..change(JobStatus::Pending) }),
         ];
         let start = "2026-01-02T03:04:05.678Z 0199aaaa-0000-7000-8000-000000000001 bad\\u{1b}\\nname";
         assert_eq!(
@@ -104,6 +110,7 @@ mod tests {
                 format!("{start} initializing wait"),
                 format!("{start} initializing wait (try 2 of 4), 1.2s since its first try"),
                 format!("{start} failed(7) (attempt 2): exited with\\ncode 7"),
+                format!("{start} pending (attempt 3), after the one before: exited with\\ncode 7"),
             ]
         );
     }

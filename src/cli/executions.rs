@@ -46,6 +46,9 @@ fn description(execution: &JobExecution, position: Option<QueuePosition>, now: T
     });
     // Nobody asks for the number of the only one.
     let has_retries = execution.max_attempts() > 1;
+    // One that ended while it waited for an attempt has not made it.
+    let made = u32::try_from(execution.attempts.len()).unwrap_or(u32::MAX);
+    let number = if execution.end.is_some() { made } else { execution.attempt };
     let attempts = execution.attempts.iter().filter(|_| has_retries).map(|attempt| ("attempt", ended(attempt)));
     let facts = [
         ("id", Some(execution.id.to_string())),
@@ -53,7 +56,7 @@ fn description(execution: &JobExecution, position: Option<QueuePosition>, now: T
         ("status", Some(status::status(execution, now))),
         ("reason", json::reason(execution)),
         ("init step", step),
-        ("attempts", has_retries.then(|| format!("{} of {}", execution.attempt, execution.max_attempts()))),
+        ("attempts", has_retries.then(|| format!("{number} of {}", execution.max_attempts()))),
         ("queue", position.map(status::turn)),
         ("next attempt", execution.retry_at.map(|time| time.to_string())),
         ("idempotency", execution.idempotency_key.clone()),

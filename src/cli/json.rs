@@ -55,8 +55,8 @@
 //! # An event
 //! `events --json` prints one per line: `at`, `id`, `job`, `attempt`, `status`, `exit_code`, `reason`,
 //! `duration_seconds`, `init_step`, `init_step_attempt`, `init_step_max_attempts`, `init_step_elapsed_seconds`,
-//! `trigger`, as in an execution. `status` is `pending` again before each further attempt; `init_step` is the one of
-//! which a try begins, `init_step_elapsed_seconds` is up to `at`.
+//! `trigger`, as in an execution. `status` is `pending` again before each further attempt, and `reason` then why the
+//! one before it ended; `init_step` is the one of which a try begins, `init_step_elapsed_seconds` is up to `at`.
 //!
 //! # Statistics
 //! `stats --json` prints `{"executions": {"all", "pending", "active", "completed", "failed", "cancelled", "waiting"},
@@ -72,7 +72,7 @@
 //!
 //! # An end
 //! `kind` says how it ended; further fields depend on it. `stopped` is `{"kind": "before_start"}`,
-//! `{"kind": "in_step", "step": …, "attempt": …, "detail": its last line or null}`, `{"kind": "between_attempts",
+//! `{"kind": "in_queue"}` (the deadline is that of the queue), `{"kind": "in_step", "step": …, "attempt": …, "detail": its last line or null}`, `{"kind": "between_attempts",
 //! "next": …}` (cancelled while it waited for that attempt), `{"kind": "exited", "code": …}` or
 //! `{"kind": "signalled", "signal": …}`.
 //!

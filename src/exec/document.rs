@@ -40,6 +40,7 @@ pub(crate) fn trigger_document(trigger: &JobTrigger) -> Value {
 fn stopped(how: &Stopped) -> Value {
     match how {
         Stopped::BeforeStart => json!({"kind": "before_start"}),
+        Stopped::InQueue => json!({"kind": "in_queue"}),
         Stopped::InStep { step, attempt, detail } => {
             json!({"kind": "in_step", "step": step, "attempt": attempt, "detail": detail})
         }

@@ -25,7 +25,7 @@ impl JobExecutor {
     /// A name that a job cannot have, or the record cannot be written.
     pub async fn register_job(&self, name: &str, spec: ServiceSpec) -> Result<(), ExecError> {
         let spec = spec.with(Overrides { name: Some(name.to_owned()), ..Overrides::default() })?;
-        let spec = spec.with_absolute_images().map_err(ExecError::io("find", "."))?;
+        let spec = spec.with_absolute_images()?;
         let json = serde_json::to_value(&spec).unwrap_or_default();
         Ok(self.record().register_job(name, &json, self.now())?)
     }

@@ -79,6 +79,7 @@ pub struct JobExecution {
     /// Set exactly when the status is terminal.
     pub completed_at: Option<Timestamp>,
     /// Of the last attempt, from its supervisor's start to its end, by the monotonic clock; `attempts` have their own.
+    /// `None` when nothing of it ran.
     pub duration: Option<Duration>,
     /// The image as written in the spec.
     pub image: String,
@@ -158,7 +159,7 @@ impl JobExecution {
             created_at: row.created_at,
             started_at,
             completed_at: row.completed_at,
-            duration: row.elapsed,
+            duration: row.elapsed.filter(|elapsed| !elapsed.is_zero()),
             image: row.image,
             image_digest: row.image_digest,
             container_id: row.container_id.map(ContainerId),
@@ -330,6 +331,10 @@ pub struct StatusChange {
     /// The attempt that it is about, from 1.
     pub attempt: u32,
     pub status: JobStatus,
+    /// Why it is failed or cancelled, in words; of a further attempt that is pending, why the one before it ended.
+    pub reason: Option<String>,
+    /// Of the last attempt, as [`JobExecution::duration`]; set when `status` is terminal and something of it ran.
+    pub duration: Option<Duration>,
     /// The init step of which a try begins, while `status` is initializing.
     pub step: Option<StepProgress>,
     pub trigger: JobTrigger,

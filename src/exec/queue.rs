@@ -105,7 +105,7 @@ impl JobExecutor {
 
     fn expire(&self, row: &Execution) -> Result<(), ExecError> {
         let after = row.queue_deadline.unwrap_or_default();
-        self.end_waiting(row, End::Deadline { after, how: Stopped::BeforeStart })
+        self.end_waiting(row, End::Deadline { after, how: Stopped::InQueue })
     }
 
     /// Ends an execution that waits, if it still does.

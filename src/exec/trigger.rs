@@ -109,7 +109,7 @@ impl JobExecutor {
             ..Overrides::default()
         };
         options.idempotency_key.as_deref().map(parse_idempotency_key).transpose()?;
-        let job = spec.clone().with(changes)?.with_absolute_images().map_err(ExecError::io("find", "."))?;
+        let job = spec.clone().with(changes)?.with_absolute_images()?;
         let id = JobExecutionId::after(self.record().newest()?.as_deref());
         let new = self.new_execution(&id, &job, trigger, &options, inherited);
         let is_left_to_others = matches!(self.inner.config.queue, QueueCare::Elsewhere(_));

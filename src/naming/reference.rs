@@ -35,6 +35,12 @@ pub enum ReferenceError {
     Transport { name: String, transport: &'static str },
     #[error("failed to read {}: a path comes first, and what follows its colon is not empty, as in oci:PATH:TAG", quoted(.0))]
     LocalPath(String),
+    #[error(
+        "failed to make the path of {} absolute: the current directory is gone, or has a colon or what is not UTF-8 in \
+         its path, which no image's name can hold; start from another directory",
+        quoted(.0)
+    )]
+    NoAbsolutePath(String),
     #[error("failed to read {}: what follows @ is the place of an image in the archive, a number from 0 on", quoted(.0))]
     ArchiveIndex(String),
     #[error("failed to read {}: images of a docker-archive are named by tag, or as @0, @1, …, not by digest", quoted(.0))]

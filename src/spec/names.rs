@@ -2,7 +2,7 @@
 
 use super::error::name_alone;
 use super::value_error::ValueError;
-use crate::naming::ImageName;
+use crate::naming::{ImageName, ReferenceError};
 use std::path::{Path, PathBuf};
 
 /// The longest string that `execve` takes, without its NUL: 32 pages of 4 KiB (`MAX_ARG_STRLEN`, execve(2)).
@@ -187,25 +187,19 @@ pub(super) fn local_image(text: &str) -> Option<&str> {
     ["oci:", "oci-archive:", "docker-archive:"].iter().find_map(|transport| text.strip_prefix(transport))
 }
 
-/// The same image whatever the current directory: with an absolute path, if it is in local files. A directory whose
-/// name has a colon cannot be written in an image's name; what lies there keeps its relative path.
+/// The same image whatever the current directory: with an absolute path, if it is in local files.
 ///
 /// # Errors
-/// The current directory cannot be determined.
-pub(super) fn absolute_image(text: &str) -> std::io::Result<String> {
-    let Some(rest) = local_image(text) else { return Ok(text.to_owned()) };
-    let transport = &text[..text.len() - rest.len()];
-    // The first colon ends the path, as in containers-transports(5).
-    let (path, tag) = rest.split_at(rest.find(':').unwrap_or(rest.len()));
-    if path.is_empty() {
-        // Whoever uses the image says that it is none.
+/// [`ValueError::Image`]: also for a relative path whose directory cannot be written in an image's name.
+pub(super) fn absolute_image(text: &str) -> Result<String, ValueError> {
+    let name = ImageName::parse(text).map_err(ValueError::Image)?;
+    if name.path().is_none() {
         return Ok(text.to_owned());
     }
-    let absolute = std::path::absolute(path)?;
-    Ok(match absolute.to_str().filter(|path| !path.contains(':')) {
-        Some(path) => format!("{transport}{path}{tag}"),
-        None => text.to_owned(),
-    })
+    match name.absolute() {
+        Ok(absolute) if absolute.path().is_some_and(Path::is_absolute) => Ok(absolute.to_string()),
+        _ => Err(ValueError::Image(ReferenceError::NoAbsolutePath(text.to_owned()))),
+    }
 }
 
 /// An image's name. Whether there is such an image is seen when it is used.

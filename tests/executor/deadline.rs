@@ -92,7 +92,7 @@ async fn what_waits_too_long_in_the_queue_ends_there() {
     let execution = world.end(&second).await;
     let took = world.clock.elapsed();
     assert!((30 * SECOND..31 * SECOND).contains(&took), "{took:?}");
-    assert_eq!(execution.end, Some(End::Deadline { after: 30 * SECOND, how: Stopped::BeforeStart }));
+    assert_eq!(execution.end, Some(End::Deadline { after: 30 * SECOND, how: Stopped::InQueue }));
     // The one that runs has left the queue in time.
     assert_eq!(world.status(&first).await, "running");
     container.exit(0);

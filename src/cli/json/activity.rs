@@ -26,10 +26,10 @@ pub(in crate::cli) struct EventDocument<'a> {
 
 impl<'a> EventDocument<'a> {
     pub(in crate::cli) fn new(change: &'a StatusChange) -> EventDocument<'a> {
-        let (exit_code, reason, duration) = match &change.status {
-            JobStatus::Completed { exit_code, duration } => (Some(*exit_code), None, Some(*duration)),
-            JobStatus::Failed { reason, exit_code } => (*exit_code, Some(reason.as_str()), None),
-            _ => (None, None, None),
+        let exit_code = match &change.status {
+            JobStatus::Completed { exit_code, .. } => Some(*exit_code),
+            JobStatus::Failed { exit_code, .. } => *exit_code,
+            _ => None,
         };
         let step = change.step.as_ref();
         EventDocument {
@@ -39,8 +39,8 @@ impl<'a> EventDocument<'a> {
             attempt: change.attempt,
             status: change.status.filter().as_str(),
             exit_code,
-            reason,
-            duration_seconds: duration.map(seconds),
+            reason: change.reason.as_deref(),
+            duration_seconds: change.duration.map(seconds),
             init_step: step.map(|step| step.id.as_str()),
             init_step_attempt: step.map(|step| step.attempt),
             init_step_max_attempts: step.and_then(|step| step.max_attempts),

@@ -68,17 +68,19 @@ pub fn advance(seen: Option<Seen>, known: Known<'_>) -> (Vec<StatusChange>, Opti
     let first = walk.seen.as_ref().map_or(1, |seen| seen.attempt);
     for number in first..=news.attempt {
         let attempt = Tried::of(number, known);
-        walk.reach(number, Stage::Pending, attempt.queued_at);
+        walk.reach(number, Stage::Pending, attempt.queued_at, attempt.again_for);
         if let Some(at) = attempt.initializing_at {
             walk.initialize(number, attempt.step, at);
         }
         if let Some(at) = attempt.running_at {
-            walk.reach(number, Stage::Running, at);
+            walk.reach(number, Stage::Running, at, None);
         }
     }
     match terminal(news) {
         Some(status) => {
-            walk.push(news.attempt, status, None, news.completed_at.unwrap_or(known.now));
+            let change = walk.change(news.attempt, status, news.completed_at.unwrap_or(known.now));
+            let duration = news.elapsed.filter(|elapsed| !elapsed.is_zero());
+            walk.changes.push(StatusChange { reason: news.reason.clone(), duration, ..change });
             (walk.changes, None)
         }
         None => (walk.changes, walk.seen),
@@ -88,6 +90,8 @@ pub fn advance(seen: Option<Seen>, known: Known<'_>) -> (Vec<StatusChange>, Opti
 /// When an attempt reached what, as far as it did.
 struct Tried {
     queued_at: Timestamp,
+    /// How the attempt before it ended.
+    again_for: Option<String>,
     initializing_at: Option<Timestamp>,
     step: Option<StepProgress>,
     running_at: Option<Timestamp>,
@@ -97,11 +101,15 @@ impl Tried {
     fn of(number: u32, known: Known<'_>) -> Tried {
         let Known { news, ended, activity, now } = known;
         let find = |number| ended.iter().find(|attempt| attempt.number == number);
+        let before = find(number - 1);
         let queued_at = match number {
             1 => news.created_at,
-            _ => find(number - 1).map_or(now, |before| before.completed_at),
+            _ => before.map_or(now, |before| before.completed_at),
         };
-        let tried = |initializing_at, step, running_at| Tried { queued_at, initializing_at, step, running_at };
+        let tried = |initializing_at, step, running_at| {
+            let again_for = before.and_then(|before| before.reason.clone());
+            Tried { queued_at, again_for, initializing_at, step, running_at }
+        };
         if number < news.attempt {
             // It ended and was not the last: whatever it was, something was tried.
             let ended = find(number);
@@ -151,20 +159,22 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// Goes on to a stage, unless it was passed before.
-    fn reach(&mut self, attempt: u32, stage: Stage, at: Timestamp) {
+    fn reach(&mut self, attempt: u32, stage: Stage, at: Timestamp, reason: Option<String>) {
         let status = match &stage {
             Stage::Pending => JobStatus::Pending,
             Stage::Initializing { .. } => JobStatus::Initializing,
             Stage::Running => JobStatus::Running,
         };
         if self.see(attempt, stage) {
-            self.push(attempt, status, None, at);
+            let change = self.change(attempt, status, at);
+            self.changes.push(StatusChange { reason, ..change });
         }
     }
 
     fn initialize(&mut self, attempt: u32, step: Option<StepProgress>, at: Timestamp) {
         if self.see(attempt, Stage::initializing(step.as_ref())) {
-            self.push(attempt, JobStatus::Initializing, step, at);
+            let change = self.change(attempt, JobStatus::Initializing, at);
+            self.changes.push(StatusChange { step, ..change });
         }
     }
 
@@ -185,15 +195,18 @@ impl Walk<'_> {
         is_new
     }
 
-    fn push(&mut self, attempt: u32, status: JobStatus, step: Option<StepProgress>, at: Timestamp) {
-        self.changes.push(StatusChange {
+    /// One with nothing but what every change has.
+    fn change(&self, attempt: u32, status: JobStatus, at: Timestamp) -> StatusChange {
+        StatusChange {
             id: JobExecutionId(self.news.id.clone()),
             job_name: self.news.job_name.clone(),
             attempt,
             status,
-            step,
+            reason: None,
+            duration: None,
+            step: None,
             trigger: self.news.trigger.clone(),
             at,
-        });
+        }
     }
 }
