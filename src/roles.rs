@@ -11,6 +11,7 @@ use crate::state_dir::StateDir;
 use crate::step;
 use crate::sys::process as sys_process;
 use std::ffi::OsString;
+use std::io;
 
 /// Must be the first call in `main` of every program that starts jobs: when the program was started
 /// as a supervisor, launcher, settler, unpacker or step, this does that work and does not return.
@@ -61,6 +62,10 @@ fn settle(arguments: &[OsString]) -> i32 {
         [root, runtime, id] => (root, runtime, Some(id)),
         _ => return 125,
     };
+    if let Err(error) = detach_from_starter() {
+        tracing::error!(%error, "failed to detach from the process that started it");
+        return 1;
+    }
     let state = StateDir::from_parts(root.into(), runtime.into());
     let id = match id.map(|id| id.to_str().map(|id| ContainerId(id.to_owned()))) {
         Some(None) => return 125,
@@ -80,6 +85,14 @@ fn settle(arguments: &[OsString]) -> i32 {
             1
         }
     }
+}
+
+/// A settler may stay for long: it holds no directory of its starter's, and nothing that was open there but the
+/// standard streams, which lead nowhere.
+#[expect(clippy::disallowed_methods, reason = "a settler has one thread so far and must hold no directory")]
+fn detach_from_starter() -> io::Result<()> {
+    std::env::set_current_dir("/")?;
+    sys_process::close_all_except(&[])
 }
 
 async fn settle_and_attend(state: StateDir, id: Option<ContainerId>) -> Result<(), ExecError> {

@@ -86,8 +86,8 @@ pub trait Runtime: Send + Sync + fmt::Debug {
     /// When that cannot be found out.
     async fn wait(&self, container: &ContainerId) -> Result<Outcome, RuntimeError>;
 
-    /// Sends the stop signal, and SIGKILL after `grace` (`None`: the job's own). Returns when that is under way.
-    /// A further call can only shorten the time. True when there was something to stop.
+    /// Sends the stop signal, and SIGKILL after `grace`; `None`: that of earlier calls, else the job's own. Returns
+    /// when that is under way. A further call can only shorten the time. True when there was something to stop.
     ///
     /// # Errors
     /// When it cannot be told.

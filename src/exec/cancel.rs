@@ -6,6 +6,7 @@ use super::model::{ContainerId, JobExecutionId};
 use super::queue::is_alive;
 use crate::engine::Removal;
 use crate::record::{Cancel, Cancelled, Status};
+use crate::spec::ServiceSpec;
 use std::time::Duration;
 
 /// How often, and how many times, a supervisor that has only just been spawned is looked for.
@@ -47,6 +48,10 @@ impl JobExecutor {
                 Cancel::Active => is_asked = true,
             }
             let row = self.row(id)?;
+            // Outright, for an earlier request may have named a longer one. A spec that is not of this version does not
+            // tell; the runtime knows, too.
+            let own = || serde_json::from_value(row.spec.clone()).ok().map(|job: ServiceSpec| job.stop.grace_period);
+            let grace = grace.or_else(own);
             let container = row.container_id.clone().filter(|_| row.status == Status::Active).map(ContainerId);
             if let Some(container) = container
                 && self.runtime().stop(&container, grace).await?

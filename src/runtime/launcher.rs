@@ -47,8 +47,7 @@ pub struct Launch {
     pub serial: u32,
 }
 
-/// Starts a launcher. `namespaces` are those that the first
-/// launcher reported; empty for the first.
+/// Starts a launcher. `namespaces` are those that the first launcher reported; empty for the first.
 ///
 /// # Errors
 /// fork(2)'s. Everything later comes as a report.

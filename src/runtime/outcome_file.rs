@@ -2,8 +2,10 @@
 //! set aside before the job runs, so that a full disk cannot lose a result.
 
 use crate::outcome::{OUTCOME_VERSION, Outcome};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -52,6 +54,17 @@ impl OutcomeFile {
         self.file.set_len(length as u64)?;
         std::fs::rename(&self.temporary, &self.path)
     }
+}
+
+/// Becomes readable when there may be an outcome at `path` that was not there before.
+///
+/// # Errors
+/// The kernel's: too many watches, no such directory.
+pub fn watch(path: &Path) -> io::Result<OwnedFd> {
+    let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+    // It is renamed into its place.
+    inotify.add_watch(path.parent().unwrap_or(Path::new(".")), AddWatchFlags::IN_MOVED_TO)?;
+    inotify.as_fd().try_clone_to_owned()
 }
 
 /// The outcome, `None` when there is none yet.

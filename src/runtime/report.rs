@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 const MAX_MESSAGE: usize = 16 * 1024;
 /// Longest text in a message: JSON writes a control character as six bytes.
 const MAX_TEXT: usize = 2 * 1024;
-/// Namespaces that one message can carry: user, mount, cgroup.
+/// Namespaces that one message can carry: user, mount, cgroup, network.
 const MAX_DESCRIPTORS: usize = 4;
 
 /// One step of a start, in the order in which they come.
@@ -48,8 +48,12 @@ pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// Sends one report with descriptors.
 ///
 /// # Errors
-/// `EPIPE` when the supervisor is gone.
+/// `EPIPE` when the supervisor is gone; more descriptors than [`receive`] has room for, which the kernel would drop.
 pub fn send(socket: BorrowedFd<'_>, report: &Report, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    if descriptors.len() > MAX_DESCRIPTORS {
+        let message = format!("{} descriptors in one report, which takes {MAX_DESCRIPTORS}", descriptors.len());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
     let mut report = report.clone();
     if let Report::Failed { message: text, .. }
     | Report::NotExecutable { command: text, .. }
@@ -166,6 +170,15 @@ mod tests {
         assert_eq!(stage, "create the container");
         assert!(message.ends_with('…') && message.len() <= MAX_TEXT + 4);
         assert!(matches!(receive(ours.as_fd()).unwrap(), Received::Closed));
+    }
+
+    #[test]
+    fn more_descriptors_than_arrive_are_refused() {
+        let (_ours, theirs) = pair().unwrap();
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let many = [null.as_fd(); MAX_DESCRIPTORS + 1];
+        assert!(send(theirs.as_fd(), &Report::Namespaces, &many).is_err());
+        send(theirs.as_fd(), &Report::Namespaces, &many[1..]).unwrap();
     }
 
     #[test]

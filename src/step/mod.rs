@@ -1,11 +1,11 @@
 //! The `--role=step` process: one init step that needs the network and nothing else of the job.
 //!
-//! It is started by the supervisor, in the network that the job has and without privileges. It reads one
-//! [`StepRequest`] as one line of JSON from its standard input, does it and exits with 0, or says why not in
-//! one line on standard error and exits with 1. It knows no timeout: whoever started it ends it, and it does not
-//! outlive its starter. A check goes on for ever, and writes a line whenever what it waits for changes, so that the
-//! last line tells what a check
-//! that was ended had been waiting for. Nothing that it writes holds a secret of the request.
+//! It is started by the supervisor without privileges: a check in the network that the job has, a transfer in the
+//! host's. It reads one [`StepRequest`] as one line of JSON from its standard input, does it and exits with 0, or says
+//! why not in one line on standard error and exits with 1. It knows no timeout: whoever started it ends it, and it does
+//! not outlive its starter. A check goes on for ever, and writes a line whenever what it waits for changes, so that the
+//! last line tells what a check that was ended had been waiting for. Nothing that it writes holds a secret of the
+//! request.
 //!
 //! # Transfers
 //! One object moves between the store and the pipe [`DATA_FD`], in bounded memory. Exit status 0 means that the

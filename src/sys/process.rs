@@ -9,6 +9,8 @@ use nix::unistd::{ForkResult, Pid, SysconfVar, sysconf};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::Duration;
 
 /// A process, such that neither a reused pid nor a reboot can be mistaken for it.
@@ -152,6 +154,12 @@ pub fn fork() -> io::Result<ForkResult> {
     unsafe { nix::unistd::fork() }.map_err(io::Error::from)
 }
 
+/// Has the command begin in a session of its own: it is never in reach of what a terminal sends.
+pub fn begin_in_own_session(command: &mut Command) {
+    // SAFETY: setsid(2) is async-signal-safe (signal-safety(7)) and touches no memory; so are the conversions.
+    unsafe { command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(io::Error::from)) };
+}
+
 /// Ends the process at once, without running destructors or exit handlers of a parent's copy.
 pub fn exit_now(code: i32) -> ! {
     // SAFETY: _exit(2) does not return and touches no memory.
@@ -233,46 +241,54 @@ pub fn kill(pid: Pid, signal: i32) -> io::Result<()> {
 /// # Errors
 /// `ECHILD` is not one: no children means `None`.
 pub fn reap_any() -> io::Result<Option<Reaped>> {
-    let mut status = 0;
-    // SAFETY: both pointers are to live values of the right type for the time of the call.
-    let (result, usage) = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        (libc::wait4(-1, &raw mut status, libc::WNOHANG, &raw mut usage), usage)
-    };
-    match Errno::result(result) {
-        Ok(0) | Err(Errno::ECHILD) => Ok(None),
-        Ok(pid) => {
-            Ok(Some(Reaped { pid: Pid::from_raw(pid), status: RawStatus(status), usage: ChildUsage::from(usage) }))
-        }
-        Err(Errno::EINTR) => Ok(None),
-        Err(error) => Err(error.into()),
+    match wait4(-1, libc::WNOHANG) {
+        Err(Errno::ECHILD | Errno::EINTR) => Ok(None),
+        reaped => Ok(reaped?),
     }
 }
 
-/// Kills and reaps every child of the calling process, which has one thread.
+/// Kills and reaps every child of the calling process, which has one thread. `reaped` is told of each, also before an
+/// error: whoever knows a child must not take its pid for its own any more.
 ///
 /// # Errors
 /// A kernel without `/proc/PID/task/TID/children` (`CONFIG_PROC_CHILDREN`), when there is any child.
-pub fn end_children() -> io::Result<()> {
+pub fn end_children(mut reaped: impl FnMut(Reaped)) -> io::Result<()> {
     loop {
-        match nix::sys::wait::waitpid(None, Some(nix::sys::wait::WaitPidFlag::WNOHANG)) {
+        match wait4(-1, libc::WNOHANG) {
             Err(Errno::ECHILD) => return Ok(()),
             Err(Errno::EINTR) => continue,
             Err(error) => return Err(error.into()),
-            Ok(nix::sys::wait::WaitStatus::StillAlive) => {}
-            Ok(_) => continue,
+            Ok(None) => {}
+            Ok(Some(child)) => {
+                reaped(child);
+                continue;
+            }
         }
         let own = std::process::id();
         let children = std::fs::read_to_string(format!("/proc/self/task/{own}/children"))?;
         for pid in children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()) {
             // An unreaped child of ours, so the pid is still its own.
             kill(Pid::from_raw(pid), libc::SIGKILL)?;
-            match nix::sys::wait::waitpid(Pid::from_raw(pid), None) {
-                Ok(_) | Err(Errno::EINTR | Errno::ECHILD) => {}
+            match wait4(pid, 0) {
+                Ok(child) => child.into_iter().for_each(&mut reaped),
+                Err(Errno::EINTR | Errno::ECHILD) => {}
                 Err(error) => return Err(error.into()),
             }
         }
     }
+}
+
+/// wait4(2); `None`: no such child has ended.
+fn wait4(pid: i32, options: i32) -> nix::Result<Option<Reaped>> {
+    let mut status = 0;
+    // SAFETY: both pointers are to live values of the right type for the time of the call.
+    let (result, usage) = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        (libc::wait4(pid, &raw mut status, options, &raw mut usage), usage)
+    };
+    let pid = Errno::result(result)?;
+    let reaped = Reaped { pid: Pid::from_raw(pid), status: RawStatus(status), usage: ChildUsage::from(usage) };
+    Ok((pid != 0).then_some(reaped))
 }
 
 /// A child that ended.
@@ -356,8 +372,8 @@ pub(crate) fn adopt(fd: RawFd) -> OwnedFd {
 
 /// Closes every descriptor above the standard streams but those in `keep`.
 ///
-/// Only for a process that is about to do one last thing: any owner of a closed descriptor must not
-/// be used or dropped afterwards.
+/// Only for a process that has opened nothing yet or is about to do one last thing: any owner of a closed descriptor
+/// must not be used or dropped afterwards.
 ///
 /// # Errors
 /// `ENOSYS` on kernels without close_range(2) (before 5.9).

@@ -50,6 +50,7 @@ mod process;
 mod progress;
 mod queue;
 mod retry;
+mod runtime;
 mod security;
 mod settler;
 mod spec;

@@ -5,7 +5,7 @@ use crate::engine::{RuntimeError, Stdio};
 use crate::id::ContainerId;
 use crate::runtime::{control, role};
 use crate::sys::mount::read_only_view;
-use crate::sys::process::ProcessIdentity;
+use crate::sys::process::{ProcessIdentity, begin_in_own_session};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -161,7 +161,8 @@ impl OciRuntime {
         let mut command = std::process::Command::new(self.binary());
         command.arg0("coracle").arg(role::SETTLE).args([self.state_dir().root(), self.state_dir().runtime()]);
         command.env_clear().stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
-        command.stderr(std::process::Stdio::null()).process_group(0);
+        command.stderr(std::process::Stdio::null());
+        begin_in_own_session(&mut command);
         let spawned =
             command.spawn().map_err(|source| RuntimeError::Spawn { binary: self.binary().to_owned(), source });
         // It may outlive this process. Should this one live longer, those that have ended are not to stay zombies.

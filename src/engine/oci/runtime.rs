@@ -29,7 +29,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[async_trait]
 impl Runtime for OciRuntime {
@@ -61,7 +61,8 @@ impl Runtime for OciRuntime {
         })
     }
 
-    async fn create(&self, request: CreateRequest<'_>) -> Result<Created, RuntimeError> {
+    async fn create(&self, mut request: CreateRequest<'_>) -> Result<Created, RuntimeError> {
+        let began = Instant::now();
         let host = Host::probe(request.job)?;
         let container = request.container;
         let content = content(&request.image)?;
@@ -84,6 +85,8 @@ impl Runtime for OciRuntime {
             others.insert(name.to_owned(), Ok(StepImage { config: config.clone(), layers: layers.clone() }));
             pulled.push(image);
         }
+        // It counts while other images are fetched, too.
+        request.deadline = request.deadline.map(|deadline| deadline.saturating_sub(began.elapsed()));
         self.mark(container)?;
         let notes = self.prepare(&request, host, content, &others)?;
         drop(pulled);
@@ -110,11 +113,7 @@ impl Runtime for OciRuntime {
         if let Some(held) = self.held(container) {
             held.wait_for_outcome().await.map_err(failed())?;
         } else {
-            while let Some(supervisor) = self.supervisor(container)? {
-                // A pidfd becomes readable when its process ends (pidfd_open(2)).
-                let watched = readable::watch(supervisor).map_err(failed())?;
-                drop(watched.readable().await.map_err(failed())?);
-            }
+            self.wait_for_foreign(container).await?;
         }
         match self.look(container)? {
             ContainerState::Ended(outcome) => Ok(outcome),
@@ -123,17 +122,16 @@ impl Runtime for OciRuntime {
     }
 
     async fn stop(&self, container: &ContainerId, grace: Option<Duration>) -> Result<bool, RuntimeError> {
+        let directory = self.directory(container);
+        if outcome(&directory, container.attempt()).is_some() {
+            // Its supervisor may live on as a settler, which has nothing to stop.
+            return Ok(false);
+        }
         let held = self.held(container);
-        let byte = match grace {
-            None => Some(control::CANCEL),
-            Some(Duration::ZERO) => Some(control::KILL),
-            Some(_) => None,
-        };
-        if let (Some(held), Some(byte)) = (&held, byte) {
-            held.tell(byte);
+        if let Some(held) = held.as_ref().filter(|_| grace == Some(Duration::ZERO)) {
+            held.tell(control::KILL);
             return Ok(true);
         }
-        let directory = self.directory(container);
         let told =
             cancel::request(&directory, grace).map_err(RuntimeError::io("cancel the job of", directory.path()))?;
         if let (false, Some(held)) = (told, &held) {
@@ -210,6 +208,33 @@ impl OciRuntime {
         }
         // It may have ended well between the two looks: the outcome is what counts.
         Ok(ContainerState::Ended(outcome(&directory, attempt).unwrap_or_else(|| lost(container))))
+    }
+
+    /// Waits for the outcome of a container that another process created, or for the end of its supervisor: that one
+    /// may live on as a settler. Where the kernel has no watch left, it is waited for until its very end.
+    async fn wait_for_foreign(&self, container: &ContainerId) -> Result<(), RuntimeError> {
+        let failed = || RuntimeError::io("wait for the supervisor of", container.as_str());
+        let directory = self.directory(container);
+        loop {
+            // First the watch, then the look: nothing appears unseen between them.
+            let watched = outcome_file::watch(&directory.outcome()).and_then(readable::watch);
+            if outcome(&directory, container.attempt()).is_some() {
+                return Ok(());
+            }
+            let Some(supervisor) = self.supervisor(container)? else { return Ok(()) };
+            // A pidfd becomes readable when its process ends (pidfd_open(2)).
+            let supervisor = readable::watch(supervisor).map_err(failed())?;
+            let appeared = async {
+                match &watched {
+                    Ok(watched) => watched.readable().await.map(drop),
+                    Err(_) => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                ended = supervisor.readable() => drop(ended.map_err(failed())?),
+                appeared = appeared => appeared.map_err(failed())?,
+            }
+        }
     }
 
     /// The supervisor while it lives, as far as is known.

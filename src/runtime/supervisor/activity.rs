@@ -2,12 +2,12 @@
 //! nothing but the clock.
 
 use super::output::{JobPipe, Output};
-use super::process::{News, ProcessEnd, Running};
+use super::process::{Child, News, ProcessEnd, Running};
 use super::role::Role;
 use crate::plan::Program;
 use crate::runtime::report::Verdict;
 use crate::runtime::transfer;
-use crate::sys::process::Reaped;
+use crate::sys::process::{Reaped, end_children};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -203,7 +203,15 @@ impl Activity {
     /// Notes the end of a child; true when it was a container's init.
     pub fn reaped(&mut self, child: &Reaped) -> bool {
         self.role.iter_mut().for_each(|role| role.reaped(child));
-        self.container.as_mut().is_some_and(|container| container.reaped(child))
+        let child = self.container.as_mut().map_or(Child::Other, |container| container.reaped(child));
+        if child == Child::SilentLauncher {
+            let mut ended = Vec::new();
+            // What cannot be ended now is tried once more at the end.
+            let _ = end_children(|child| ended.push(child));
+            // The role of a transfer may be among them, which nobody needs any more.
+            self.role.iter_mut().for_each(|role| ended.iter().for_each(|child| role.reaped(child)));
+        }
+        child == Child::Init
     }
 
     /// What neither side can say; call when it is over.

@@ -21,17 +21,17 @@ const DRAIN_GRACE: Duration = Duration::from_millis(500);
 pub enum Kind {
     /// The main process.
     Main,
-    /// A try of a step, with its time limit.
-    Try { began: Instant, timeout: Duration },
+    /// A try of a step, with the time it has from when it may begin.
+    Try { timeout: Duration },
     /// A wait for this moment; `None` is beyond what the clock can express.
     Pause { until: Option<Instant> },
 }
 
 impl Kind {
     /// When the try has taken too long.
-    fn limit(self) -> Option<(Instant, Duration)> {
+    fn limit(self, began: Option<Instant>) -> Option<(Instant, Duration)> {
         match self {
-            Kind::Try { began, timeout } => Some((began.checked_add(timeout)?, timeout)),
+            Kind::Try { timeout } => Some((began?.checked_add(timeout)?, timeout)),
             Kind::Main | Kind::Pause { .. } => None,
         }
     }
@@ -42,9 +42,15 @@ impl Supervisor {
     /// is to stop.
     pub(super) fn drive(&mut self, activity: &mut Activity, kind: Kind) -> io::Result<()> {
         let mut idle_since: Option<Instant> = None;
+        // `None` until it may begin: how long a front takes for its record is no time of a step's.
+        let mut began: Option<Instant> = None;
         loop {
             let now = Instant::now();
-            self.request_due_stops(kind, now);
+            if self.released {
+                began.get_or_insert(now);
+            }
+            let limit = kind.limit(began);
+            self.request_due_stops(limit, now);
             match self.stop.due(now) {
                 Some(Action::Signal) => {
                     if let (Some(enough), Some(cause)) = (activity.signal(self.plan.stop_signal), self.stop.cause()) {
@@ -76,7 +82,7 @@ impl Supervisor {
                 return Ok(());
             }
             if !moved {
-                self.wait(activity, kind, idle_since)?;
+                self.wait(activity, kind, limit, idle_since)?;
             }
             self.handle_events(activity)?;
         }
@@ -89,7 +95,7 @@ impl Supervisor {
         }
     }
 
-    fn request_due_stops(&mut self, kind: Kind, now: Instant) {
+    fn request_due_stops(&mut self, limit: Option<(Instant, Duration)>, now: Instant) {
         let grace = self.plan.stop_grace_period;
         if let Some(after) = self.plan.deadline
             && !self.stop.ends_execution()
@@ -97,7 +103,7 @@ impl Supervisor {
         {
             self.stop.request(Cause::Deadline { after }, now, grace);
         }
-        if let Some((at, after)) = kind.limit()
+        if let Some((at, after)) = limit
             && self.stop.cause().is_none()
             && at <= now
         {
@@ -106,7 +112,13 @@ impl Supervisor {
     }
 
     /// Sleeps until something happens or is due.
-    fn wait(&self, activity: &Activity, kind: Kind, idle_since: Option<Instant>) -> io::Result<()> {
+    fn wait(
+        &self,
+        activity: &Activity,
+        kind: Kind,
+        limit: Option<(Instant, Duration)>,
+        idle_since: Option<Instant>,
+    ) -> io::Result<()> {
         let going_on = self.stop.cause().is_none();
         let pause = match kind {
             Kind::Pause { until } => until,
@@ -117,7 +129,7 @@ impl Supervisor {
                 .deadline
                 .filter(|_| !self.stop.ends_execution())
                 .and_then(|after| self.started.checked_add(after)),
-            kind.limit().filter(|_| going_on).map(|(at, _)| at),
+            limit.filter(|_| going_on).map(|(at, _)| at),
             pause.filter(|_| going_on),
             self.stop.next_wake(),
             idle_since.map(|since| since + DRAIN_GRACE),

@@ -179,7 +179,7 @@ impl Supervisor {
     /// The end of all processes is known: collect, write, clean up, tell.
     fn finish(mut self, end: End, reserved: OutcomeFile) -> Over {
         self.set_stage(Stage::Ending { started_at: self.main_started_at });
-        if let Err(error) = sys_process::end_children() {
+        if let Err(error) = sys_process::end_children(drop) {
             tracing::warn!(%error, "a child that was not known goes on");
         }
         for (name, caller) in ["stdout", "stderr"].into_iter().zip(&self.output.callers) {
@@ -272,6 +272,8 @@ struct Streams {
 /// the standard numbers, where a library could write to them.
 #[expect(clippy::disallowed_methods, reason = "the supervisor has one thread and must hold no directory")]
 fn detach_from_caller() -> io::Result<Streams> {
+    // Before anything is opened. A lock or a pipe of the caller's would be held until the job's end.
+    sys_process::close_all_except(&[])?;
     // Fails only for the leader of a process group, which has what it wants already.
     let _ = nix::unistd::setsid();
     // Whatever the caller ignored or blocked.

@@ -1,6 +1,7 @@
 //! From the job's pipes to the ring and, for a foreground run, to the caller's own streams.
 
 use crate::log::{LogStream, RingWriter};
+use crate::sys::pipe;
 use crate::sys::sink::{NonBlockingSink, WriteOutcome};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -92,7 +93,7 @@ impl JobPipe {
     /// # Errors
     /// The kernel's.
     pub fn new(stream: LogStream) -> io::Result<(JobPipe, OwnedFd)> {
-        let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        let (read, write) = pipe::new()?;
         fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         Ok((JobPipe { stream, pipe: Some(read) }, write))
     }

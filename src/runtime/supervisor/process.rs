@@ -6,8 +6,8 @@ use crate::plan::Plan;
 use crate::runtime::launcher::{self, Inherited, Launch};
 use crate::runtime::report::{self, Received, Report, Verdict};
 use crate::state_dir::ContainerDir;
+use crate::sys::pipe;
 use crate::sys::process::{RawStatus, Reaped, pidfd_open, pidfd_send_signal};
-use nix::fcntl::OFlag;
 use nix::unistd::Pid;
 use std::fs::File;
 use std::io::{self, Write};
@@ -67,6 +67,17 @@ struct Init {
     status: Option<RawStatus>,
 }
 
+/// Who a child that ended was to a [`Running`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Child {
+    Init,
+    Launcher,
+    /// A launcher that was killed before it reported an init. It may have made one, which holds the job's pipes.
+    SilentLauncher,
+    /// None of its.
+    Other,
+}
+
 /// What the reports so far ask of the supervisor.
 #[derive(Default)]
 pub struct News {
@@ -89,8 +100,8 @@ impl Running {
         namespaces: &[OwnedFd],
     ) -> io::Result<Running> {
         let (report, their_report) = report::pair()?;
-        let (their_gate, gate) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
-        let (their_lifeline, lifeline) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+        let (their_gate, gate) = pipe::new()?;
+        let (their_lifeline, lifeline) = pipe::new()?;
         let mut pipes = Vec::with_capacity(2);
         let stdout = match streams.stdout {
             Some(stdout) => stdout,
@@ -211,31 +222,27 @@ impl Running {
         }
     }
 
-    /// Notes the end of a child; true when it was the container's init.
-    pub fn reaped(&mut self, child: &Reaped) -> bool {
+    /// Notes the end of a child, and says who it was.
+    pub fn reaped(&mut self, child: &Reaped) -> Child {
         if self.launcher == Some(child.pid) {
             self.launcher = None;
+            // An init that was not told to start would wait for ever.
             self.gate = None;
-            // Whatever it had done by then: an init that was not told to start would wait for ever.
-            let signal = child.status.signalled();
-            if signal.is_some() && self.init.is_none() {
-                // It may have made one that it could not report, and that holds the job's pipes. When
-                // that cannot be ended now, it is tried once more at the end.
-                let _ = crate::sys::process::end_children();
-            }
-            if let Some(signal) = signal.filter(|_| !self.killed) {
+            let Some(signal) = child.status.signalled() else { return Child::Launcher };
+            if !self.killed {
                 self.fail(
                     "start the container",
                     &format!("its launcher was killed by {}", crate::outcome::signal_name(signal)),
                 );
             }
+            return if self.init.is_none() { Child::SilentLauncher } else { Child::Launcher };
         }
         match &mut self.init {
             Some(init) if init.pid == child.pid => {
                 init.status = Some(child.status);
-                true
+                Child::Init
             }
-            _ => false,
+            _ => Child::Other,
         }
     }
 

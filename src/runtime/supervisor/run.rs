@@ -183,8 +183,9 @@ impl Supervisor {
                     Program::Send { .. } => (Streams { stdin: null()?, stdout: Some(write) }, read),
                     Program::Receive { .. } | Program::Command => (Streams { stdin: read, stdout: None }, write),
                 };
-                let container = self.start_container(index, streams)?;
+                // First what ends by itself should the other one fail: a launcher would go on mounting.
                 let role = Role::start(&self.plan, request, Work::Transfer { data }, &self.namespaces)?;
+                let container = self.start_container(index, streams)?;
                 Ok(Activity::transfer(&program, container, role))
             }
         }

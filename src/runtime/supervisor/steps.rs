@@ -67,7 +67,7 @@ impl Supervisor {
             let elapsed = began.elapsed();
             let live = LiveStep { id: id.clone(), attempt: *tries, max_attempts, elapsed, waiting: false };
             self.set_stage(Stage::Initializing { step: Some(live) });
-            let kind = Kind::Try { began: Instant::now(), timeout };
+            let kind = Kind::Try { timeout };
             let RunEnd { cause, last_line } = self.run(kind, |supervisor| supervisor.start_step(index))?;
             if cause == (StepCause::Exited { code: 0 }) {
                 return Ok(Ok(()));

@@ -2,8 +2,7 @@
 //!
 //! The store is asked directly, at the endpoint that the step names or at AWS. Unless they are to be anonymous,
 //! requests are signed with keys of the step's environment or of a credentials file; nothing else is looked for, in
-//! particular
-//! no metadata service of a cloud. Failed requests are repeated [`RETRIES`] times.
+//! particular no metadata service of a cloud. Failed requests are repeated [`RETRIES`] times.
 
 mod access;
 mod error;
