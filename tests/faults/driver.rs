@@ -4,7 +4,7 @@ use crate::common::cli::Coracle;
 use crate::disk::Disk;
 use crate::fronts::{self, How, Met, Seen};
 use crate::processes::Processes;
-use crate::{beginnings, jobs, killer, verdict};
+use crate::{beginnings, jobs, killer, set_back, verdict};
 use fastrand::Rng;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -176,6 +176,7 @@ impl Goal {
 /// Makes a run of so many rounds in one store, with so many jobs each, and returns what was found wrong first.
 pub fn run(seed: u64, jobs: usize, rounds: u64) -> Vec<String> {
     let mut wrong = beginnings::examine(&mut Rng::with_seed(seed));
+    wrong.extend(set_back::examine(&mut Rng::with_seed(seed)));
     let run = Run::new();
     for round in 0..rounds {
         if wrong.is_empty() {

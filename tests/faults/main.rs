@@ -28,6 +28,7 @@ mod jobs;
 mod killer;
 mod many;
 mod processes;
+mod set_back;
 mod triggers;
 mod verdict;
 mod witness;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     match *arguments {
         [embed::MODE, root, spec, seed, count] => return embed::main(root, spec, seed, count),
         [many::MODE, root, count] => return many::main(root, count),
+        [set_back::MODE, root, spec, seed] => return set_back::main(root, spec, seed),
         [triggers::MODE, root, spec, job, count] => return triggers::main(root, spec, job, count),
         // Named as a test by cargo or its user.
         ["--list", ..] => println!("{}: test", driver::NAME),
