@@ -108,23 +108,31 @@ fn cgroups(directory: &Path, ids: &BTreeSet<String>, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// What only a running pull or a running execution may have.
+/// What only a running pull or a running execution may have. Of others a log is left, or nothing at all.
 fn unfinished(root: &Path) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> =
-        names(&root.join("staging")).into_iter().map(|name| root.join("staging").join(name)).collect();
-    for id in names(&root.join("executions")) {
-        let execution = root.join("executions").join(id);
-        for container in names(&execution) {
-            let files = names(&execution.join(&container));
-            let left = files.iter().filter(|name| *name != "log.ring");
-            found.extend(left.map(|name| execution.join(&container).join(name)));
+    let below = |directory: PathBuf| -> Vec<PathBuf> {
+        names(&directory).into_iter().map(|name| directory.join(name)).collect()
+    };
+    let mut found: Vec<PathBuf> = ["staging", "run"].into_iter().flat_map(|name| below(root.join(name))).collect();
+    for execution in below(root.join("executions")) {
+        let containers = below(execution.clone());
+        if containers.is_empty() {
+            found.push(execution);
+        }
+        for container in containers {
+            let (logs, left): (Vec<_>, Vec<_>) =
+                below(container.clone()).into_iter().partition(|path| path.ends_with("log.ring"));
+            if logs.is_empty() && left.is_empty() {
+                found.push(container);
+            }
+            found.extend(left);
         }
     }
     found
 }
 
 /// The names in a directory; none when it cannot be read or does not exist.
-fn names(directory: &Path) -> Vec<String> {
+pub fn names(directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }

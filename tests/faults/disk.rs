@@ -1,8 +1,10 @@
 //! A state root on a file system of its own that can be full or read-only for a while. Takes root.
 
 use crate::common::host::is_root;
+use nix::mount::{MsFlags, mount, umount};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Set in the process that has a mount namespace of its own.
 const MARK: &str = "CORACLE_FAULTS_NAMESPACE";
@@ -26,9 +28,14 @@ pub fn in_own_namespace(seed: u64) -> Option<ExitCode> {
     Some(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Attempts to leave no room, each with a page more of slack: what is in use may change beneath each.
+const TRIES: u64 = 1000;
+
 /// The mounted file system; unmounted when dropped.
 pub struct Disk {
     path: PathBuf,
+    /// Begins and ends of its faults: odd while it is broken.
+    changes: AtomicUsize,
 }
 
 impl Disk {
@@ -36,43 +43,59 @@ impl Disk {
     pub fn mount(path: &Path) -> Option<Disk> {
         std::env::var_os(MARK)?;
         std::fs::create_dir_all(path).expect("a place for the disk");
-        let disk = Disk { path: path.to_owned() };
-        assert!(disk.run("mount", &["-t", "tmpfs", "-o", &options(SIZE), "tmpfs"]), "no tmpfs can be mounted");
+        let disk = Disk { path: path.to_owned(), changes: AtomicUsize::new(0) };
+        disk.set(MsFlags::empty(), SIZE).expect("a tmpfs can be mounted");
         Some(disk)
     }
 
-    /// Leaves no room. False when what is in use has changed meanwhile.
+    /// Changes with each begin and each end of a fault.
+    pub fn changes(&self) -> usize {
+        self.changes.load(Ordering::SeqCst)
+    }
+
+    /// Leaves no room. False when what is in use has changed all the time.
     pub fn fill(&self) -> bool {
-        let status = nix::sys::statvfs::statvfs(&self.path).expect("a mounted disk");
-        let used = (status.blocks() - status.blocks_free()) * status.fragment_size();
-        self.run("mount", &["-o", &format!("remount,{}", options(used))])
+        self.breaks(|| {
+            (0..TRIES).any(|slack| {
+                let status = nix::sys::statvfs::statvfs(&self.path).expect("a mounted disk");
+                let used = status.blocks() - status.blocks_free() + slack;
+                self.set(MsFlags::MS_REMOUNT, used * status.fragment_size()).is_ok()
+            })
+        })
     }
 
     /// False when a process has a file open to write, so that the kernel refuses.
     pub fn make_read_only(&self) -> bool {
-        self.run("mount", &["-o", "remount,ro"])
+        self.breaks(|| self.set(MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, SIZE).is_ok())
     }
 
-    /// Takes back all of the above.
+    /// Takes back what broke it.
     pub fn repair(&self) {
-        assert!(self.run("mount", &["-o", &format!("remount,rw,{}", options(SIZE))]), "the disk cannot be repaired");
+        self.set(MsFlags::MS_REMOUNT, SIZE).expect("the disk can be repaired");
+        self.changes.fetch_add(1, Ordering::SeqCst);
     }
 
-    fn run(&self, program: &str, arguments: &[&str]) -> bool {
-        let status = Command::new(program).args(arguments).arg(&self.path).stderr(Stdio::null()).status();
-        status.expect("mount(8) starts").success()
+    /// Counted first, so that whoever meets the fault sees a change.
+    fn breaks(&self, fault: impl FnOnce() -> bool) -> bool {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        let is_broken = fault();
+        if !is_broken {
+            self.changes.fetch_add(1, Ordering::SeqCst);
+        }
+        is_broken
     }
-}
 
-fn options(size: u64) -> String {
-    format!("mode=0700,size={size}")
+    fn set(&self, flags: MsFlags, size: u64) -> nix::Result<()> {
+        let options = format!("mode=0700,size={size}");
+        mount(Some("tmpfs"), &self.path, Some("tmpfs"), flags, Some(options.as_str()))
+    }
 }
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        if !self.run("umount", &[]) {
+        if let Err(error) = umount(&self.path) {
             // It goes with this process's namespace; what holds it is among the findings.
-            eprintln!("{} is in use", self.path.display());
+            eprintln!("{}: {error}", self.path.display());
         }
     }
 }

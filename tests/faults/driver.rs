@@ -1,15 +1,15 @@
 //! One run: workers that trigger jobs, a killer beside them, and a look at what is left.
 
-use crate::common::cli::{Coracle, Finished};
+use crate::common::cli::Coracle;
 use crate::disk::Disk;
-use crate::fronts::{self, How, Seen};
+use crate::fronts::{self, How, Met, Seen};
 use crate::processes::Processes;
-use crate::{beginnings, jobs, killer, verdict};
+use crate::{beginnings, jobs, killer, set_back, verdict};
 use fastrand::Rng;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::sync::{Condvar, Mutex, RwLock};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ pub const NAME: &str = "faults_lose_nothing_and_leave_nothing";
 /// Fronts at once.
 const WORKERS: usize = 5;
 
-/// Executions from which on a run must have killed a process of every kind: twenty times what it takes on average.
+/// Executions from which on a round must have killed a process of every kind: twenty times what it takes on average.
 const LONG: usize = 300;
 
 /// What all threads of a run share.
@@ -35,6 +35,7 @@ pub struct Run {
     next: AtomicUsize,
     printed: Mutex<BTreeSet<String>>,
     seen: Mutex<Vec<Seen>>,
+    failures: Mutex<Vec<String>>,
     never: (Mutex<()>, Condvar),
 }
 
@@ -57,6 +58,7 @@ impl Run {
             next: AtomicUsize::new(0),
             printed: Mutex::default(),
             seen: Mutex::default(),
+            failures: Mutex::default(),
             never: Default::default(),
         }
     }
@@ -81,10 +83,19 @@ impl Run {
     }
 
     /// A front has ended, by itself if it says `how`, and knew how the execution ended.
-    pub fn saw(&self, id: String, how: Option<How>, front: &Finished) {
+    pub fn saw(&self, id: String, how: Option<How>, front: &Met) {
         let Some(how) = how else { return };
-        let seen = Seen { id, how, front: format!("$ {}\n{}", front.argv, front.stderr()) };
+        let seen = Seen { id, how, disk_was_broken: front.disk_was_broken, front: front.to_string() };
         self.seen.lock().expect("no thread panics with it").push(seen);
+    }
+
+    /// A front did not do what it was to do, and said this.
+    pub fn failed(&self, text: String) {
+        self.failures.lock().expect("no thread panics with it").push(text);
+    }
+
+    pub fn all_failures(&self) -> Vec<String> {
+        std::mem::take(&mut *self.failures.lock().expect("no thread panics with it"))
     }
 
     /// Lets the others run.
@@ -102,12 +113,24 @@ impl Run {
         std::mem::take(&mut *self.seen.lock().expect("no thread panics with it"))
     }
 
-    /// Lets fronts work until they have recorded so many executions.
-    fn work(&self, seed: u64, jobs: usize) {
-        while self.printed.lock().expect("no thread panics with it").len() < jobs {
+    /// How many executions are.
+    pub fn recorded(&self) -> usize {
+        self.printed.lock().expect("no thread panics with it").len()
+    }
+
+    /// Lets fronts work until the goal is reached.
+    fn work(&self, goal: &Goal, seed: u64) {
+        loop {
+            let is_enough = self.recorded() >= goal.to;
+            if is_enough && !goal.is_fault_owed.load(Ordering::Relaxed) {
+                return;
+            }
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            // Most fronts get that far, some are killed before.
-            assert!(number < jobs * 5 + 100, "{number} fronts have recorded fewer than {jobs} executions");
+            if number >= goal.most_fronts {
+                // Most get as far as to record one, some are killed before.
+                assert!(is_enough, "{number} fronts have recorded fewer than {} executions", goal.to);
+                return;
+            }
             let mut rng = Rng::with_seed(seed ^ (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
             let open = self.gate.read().expect("the killer does not panic with the gate");
             fronts::one(self, &mut rng, number);
@@ -127,16 +150,50 @@ impl Run {
     }
 }
 
-/// Makes a run and returns what was found wrong.
-pub fn run(seed: u64, jobs: usize) -> Vec<String> {
+/// When a round is over.
+pub struct Goal {
+    /// Executions that are recorded when it begins, and at least when it ends.
+    from: usize,
+    to: usize,
+    /// Fronts of the run so far and of this round, none of which may come to more.
+    most_fronts: usize,
+    /// Something is still to go wrong.
+    pub is_fault_owed: AtomicBool,
+}
+
+impl Goal {
+    fn new(run: &Run, jobs: usize) -> Goal {
+        let (from, fronts) = (run.recorded(), run.next.load(Ordering::Relaxed));
+        Goal { from, to: from + jobs, most_fronts: fronts + jobs * 5 + 100, is_fault_owed: AtomicBool::new(true) }
+    }
+
+    /// Of its jobs, three when all are recorded.
+    pub fn thirds(&self, recorded: usize) -> usize {
+        3 * (recorded - self.from) / (self.to - self.from).max(1)
+    }
+}
+
+/// Makes a run of so many rounds in one store, with so many jobs each, and returns what was found wrong first.
+pub fn run(seed: u64, jobs: usize, rounds: u64) -> Vec<String> {
     let mut wrong = beginnings::examine(&mut Rng::with_seed(seed));
+    wrong.extend(set_back::examine(&mut Rng::with_seed(seed)));
     let run = Run::new();
+    for round in 0..rounds {
+        if wrong.is_empty() {
+            wrong = one_round(&run, seed + round, jobs);
+        }
+    }
+    wrong
+}
+
+fn one_round(run: &Run, seed: u64, jobs: usize) -> Vec<String> {
+    let goal = Goal::new(run, jobs);
     let began = Instant::now();
     let tally = std::thread::scope(|scope| {
         let (sender, done) = mpsc::channel();
-        let run = &run;
-        let killer = scope.spawn(move || killer::run(run, Rng::with_seed(seed), &done));
-        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(|| run.work(seed, jobs))).collect();
+        let goal = &goal;
+        let killer = scope.spawn(move || killer::run(run, goal, Rng::with_seed(seed), &done));
+        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(|| run.work(goal, seed))).collect();
         let ended: Vec<_> = workers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         drop(sender);
         let tally = killer.join().expect("the killer does not panic");
@@ -145,12 +202,17 @@ pub fn run(seed: u64, jobs: usize) -> Vec<String> {
     });
     run.settle();
     let took = began.elapsed();
-    let findings = verdict::examine(&run);
-    let executions = findings.executions;
-    let rate = executions as f64 / took.as_secs_f64();
-    println!("{executions} executions in {:.1} s, {rate:.1} a second; {}", took.as_secs_f64(), findings.ends);
-    println!("killed by the killer: {}; others: {}", tally.killed(), tally.others());
-    wrong.extend(findings.wrong);
+    let findings = verdict::examine(run);
+    let rate = (run.recorded() - goal.from) as f64 / took.as_secs_f64();
+    println!(
+        "{} executions after {:.1} s, {rate:.1} a second; {}",
+        findings.executions,
+        took.as_secs_f64(),
+        findings.ends
+    );
+    println!("{tally}");
+    let mut wrong = findings.wrong;
+    wrong.extend(tally.owed(run).map(|owed| format!("never made: {}", owed.fault)));
     for role in tally.spared() {
         let text = format!("no {role} was killed");
         if jobs < LONG {

@@ -1,13 +1,13 @@
 //! A program that embeds coracle: this one, started again. Its clock goes back by an hour on the way.
 
 use crate::jobs::KINDS;
+use crate::set_back::Slow;
 use coracle::engine::{OciRuntime, OciRuntimeConfig};
-use coracle::exec::{Clock, ExecError, JobExecutionId, JobExecutor, JobExecutorConfig, JobTrigger};
+use coracle::exec::{ExecError, JobExecutionId, JobExecutor, JobExecutorConfig, JobTrigger};
 use coracle::spec::DeploymentSpec;
 use fastrand::Rng;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// First argument of this mode.
@@ -24,8 +24,13 @@ const BACK: Duration = Duration::from_secs(60 * 60);
 pub fn main(root: &str, spec: &str, seed: &str, count: &str) -> ExitCode {
     let rng = Rng::with_seed(seed.parse().expect("a seed"));
     let count = count.parse().expect("a number of jobs");
+    in_tokio(run(root, spec, rng, count))
+}
+
+/// Runs such a program to its end.
+pub fn in_tokio(program: impl Future<Output = Result<(), ExecError>>) -> ExitCode {
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    match tokio.expect("threads").block_on(run(root, spec, rng, count)) {
+    match tokio.expect("threads").block_on(program) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("embed: {}", coracle::causes::with_causes(&error));
@@ -34,19 +39,17 @@ pub fn main(root: &str, spec: &str, seed: &str, count: &str) -> ExitCode {
     }
 }
 
+/// An executor that goes by this clock.
+pub async fn open(root: &str, clock: &Slow) -> Result<JobExecutor, ExecError> {
+    let runtime = OciRuntime::open(OciRuntimeConfig { root: Some(root.into()), ..OciRuntimeConfig::default() })?;
+    let config = JobExecutorConfig { retention: Duration::MAX, clock: clock.clock(), ..JobExecutorConfig::default() };
+    JobExecutor::with_config(Arc::new(runtime), config).await
+}
+
 async fn run(root: &str, spec: &str, mut rng: Rng, count: usize) -> Result<(), ExecError> {
     let deployment = DeploymentSpec::from_path(spec).expect("a deployment");
-    let runtime = OciRuntime::open(OciRuntimeConfig { root: Some(root.into()), ..OciRuntimeConfig::default() })?;
-    let is_set_back = Arc::new(AtomicBool::new(false));
-    let clock = Clock::new({
-        let is_set_back = is_set_back.clone();
-        move || {
-            let now = jiff::Timestamp::now();
-            if is_set_back.load(Ordering::Relaxed) { now - BACK } else { now }
-        }
-    });
-    let config = JobExecutorConfig { retention: Duration::MAX, clock, ..JobExecutorConfig::default() };
-    let executor = JobExecutor::with_config(Arc::new(runtime), config).await?;
+    let clock = Slow::default();
+    let executor = open(root, &clock).await?;
     let mut ids = Vec::new();
     for number in 0..count {
         let name = KINDS[rng.usize(..KINDS.len())].name;
@@ -58,7 +61,7 @@ async fn run(root: &str, spec: &str, mut rng: Rng, count: usize) -> Result<(), E
         }
         ids.push(id);
         if number == count / 2 {
-            is_set_back.store(true, Ordering::Relaxed);
+            clock.set_back(BACK);
         }
     }
     for id in ids {

@@ -1,13 +1,14 @@
 //! What the workers start: commands and embedding programs, some of which are killed or interrupted.
 
-use crate::common::cli::Coracle;
 use crate::common::cli::Finished;
+use crate::disk::Disk;
 use crate::driver::Run;
 use crate::embed;
 use crate::jobs::KINDS;
 use crate::layout::{Compression, Layer, LayoutBuilder, Tar};
 use fastrand::Rng;
 use nix::sys::signal::Signal;
+use std::fmt;
 use std::process::Command;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ const FILES: usize = 300;
 pub struct Seen {
     pub id: String,
     pub how: How,
+    pub disk_was_broken: bool,
     /// The command and its output, for messages.
     pub front: String,
 }
@@ -74,11 +76,11 @@ pub fn one(run: &Run, rng: &mut Rng, number: usize) {
 fn attached(run: &Run, rng: &mut Rng, kind: &str) {
     let signal = if rng.bool() { Signal::SIGKILL } else { Signal::SIGINT };
     let fate = Fate::draw(rng, 40, signal, 700);
-    let finished = meet(run, run.command(&["run", &run.spec(), kind]), fate);
-    let id = finished.stdout().lines().filter_map(|line| line.strip_prefix("id ")).find_map(id);
+    let front = meet(run, run.command(&["run", &run.spec(), kind]), fate);
+    let id = front.lines().iter().filter_map(|line| line.strip_prefix("id ")).find_map(id);
     if let Some(id) = id {
         run.printed(&id);
-        run.saw(id, finished.status.code().map(How::Code), &finished);
+        run.saw(id, front.code().map(How::Code), &front);
     }
 }
 
@@ -86,25 +88,26 @@ fn detached(run: &Run, rng: &mut Rng, kind: &str) -> Option<String> {
     let fate = Fate::draw(rng, 20, Signal::SIGKILL, 60);
     let spec = run.spec();
     let arguments: &[&str] = if rng.bool() { &["trigger", kind] } else { &["run", "-d", &spec, kind] };
-    let finished = meet(run, run.command(arguments), fate);
-    let id = finished.stdout().lines().find_map(id)?;
+    let front = meet(run, run.command(arguments), fate);
+    front.expect_success(run);
+    let id = front.lines().iter().find_map(|line| id(line))?;
     run.printed(&id);
     Some(id)
 }
 
 fn triggered_and_waited_for(run: &Run, rng: &mut Rng, kind: &str) {
     let fate = Fate::draw(rng, 30, Signal::SIGKILL, 500);
-    let finished = meet(run, run.command(&["trigger", "--wait", kind]), fate);
-    if let Some(id) = finished.stdout().lines().find_map(id) {
+    let front = meet(run, run.command(&["trigger", "--wait", kind]), fate);
+    if let Some(id) = front.lines().iter().find_map(|line| id(line)) {
         run.printed(&id);
-        run.saw(id, finished.status.code().map(How::Code), &finished);
+        run.saw(id, front.code().map(How::Code), &front);
     }
 }
 
 fn wait(run: &Run, rng: &mut Rng, id: &str) {
     let fate = Fate::draw(rng, 20, Signal::SIGKILL, 500);
-    let finished = meet(run, run.command(&["wait", id]), fate);
-    run.saw(id.to_owned(), finished.status.code().map(How::Code), &finished);
+    let front = meet(run, run.command(&["wait", id]), fate);
+    run.saw(id.to_owned(), front.code().map(How::Code), &front);
 }
 
 fn cancel(run: &Run, rng: &mut Rng, id: &str) {
@@ -134,14 +137,15 @@ fn embedding(run: &Run, rng: &mut Rng) {
     let root = run.coracle.root().display().to_string();
     command.args([embed::MODE, &root, &run.spec(), &rng.u64(..).to_string(), &count.to_string()]);
     let fate = Fate::draw(rng, 40, Signal::SIGKILL, 1500);
-    let finished = meet(run, command, fate);
-    for line in finished.stdout().lines() {
+    let front = meet(run, command, fate);
+    front.expect_success(run);
+    for line in front.lines() {
         let words: Vec<&str> = line.split(' ').collect();
         match *words {
             [embed::TRIGGERED, text] => id(text).into_iter().for_each(|id| run.printed(&id)),
             [embed::ENDED, text, status] => {
                 if let Some(id) = id(text) {
-                    run.saw(id, Some(How::Status(status.to_owned())), &finished);
+                    run.saw(id, Some(How::Status(status.to_owned())), &front);
                 }
             }
             // Cut short.
@@ -155,14 +159,47 @@ fn id(text: &str) -> Option<String> {
     (text.len() == ID && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-')).then(|| text.to_owned())
 }
 
+/// A front that has come to its end.
+pub struct Met {
+    finished: Finished,
+    /// For a part of its life at least.
+    pub disk_was_broken: bool,
+}
+
+impl Met {
+    /// What it exited with, by itself.
+    fn code(&self) -> Option<i32> {
+        self.finished.status.code()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.finished.lines()
+    }
+
+    /// It is to do its work, unless the disk is broken. What else it says has to be the end of an execution.
+    fn expect_success(&self, run: &Run) {
+        if self.code().is_some_and(|code| code != 0) && !self.disk_was_broken {
+            run.failed(format!("{}\n{self}", self.finished.status));
+        }
+    }
+}
+
+impl fmt::Display for Met {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "$ {}\n{}", self.finished.argv, self.finished.stderr())
+    }
+}
+
 /// Starts a front and sees it to its end.
-fn meet(run: &Run, command: Command, fate: Fate) -> Finished {
-    let coracle: &Coracle = &run.coracle;
-    let running = coracle.start(command);
+fn meet(run: &Run, command: Command, fate: Fate) -> Met {
+    let changes = || run.disk.as_ref().map_or(0, Disk::changes);
+    let before = changes();
+    let running = run.coracle.start(command);
     if let Some(signal) = fate.signal
         && !running.process.ends_within(Duration::from_millis(fate.after))
     {
         running.process.try_signal(signal);
     }
-    running.finish()
+    let finished = running.finish();
+    Met { finished, disk_was_broken: !before.is_multiple_of(2) || changes() != before }
 }

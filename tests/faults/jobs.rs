@@ -1,6 +1,7 @@
 //! The jobs of a run.
 
 use crate::common::fixture;
+use crate::witness::Teller;
 use std::path::Path;
 
 /// What the checks know of a job.
@@ -49,18 +50,22 @@ impl Kind {
         KINDS.iter().find(|kind| kind.name == name)
     }
 
+    pub fn has_steps(&self) -> bool {
+        self.name == STEPS
+    }
+
     /// As a service of a deployment. The job tells of each of its runs in `witness`, a directory of the host.
     fn service(&self, witness: &Path) -> String {
-        let tell = |who: &str| format!("echo {who} $CORACLE_EXECUTION_ID $CORACLE_ATTEMPT >>/witness/log");
+        let tell = |teller: Teller| format!("echo {teller} $CORACLE_EXECUTION_ID $CORACLE_ATTEMPT >>/witness/log");
         let Kind { name, script, fields, .. } = self;
-        let init = if self.name == STEPS {
+        let init = if self.has_steps() {
             let step = |script: String| format!("{{uses: init.run, with: {{command: {script:?}}}}}");
-            format!("    init: {{steps: [{}, {}]}}\n", step(tell("step")), step("sleep 0.1".to_owned()))
+            format!("    init: {{steps: [{}, {}]}}\n", step(tell(Teller::Step)), step("sleep 0.1".to_owned()))
         } else {
             String::new()
         };
         let limit = self.max_concurrent.map(|limit| format!("max_concurrent: {limit}, ")).unwrap_or_default();
-        let script = format!("{}; echo id $CORACLE_EXECUTION_ID; {script}", tell("main"));
+        let script = format!("{}; echo id $CORACLE_EXECUTION_ID; {script}", tell(Teller::Main));
         format!(
             "  {name}:\n    rtype: job\n    image: {{name: {:?}}}\n    \
              command: {{entrypoint: [sh, -c], args: [{script:?}]}}\n    \

@@ -2,8 +2,8 @@
 //! clock goes backwards. At the end nothing may be lost, run twice or left behind.
 //!
 //! Everything that is random comes from one seed, which is printed; what the processes make of it is up to the
-//! scheduler. `CORACLE_FAULTS_SEED` repeats a run, `CORACLE_FAULTS_JOBS` bounds it; `scripts/soak` makes long
-//! ones.
+//! scheduler. `CORACLE_FAULTS_SEED` repeats a run, `CORACLE_FAULTS_JOBS` bounds it, `CORACLE_FAULTS_ROUNDS` has it go
+//! on in the same store with the next seeds; `scripts/soak` makes long ones.
 //!
 //! This is a program of its own and not a set of `#[test]` functions: it embeds coracle, so that
 //! [`coracle::init`] has to be the first call of `main`.
@@ -28,6 +28,7 @@ mod jobs;
 mod killer;
 mod many;
 mod processes;
+mod set_back;
 mod triggers;
 mod verdict;
 mod witness;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     match *arguments {
         [embed::MODE, root, spec, seed, count] => return embed::main(root, spec, seed, count),
         [many::MODE, root, count] => return many::main(root, count),
+        [set_back::MODE, root, spec, seed] => return set_back::main(root, spec, seed),
         [triggers::MODE, root, spec, job, count] => return triggers::main(root, spec, job, count),
         // Named as a test by cargo or its user.
         ["--list", ..] => println!("{}: test", driver::NAME),
@@ -66,7 +68,8 @@ fn run() -> ExitCode {
         return code;
     }
     println!("test {} with CORACLE_FAULTS_SEED={seed} and CORACLE_FAULTS_JOBS={jobs}", driver::NAME);
-    let findings = driver::run(seed, jobs);
+    let rounds = variable("CORACLE_FAULTS_ROUNDS").unwrap_or(1);
+    let findings = driver::run(seed, jobs, rounds);
     if findings.is_empty() {
         println!("test result: ok. 1 passed; 0 failed");
         return ExitCode::SUCCESS;

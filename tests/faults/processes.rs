@@ -124,9 +124,7 @@ fn role(pid: i32, root: &Path, table: &BTreeMap<i32, Seen>, supervisors: &Superv
     if is_supervisor(&pid) || named == Some("supervise") {
         return Some(Role::Supervisor);
     }
-    let program = command.split(' ').next().unwrap_or_default();
-    let is_child = *parent == std::process::id().cast_signed();
-    (is_child && !["mount", "umount"].contains(&program)).then_some(Role::Front)
+    (*parent == std::process::id().cast_signed()).then_some(Role::Front)
 }
 
 /// Those that the containers' state files name.

@@ -1,15 +1,16 @@
 //! What has to be true when all is over.
 
-use crate::common::leftovers::Leftovers;
+use crate::common::leftovers::{Leftovers, names};
 use crate::driver::Run;
 use crate::fronts::{How, Seen};
 use crate::jobs::{KINDS, Kind};
-use crate::witness::Witness;
-use coracle::outcome::{End, Stopped};
+use crate::witness::{Teller, Witness};
+use coracle::outcome::{EXIT_ENGINE, End, Stopped};
 use coracle::record::{Attempt, Execution, Query, Record, Status};
 use coracle::state_dir::StateDir;
-use nix::fcntl::{Flock, FlockArg};
-use std::collections::{BTreeMap, HashMap};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, Flock, FlockArg, fcntl};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::path::Path;
 
@@ -46,7 +47,6 @@ pub struct Findings {
 /// Looks at the record, at what the jobs told and at the host.
 pub fn examine(run: &Run) -> Findings {
     let mut wrong = Vec::new();
-    left_on_the_host(run, &mut wrong);
     let state = StateDir::open(Some(&run.coracle.root())).expect("the state root");
     let record = Record::open(&state).expect("the record");
     wrong.extend(
@@ -57,6 +57,7 @@ pub fn examine(run: &Run) -> Findings {
             .map(|line| format!("the database: {line}")),
     );
     let rows = record.list(&Query::default()).expect("the record can be read");
+    left_on_the_host(run, &rows, &mut wrong);
     let witness = Witness::read(run.witness());
     let mut intervals: HashMap<&str, Vec<(jiff::Timestamp, i32)>> = HashMap::new();
     for row in &rows {
@@ -84,6 +85,7 @@ pub fn examine(run: &Run) -> Findings {
         }
     }
     wrong.extend(run.all_seen().iter().filter_map(|seen| disagreement(seen, by_id.get(seen.id.as_str())?)));
+    wrong.extend(run.all_failures().into_iter().filter(|text| !rows.iter().any(|row| is_told_of(row, text))));
     Findings { wrong, executions: rows.len(), ends: ends(&rows) }
 }
 
@@ -110,7 +112,8 @@ fn execution(row: &Execution, attempts: &[Attempt], witness: &Witness, wrong: &m
     let numbers: Vec<u32> = attempts.iter().map(|attempt| attempt.number).collect();
     let expected: Vec<u32> = (1..=row.attempt).collect();
     // One that ended in the queue has no attempt to show for it.
-    let ended_waiting = row.status != Status::Completed && witness.runs(&row.id, row.attempt) == 0;
+    let ran = Teller::ALL.iter().any(|teller| witness.runs(*teller, &row.id, row.attempt) > 0);
+    let ended_waiting = row.status != Status::Completed && !ran;
     if numbers != expected && !(ended_waiting && numbers == expected[..expected.len() - 1]) {
         wrong.push(format!("its attempts are {numbers:?}"));
     }
@@ -124,16 +127,22 @@ fn execution(row: &Execution, attempts: &[Attempt], witness: &Witness, wrong: &m
     {
         wrong.push("it and its last attempt ended differently".into());
     }
-    let runs = witness.runs_of_all_attempts(&row.id);
-    if kind.max_attempts == 1 && runs > 1 {
-        wrong.push(format!("it ran {runs} times"));
+    for teller in Teller::ALL {
+        let runs = witness.runs_of_all_attempts(teller, &row.id);
+        if kind.max_attempts == 1 && runs > 1 {
+            wrong.push(format!("its {teller} ran {runs} times"));
+        }
     }
     for attempt in attempts {
-        let runs = witness.runs(&row.id, attempt.number);
+        let runs = |teller| witness.runs(teller, &row.id, attempt.number);
+        let (mains, steps) = (runs(Teller::Main), runs(Teller::Step));
         let must_not = attempt.started_at.is_none() && !matches!(attempt.end, End::SupervisorLost { .. });
         let must = matches!(attempt.end, End::Exited { .. });
-        if runs > 1 || must && runs == 0 || must_not && runs > 0 {
-            wrong.push(format!("attempt {} ran {runs} times", attempt.number));
+        if mains > 1 || must && mains == 0 || must_not && mains > 0 {
+            wrong.push(format!("attempt {} ran {mains} times", attempt.number));
+        }
+        if steps > 1 || steps < mains && kind.has_steps() {
+            wrong.push(format!("the step of attempt {} ran {steps} times, its main process {mains}", attempt.number));
         }
     }
 }
@@ -154,14 +163,16 @@ fn most_at_once(mut steps: Vec<(jiff::Timestamp, i32)>) -> usize {
 fn disagreement(seen: &Seen, row: &Execution) -> Option<String> {
     let end = row.end.as_ref()?;
     let agrees = match &seen.how {
-        // 125: it could not do its work, as on a broken disk. One that was interrupted while no main process ran
+        // On a broken disk it may not be able to do its work. One that was interrupted while no main process ran
         // says so.
         How::Code(code) => {
             let no_main = matches!(
                 end,
                 End::Cancelled { how: Stopped::BeforeStart | Stopped::InStep { .. } | Stopped::BetweenAttempts { .. } }
             );
-            *code == i32::from(end.exit_code()) || *code == 125 || no_main && *code == INTERRUPTED
+            *code == i32::from(end.exit_code())
+                || *code == i32::from(EXIT_ENGINE) && seen.disk_was_broken
+                || no_main && *code == INTERRUPTED
         }
         How::Status(status) => {
             let code = end.job_exit_code().map(|code| format!("({code})")).unwrap_or_default();
@@ -169,6 +180,12 @@ fn disagreement(seen: &Seen, row: &Execution) -> Option<String> {
         }
     };
     (!agrees).then(|| format!("{}: {:?}, but the record says {end:?}\n{}", seen.id, seen.how, seen.front))
+}
+
+/// Whether a front says with this that coracle or the host failed at that execution.
+fn is_told_of(row: &Execution, text: &str) -> bool {
+    let failed = row.end.as_ref().filter(|end| end.exit_code() == EXIT_ENGINE);
+    failed.is_some_and(|end| text.contains(&format!("{}: {end}", row.job_name)))
 }
 
 pub fn left_in_the_root(root: &Path, wrong: &mut Vec<String>) {
@@ -182,9 +199,10 @@ pub fn left_in_the_root(root: &Path, wrong: &mut Vec<String>) {
     }
 }
 
-fn left_on_the_host(run: &Run, wrong: &mut Vec<String>) {
+fn left_on_the_host(run: &Run, rows: &[Execution], wrong: &mut Vec<String>) {
     let root = run.coracle.root();
-    let mut left = Leftovers::of(&root, &[]);
+    let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
+    let mut left = Leftovers::of(&root, &ids);
     // The disk of this run itself.
     let own = format!(" {} ", root.display());
     left.mounts.retain(|mount| run.disk.is_none() || !mount.contains(&own));
@@ -192,24 +210,34 @@ fn left_on_the_host(run: &Run, wrong: &mut Vec<String>) {
         wrong.push(format!("left on the host:\n{left}"));
     }
     left_in_the_root(&root, wrong);
-    for id in names(&root.join("executions")) {
-        for container in names(&root.join("executions").join(&id)) {
-            let files = names(&root.join("executions").join(&id).join(&container));
-            if files != ["log.ring"] {
-                wrong.push(format!("{id}: left in {container}: {files:?}"));
-            }
-        }
-    }
+    let ids: BTreeSet<String> = ids.into_iter().collect();
+    let unknown = names(&root.join("executions")).into_iter().filter(|name| !ids.contains(name));
+    wrong.extend(unknown.map(|name| format!("{name}: has a directory and is not in the record")));
     wrong.extend(names(&root.join("busy")).into_iter().map(|name| format!("{name} is marked as busy")));
-    for name in ["timer.lock", "images.lock", "waiters.lock"] {
+    for name in ["timer.lock", "images.lock"] {
         let Ok(file) = File::open(root.join(name)) else { continue };
         if Flock::lock(file, FlockArg::LockExclusiveNonblock).is_err() {
             wrong.push(format!("{name} is held"));
         }
     }
+    let waiters = File::options().read(true).write(true).open(root.join("waiters.lock"));
+    if waiters.is_ok_and(|file| is_any_byte_locked(&file)) {
+        wrong.push("waiters.lock is held".into());
+    }
 }
 
-fn names(directory: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+/// By another open file description (fcntl(2)); flock(2) knows nothing of those locks.
+fn is_any_byte_locked(file: &File) -> bool {
+    let to_its_end = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&to_its_end)) {
+        Ok(_) => false,
+        Err(Errno::EAGAIN | Errno::EACCES) => true,
+        Err(errno) => panic!("waiters.lock cannot be probed: {errno}"),
+    }
 }

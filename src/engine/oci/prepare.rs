@@ -131,7 +131,10 @@ fn make_directories(directory: &ContainerDir) -> Result<(), RuntimeError> {
             .create(&path)
             .map_err(RuntimeError::io("create the directory", path))
     };
-    make(directory.path().to_owned(), 0o700)?;
+    let own = || make(directory.path().to_owned(), 0o700);
+    // Whoever removes what an earlier attempt has left removes the execution's directory too, should it be empty, and
+    // that may come between the two.
+    own().or_else(|_| own())?;
     // What the container's root directory looks like comes from the upper one.
     make(directory.upper(), 0o755)?;
     set_mode(&directory.upper(), 0o755)?;

@@ -278,14 +278,16 @@ impl OciRuntime {
             .map_err(RuntimeError::io("remove what is left in", directory.path()))
     }
 
-    /// With a directory that holds nothing else, that too.
+    /// With directories that hold nothing else, those too.
     fn remove_outcome(&self, directory: &ContainerDir) -> Result<(), RuntimeError> {
         let mut removed = Ok(());
         for path in [directory.state(), directory.outcome()] {
             removed = removed.and(tree::remove(&path).map_err(RuntimeError::io("remove", &path)));
         }
-        // It stays when there is a log.
+        // It stays when there is a log, and that of the execution with it.
         let _ = std::fs::remove_dir(directory.path());
+        let execution = directory.path().parent().filter(|parent| *parent != self.state_dir().executions());
+        let _ = execution.map(std::fs::remove_dir);
         removed.and_then(|()| self.unmark(directory))
     }
 
