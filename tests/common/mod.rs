@@ -6,6 +6,7 @@ pub mod cli;
 pub mod fixture;
 pub mod host;
 pub mod leftovers;
+pub mod moments;
 pub mod podman;
 pub mod registry;
 pub mod terminal;

@@ -6,6 +6,7 @@ use coracle::testing::{MockContainer, MockRuntime};
 use coracle::{JobExecution, JobExecutionId, JobExecutor, JobExecutorConfig, JobTrigger, TriggerOptions};
 use jiff::{SignedDuration, Timestamp};
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -47,14 +48,25 @@ impl World {
     async fn open(root: Option<TempDir>, change: impl FnOnce(&mut JobExecutorConfig)) -> World {
         let clock = TestClock::new();
         let runtime = MockRuntime::new().with_clock(clock.teller());
-        let mut config = JobExecutorConfig {
-            clock: Clock::new(clock.teller()),
-            root: root.as_ref().map(|root| root.path().join("root")),
-            ..JobExecutorConfig::default()
-        };
+        let mut config = config_on(root.as_ref().map(root_in), clock.executors());
         change(&mut config);
-        let executor = JobExecutor::with_config(Arc::new(runtime.clone()), config).await.expect("an executor");
+        let executor = open(&runtime, config).await;
         World { runtime, executor, clock, root }
+    }
+
+    /// A further executor on the same root, with the same runtime and time of day: what has ended a moment ago is
+    /// not forgotten.
+    pub async fn another(&self) -> JobExecutor {
+        let root = root_in(self.root.as_ref().expect("a record on disk"));
+        open(&self.runtime, config_on(Some(root), self.clock.executors())).await
+    }
+
+    /// The executor goes, and another one comes.
+    pub async fn reopened(self) -> World {
+        let World { runtime, executor, clock, root } = self;
+        drop(executor);
+        let config = config_on(root.as_ref().map(root_in), clock.executors());
+        World { executor: open(&runtime, config).await, runtime, clock, root }
     }
 
     pub async fn trigger(&self, spec: &ServiceSpec) -> JobExecutionId {
@@ -94,6 +106,23 @@ impl World {
     }
 }
 
+/// An executor of the usual settings on a root that others may work on, too.
+pub async fn on_root(root: &Path, runtime: &MockRuntime, clock: Clock) -> JobExecutor {
+    open(runtime, config_on(Some(root.to_owned()), clock)).await
+}
+
+fn root_in(directory: &TempDir) -> PathBuf {
+    directory.path().join("root")
+}
+
+fn config_on(root: Option<PathBuf>, clock: Clock) -> JobExecutorConfig {
+    JobExecutorConfig { root, clock, ..JobExecutorConfig::default() }
+}
+
+async fn open(runtime: &MockRuntime, config: JobExecutorConfig) -> JobExecutor {
+    JobExecutor::with_config(Arc::new(runtime.clone()), config).await.expect("an executor")
+}
+
 /// A job of the name [`JOB`] with these lines in its `job` block.
 pub fn job(policy: &str) -> ServiceSpec {
     job_named(JOB, policy)
@@ -123,12 +152,16 @@ fn named(name: &str, rest: &str) -> ServiceSpec {
     deployment.services.remove(name).expect("the job")
 }
 
-/// Waits for what comes soon, or fails. Where time is paused, an hour is over as soon as nothing is left to do.
+/// Longer than anything takes that tests wait for, and little enough that a test which waits for longer says so
+/// before somebody ends it.
+pub const HANGS_AFTER: Duration = Duration::from_secs(120);
+
+/// Waits for what comes soon, or fails. Where time is paused, it is over as soon as nothing is left to do.
 #[track_caller]
 pub fn soon<T>(what: impl Future<Output = T>) -> impl Future<Output = T> {
     let caller = std::panic::Location::caller();
     async move {
-        let result = tokio::time::timeout(Duration::from_secs(3600), what).await;
+        let result = tokio::time::timeout(HANGS_AFTER, what).await;
         result.unwrap_or_else(|_| panic!("what is waited for at {caller} does not come"))
     }
 }
@@ -164,6 +197,10 @@ impl TestClock {
     /// How long it has been since the beginning, whatever the time of day says.
     pub fn elapsed(&self) -> Duration {
         self.began.elapsed()
+    }
+
+    fn executors(&self) -> Clock {
+        Clock::new(self.teller())
     }
 
     pub fn teller(&self) -> impl Fn() -> Timestamp + Send + Sync + 'static {

@@ -41,10 +41,6 @@ async fn a_name_that_is_none_is_refused() {
 async fn jobs_outlive_the_executor() {
     let world = World::on_disk().await;
     world.executor.register_job(JOB, job("")).await.expect("a good name");
-    let root = world.root.as_ref().expect("a root").path().join("root");
-    drop(world.executor);
-    let config = coracle::JobExecutorConfig { root: Some(root), ..coracle::JobExecutorConfig::default() };
-    let runtime = std::sync::Arc::new(world.runtime.clone());
-    let executor = coracle::JobExecutor::with_config(runtime, config).await.expect("an executor");
-    assert_eq!(executor.get_job_spec(JOB).await.expect("a look"), Some(job("")));
+    let world = world.reopened().await;
+    assert_eq!(world.executor.get_job_spec(JOB).await.expect("a look"), Some(job("")));
 }

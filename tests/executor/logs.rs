@@ -1,12 +1,11 @@
 //! What a job wrote.
 
 use crate::harness::{JOB, World, job, job_with, soon};
+use coracle::ExecError;
 use coracle::exec::{LogEvent, LogQuery, PruneRequest};
 use coracle::log::LogStream;
 use coracle::testing::Script;
-use coracle::{ExecError, JobExecutor, JobExecutorConfig};
 use futures_util::StreamExt;
-use std::sync::Arc;
 
 /// The logs of an execution that wrote this, with an executor that shows so many bytes.
 async fn tail(limit: u64, pieces: &[&[u8]]) -> String {
@@ -94,9 +93,7 @@ async fn what_is_followed_is_not_forgotten_before_its_end_was_read() {
     {
         let world = World::on_disk().await;
         world.runtime.on(JOB, Script::runs().prints("begin"));
-        let root = world.root.as_ref().map(|root| root.path().join("root"));
-        let config = JobExecutorConfig { root, ..JobExecutorConfig::default() };
-        let other = JobExecutor::with_config(Arc::new(world.runtime.clone()), config).await.expect("an executor");
+        let other = world.another().await;
         let id = world.trigger(&job_with(rest)).await;
         let container = world.running(&id).await;
         let log = other.logs(&id, LogQuery { follow: true, ..LogQuery::default() }).await.expect("a log");

@@ -1,13 +1,10 @@
 //! Triggers, and the end of an executor.
 
-use crate::harness::{JOB, SECOND, TestClock, World, job, settled, soon};
-use coracle::exec::Clock;
+use crate::harness::{HANGS_AFTER, IMAGE, JOB, SECOND, World, job, settled, soon};
 use coracle::spec::ValueError;
-use coracle::testing::{MockCall, MockRuntime, Script};
-use coracle::{ExecError, JobExecutor, JobExecutorConfig, JobTrigger, TriggerOptions};
+use coracle::testing::{MockCall, Script};
+use coracle::{ExecError, JobTrigger, TriggerOptions};
 use futures_util::future::join_all;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 #[tokio::test(start_paused = true)]
@@ -86,21 +83,53 @@ async fn one_that_shuts_down_takes_no_more_and_drains() {
     );
 }
 
+/// Triggers alone are refused, and by this executor alone.
+#[tokio::test]
+async fn one_that_shuts_down_does_everything_but_take_triggers() {
+    let world = World::on_disk().await;
+    world.runtime.on(JOB, Script::runs());
+    let (spec, executor) = (job("max_concurrent: 1"), &world.executor);
+    let [first, second, third] = [world.trigger(&spec).await, world.trigger(&spec).await, world.trigger(&spec).await];
+    let running = world.running(&first).await;
+    executor.clone().shutdown();
+    executor.shutdown();
+    assert!(executor.is_shutting_down());
+    let error = executor.trigger(JOB, &spec, JobTrigger::Cli).await.expect_err("it shuts down");
+    assert!(matches!(&error, ExecError::ShuttingDown { job } if job == JOB), "{error}");
+    assert_eq!(error.to_string(), "the job job is refused: this executor is shutting down");
+    let options = TriggerOptions { idempotency_key: Some("k".to_owned()), ..TriggerOptions::default() };
+    let error = executor.trigger_with(JOB, &spec, JobTrigger::Cli, options).await.expect_err("it shuts down");
+    assert!(matches!(error, ExecError::ShuttingDown { .. }), "{error}");
+
+    executor.register_job(JOB, spec.clone()).await.expect("a good name");
+    assert_eq!(executor.get_job_spec(JOB).await.expect("a look"), Some(spec.clone()));
+    executor.cancel(&second).await.expect("it waits");
+    assert_eq!(world.ended_as(&second).await, "cancelled");
+    assert_eq!((world.status(&first).await, world.status(&third).await), ("running".into(), "pending".into()));
+    running.exit(0);
+    assert_eq!(world.ended_as(&first).await, "completed(0)");
+    world.running(&third).await.exit(0);
+    assert_eq!(world.ended_as(&third).await, "completed(0)");
+
+    let other = world.another().await;
+    assert!(!other.is_shutting_down());
+    let fourth = other.trigger(JOB, &spec, JobTrigger::Cli).await.expect("another one");
+    world.running(&fourth).await.exit(0);
+    assert_eq!(world.ended_as(&fourth).await, "completed(0)");
+}
+
 #[tokio::test]
 async fn draining_waits_for_ones_own_alone() {
     let world = World::on_disk().await;
     world.runtime.on(JOB, Script::runs());
     let id = world.trigger(&job("")).await;
     let running = world.running(&id).await;
-    let mut config = JobExecutorConfig::default();
-    let root = world.root.as_ref().map(|root| root.path().join("root"));
-    config.root = root;
-    let other = JobExecutor::with_config(Arc::new(world.runtime.clone()), config).await.expect("an executor");
-    other.drain(3600 * SECOND).await.expect("it has none");
+    let other = world.another().await;
+    other.drain(HANGS_AFTER).await.expect("it has none");
     let error = world.executor.drain(Duration::ZERO).await.expect_err("one runs");
     assert!(matches!(error, ExecError::NotDrained { ids, .. } if ids == [id.clone()]));
     running.exit(0);
-    world.executor.drain(3600 * SECOND).await.expect("it ends");
+    world.executor.drain(HANGS_AFTER).await.expect("it ends");
     assert_eq!(world.status(&id).await, "completed(0)");
 }
 
@@ -138,28 +167,18 @@ async fn what_runs_when_an_executor_is_dropped_has_its_end_recorded() {
     let spec = job("max_concurrent: 1");
     let (first, second) = (world.trigger(&spec).await, world.trigger(&spec).await);
     let container = world.running(&first).await;
-    let root = world.root.as_ref().expect("a root").path().join("root");
-    drop(world.executor);
-    let other = another(&world.runtime, &world.clock, &root).await;
+    let world = world.reopened().await;
     container.exit(3);
-    assert_eq!(soon(other.wait(&first)).await.expect("an end").status.to_string(), "failed(3)");
+    assert_eq!(world.ended_as(&first).await, "failed(3)");
     soon(world.runtime.started(&second, 1)).await.exit(4);
-    assert_eq!(soon(other.wait(&second)).await.expect("an end").status.to_string(), "failed(4)");
-}
-
-/// A further executor, with the same time of day: what has ended a moment ago is not forgotten.
-async fn another(runtime: &MockRuntime, clock: &TestClock, root: &Path) -> JobExecutor {
-    let (root, clock) = (Some(root.to_owned()), Clock::new(clock.teller()));
-    let config = JobExecutorConfig { root, clock, ..JobExecutorConfig::default() };
-    JobExecutor::with_config(Arc::new(runtime.clone()), config).await.expect("an executor")
+    assert_eq!(world.ended_as(&second).await, "failed(4)");
 }
 
 /// Two executors of one program on one root: each hears of what the other does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn executors_on_one_root_hear_of_each_other() {
     let world = World::on_disk().await;
-    let root = world.root.as_ref().expect("a root").path().join("root");
-    let other = another(&world.runtime, &world.clock, &root).await;
+    let other = world.another().await;
     world.runtime.on(JOB, Script::runs());
     for _ in 0..20 {
         let id = world.trigger(&job("")).await;
@@ -179,16 +198,15 @@ fn what_was_being_prepared_when_tokio_ended_is_prepared_again() {
     let first = tokio();
     let (world, id) = first.block_on(async {
         let world = World::on_disk().await;
-        world.runtime.on(crate::harness::IMAGE, Script::default().pull_hangs());
+        world.runtime.on(IMAGE, Script::default().pull_hangs());
         let id = world.trigger(&job("")).await;
         soon(world.runtime.called(|call| matches!(call, MockCall::Pull { .. }))).await;
         (world, id)
     });
     first.shutdown_timeout(Duration::from_secs(60));
-    let root = world.root.as_ref().expect("a root").path().join("root");
     tokio().block_on(async {
-        world.runtime.on(crate::harness::IMAGE, Script::default());
-        let executor = another(&world.runtime, &world.clock, &root).await;
+        world.runtime.on(IMAGE, Script::default());
+        let executor = world.another().await;
         assert_eq!(soon(executor.wait(&id)).await.expect("an end").status.to_string(), "completed(0)");
     });
 }

@@ -111,6 +111,33 @@ async fn a_busy_receiver_is_asked_again_and_another_one_not() {
     assert_eq!(executor.record().notifications(id.as_str()).unwrap(), []);
 }
 
+/// It takes the request and says nothing for longer than all of this takes.
+#[tokio::test]
+async fn a_silent_receiver_holds_nobody_up() {
+    let (_, executor) = in_memory().await;
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent_job = job(
+        "fails",
+        &format!("{{max_concurrent: 1, on_failure: {{post: \"http://{}\"}}}}", silent.local_addr().unwrap()),
+    );
+    let mut others = Receiver::new(&[]).await;
+    let mut asked = Vec::new();
+    for _ in 0..2 {
+        let ended = run(&executor, &silent_job).await;
+        assert_eq!((ended.status.to_string().as_str(), &ended.notes), ("failed(1)", &Vec::new()));
+        let (stream, _) = tokio::time::timeout(LONG, silent.accept()).await.expect("a request").unwrap();
+        asked.push((stream, ended));
+    }
+    let told = run(&executor, &others.job("fails-too", "on_failure")).await;
+    assert_eq!(others.request().await.1["id"], told.id.as_str());
+    until(&executor, async || undelivered(&executor, &told.id).await.is_empty()).await;
+    for (_, ended) in &asked {
+        let now = executor.execution(&ended.id).await.unwrap();
+        assert_eq!((&now.status, &now.end, &now.notes), (&ended.status, &ended.end, &ended.notes));
+        assert_eq!((now.undelivered.len(), &now.undelivered[0].problem), (1, &None), "it waits for the answer");
+    }
+}
+
 #[tokio::test]
 async fn receivers_on_one_host_are_told_apart() {
     let (_, executor) = in_memory().await;
@@ -194,23 +221,6 @@ async fn a_sender_that_dies_is_followed_by_another_and_the_job_runs_once() {
 }
 
 #[tokio::test]
-async fn jobs_that_run_each_other_come_to_an_end() {
-    let (_, executor) = in_memory().await;
-    let again = job("fails", "{on_failure: fails}");
-    executor.register_job("fails", again.clone()).await.unwrap();
-    run(&executor, &again).await;
-    let all = async || executor.list_executions("fails").await.unwrap();
-    let is_over = async || {
-        let all = all().await;
-        all.len() == 9 && all.iter().all(|execution| execution.status.is_terminal())
-    };
-    until(&executor, is_over).await;
-    let last = all().await.remove(0);
-    assert!(last.notes.iter().any(|note| note.contains("the job fails is not run")), "{:?}", last.notes);
-    assert!(undelivered(&executor, &last.id).await.is_empty());
-}
-
-#[tokio::test]
 async fn a_cancel_tells_nobody_and_a_passed_queue_deadline_does() {
     let (runtime, executor) = in_memory().await;
     let mut receiver = Receiver::new(&[]).await;
@@ -235,33 +245,39 @@ async fn a_cancel_tells_nobody_and_a_passed_queue_deadline_does() {
     drop(runtime);
 }
 
-/// Two jobs that each run for the failure of the other one.
+/// One that runs for its own failure, and two that each run for the failure of the other one.
 #[tokio::test]
-async fn jobs_that_call_each_other_come_to_an_end() {
-    let (_, executor) = in_memory().await;
+async fn jobs_that_run_each_other_come_to_an_end() {
     // Of one that begins with "fails", every attempt does.
-    let names = ["fails", "fails-too"];
-    for (name, other) in names.into_iter().zip(names.into_iter().rev()) {
-        let spec = job(name, &format!("{{on_failure: {{job: {other}}}}}"));
-        executor.register_job(name, spec).await.unwrap();
+    for names in [["fails", "fails"], ["fails", "fails-too"]] {
+        let (_, executor) = in_memory().await;
+        for (name, other) in names.into_iter().zip(names.into_iter().rev()) {
+            executor.register_job(name, job(name, &format!("{{on_failure: {{job: {other}}}}}"))).await.unwrap();
+        }
+        let spec = executor.get_job_spec("fails").await.unwrap().unwrap();
+        assert_eq!(run(&executor, &spec).await.notes, [""; 0]);
+        // The first one, and eight that each run for the one before.
+        let all = all_ended(&executor, 9).await;
+        assert!(all.iter().all(|execution| matches!(execution.status, JobStatus::Failed { .. })), "{all:?}");
+        let last = executor.execution(&all[0].id).await.unwrap();
+        assert_eq!(last.trigger.to_string(), format!("internal(on_failure of {} (8 in a row))", all[1].id));
+        let refused = format!("on_failure: the job {} is not run: 8 executions in a row", names[1]);
+        assert!(last.notes[0].starts_with(&refused), "{last:?}");
+        assert_eq!(last.undelivered, []);
     }
-    let spec = executor.get_job_spec("fails").await.unwrap().unwrap();
-    let first = run(&executor, &spec).await;
-    assert_eq!(first.notes, [""; 0]);
-    // The first one, and eight that each run for the one before.
-    let all = async || {
+}
+
+/// Of all jobs, newest first: when so many have ended, and no other follows.
+async fn all_ended(executor: &JobExecutor, count: usize) -> Vec<JobExecution> {
+    let ended = async || {
         let all = executor.list_all_executions().await.unwrap();
         all.into_iter().filter(|execution| execution.status.is_terminal()).collect::<Vec<_>>()
     };
-    until(&executor, async || all().await.len() == 9).await;
+    until(executor, async || ended().await.len() == count).await;
     executor.drain(LONG).await.unwrap();
-    let all = all().await;
-    assert_eq!(all.len(), 9);
-    assert!(all.iter().all(|execution| matches!(execution.status, JobStatus::Failed { .. })), "{all:?}");
-    let last = executor.execution(&all[0].id).await.unwrap();
-    assert_eq!(last.trigger.to_string(), format!("internal(on_failure of {} (8 in a row))", all[1].id));
-    assert!(last.notes[0].starts_with("on_failure: the job fails-too is not run: 8 executions in a row"), "{last:?}");
-    assert_eq!(last.undelivered, []);
+    let all = executor.list_all_executions().await.unwrap();
+    assert_eq!(all.len(), count, "{all:?}");
+    all
 }
 
 /// A job that runs seventeen for its failure, which would each run as many.
@@ -272,14 +288,7 @@ async fn what_one_end_leads_to_is_bounded_in_number() {
     let spec = job("fails", &format!("{{on_failure: [{others}]}}"));
     executor.register_job("fails", spec.clone()).await.unwrap();
     assert_eq!(run(&executor, &spec).await.notes, [""; 0]);
-    let ended = async || {
-        let all = executor.list_all_executions().await.unwrap();
-        all.into_iter().filter(|execution| execution.status.is_terminal()).collect::<Vec<_>>()
-    };
-    until(&executor, async || ended().await.len() == 18).await;
-    executor.drain(LONG).await.unwrap();
-    let all = ended().await;
-    assert_eq!(all.len(), 18);
+    let all = all_ended(&executor, 18).await;
     let last = executor.execution(&all[0].id).await.unwrap();
     assert!(last.trigger.to_string().ends_with(" (one of 17))"), "{last:?}");
     assert_eq!(last.notes.len(), 17);
