@@ -126,7 +126,8 @@ fn what_cannot_be_added_is_refused_before_anything_is_made() {
     host.run(["jobs", "add", "spec.yaml", "bakup"]).exits(125).complains(&["no service \"bakup\"", "backup, cleanup"]);
     host.run(["jobs", "add", "spec.yaml", "--name", "x"]).exits(125).complains(&["--name goes with one job", "backup"]);
     host.run(["jobs", "add", "spec.yaml", "backup", "--name", "a b"]).exits(125).complains(&["a b"]);
-    let absent = host.run(["jobs", "add", "absent.yaml"]).exits(125).complains(&["absent.yaml"]);
+    let absent = host.run(["jobs", "add", "absent.yaml"]);
+    absent.exits(125).complains(&["absent.yaml"]);
     assert!(!absent.stderr.contains("hint"), "{}", absent.stderr);
     assert_eq!(host.tree(), ["spec.yaml"]);
 }
