@@ -228,7 +228,7 @@ fn one_round(run: &Run, seed: u64, jobs: usize) -> Vec<String> {
     let findings = verdict::examine(run);
     let rate = (run.recorded() - goal.from) as f64 / took.as_secs_f64();
     println!(
-        "{} executions after {:.1} s, {rate:.1} a second; {}",
+        "Seed {seed}: {} executions after {:.1} s, {rate:.1} a second; {}",
         findings.executions,
         took.as_secs_f64(),
         findings.ends
