@@ -69,12 +69,11 @@ fn run() -> ExitCode {
     }
     println!("test {} with CORACLE_FAULTS_SEED={seed} and CORACLE_FAULTS_JOBS={jobs}", driver::NAME);
     let rounds = variable("CORACLE_FAULTS_ROUNDS").unwrap_or(1);
-    let findings = driver::run(seed, jobs, rounds);
-    if findings.is_empty() {
+    if driver::run(seed, jobs, rounds) {
         println!("test result: ok. 1 passed; 0 failed");
         return ExitCode::SUCCESS;
     }
-    println!("{}\ntest result: FAILED. 0 passed; 1 failed; seed {seed}", findings.join("\n"));
+    println!("test result: FAILED. 0 passed; 1 failed; seed {seed}");
     ExitCode::FAILURE
 }
 
