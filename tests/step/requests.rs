@@ -49,6 +49,6 @@ fn a_step_does_not_outlive_its_starter() {
 #[cfg(not(feature = "s3"))]
 #[test]
 fn a_build_without_s3_says_so() {
-    let request = r#"{"s3":{"direction":"pull","bucket":"b","key":"k","endpoint":null,"region":null,"env":[],"credentials_file":null,"resolve":{"hosts":[],"servers":[]}}}"#;
+    let request = r#"{"s3":{"direction":"pull","bucket":"b","key":"k","endpoint":null,"region":null,"env":[],"credentials_file":null,"anonymous":true,"ca_bundle":null,"addressing":"auto","resolve":{"hosts":[],"servers":[]}}}"#;
     assert!(Step::start_with(request, None, None).finish().failed().contains("feature `s3`"));
 }

@@ -1,8 +1,13 @@
 //! What init steps become.
 
 use super::*;
-use crate::plan::{OnStepFailure, Program, StepAction};
-use crate::step::{Direction, HostFile, Resolve, StepRequest};
+use crate::plan::{OnStepFailure, StepAction};
+use crate::step::{Resolve, StepRequest};
+#[cfg(feature = "s3")]
+use crate::{
+    plan::Program,
+    step::{Direction, HostFile},
+};
 use std::time::Duration;
 
 /// Of the only step, which is a check or a transfer.
