@@ -112,8 +112,8 @@ async fn the_time_of_a_step_begins_with_the_start() {
     let container = create(&runtime, &coracle.job(&format!("init:\n  steps:\n  - {step}\ncommand: [\"true\"]"))).await;
     // The live stage has no other event for an outsider than asking again.
     while try_of_step(&coracle, &container).is_none() {}
-    // Many times its time limit, in which nothing is to happen.
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // Nothing is to happen while another job has its whole life, which is many times that time.
+    Coracle::new().toolbox(&[], &["true"]).expect_code(0);
     assert_eq!(try_of_step(&coracle, &container), Some(1));
     runtime.start(&container).await.expect("a container");
     while try_of_step(&coracle, &container) < Some(2) {}

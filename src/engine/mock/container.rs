@@ -165,7 +165,9 @@ impl MockContainer {
         let kill_at = Instant::now() + grace.unwrap_or(setup.grace);
         self.inner.orders.send_modify(|orders| {
             let stop = orders.stop.get_or_insert(Stop { kill_at, deadline: None });
-            stop.kill_at = stop.kill_at.min(kill_at);
+            if grace.is_some() {
+                stop.kill_at = stop.kill_at.min(kill_at);
+            }
         });
         true
     }
