@@ -5,7 +5,7 @@ use crate::causes::with_causes;
 use crate::engine::RuntimeError;
 use crate::exec::ExecError;
 use crate::outcome::EXIT_ENGINE;
-use crate::quote::{brief, quoted};
+use crate::quote::brief;
 use crate::spec::{Problem, SpecError, SpecErrors, ValueError};
 use std::io;
 
@@ -29,7 +29,7 @@ pub(super) enum CliError {
     Usage { message: String, hint: Option<String> },
     #[error("no image {} here", brief(reference))]
     NoImage { reference: String, nearest: Option<String> },
-    #[error("no job {} is registered", quoted(name))]
+    #[error("no job {} is registered", brief(name))]
     NoJob { name: String, nearest: Option<String> },
     #[error("failed to {action}")]
     Io { action: &'static str, source: io::Error },

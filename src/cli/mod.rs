@@ -164,7 +164,7 @@ fn dispatch(cli: Cli, has_diagnostics: bool) -> Result<u8, CliError> {
         }
         Command::Rmi(args) | Command::Image(ImageCommand::Rm(args)) => {
             if StateDir::is_missing(root.as_deref()) {
-                return Err(CliError::NoImage { reference: args.references.join(", "), nearest: None });
+                return images::none_of(&args.references);
             }
             block_on(async { images::remove(&open(defaults())?, &args).await })
         }

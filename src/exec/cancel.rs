@@ -4,7 +4,7 @@ use super::error::ExecError;
 use super::executor::JobExecutor;
 use super::model::{ContainerId, JobExecutionId};
 use super::queue::is_alive;
-use crate::engine::Removal;
+use crate::engine::{ContainerState, Removal};
 use crate::record::{Cancel, Cancelled, Status};
 use crate::spec::ServiceSpec;
 use std::time::Duration;
@@ -53,15 +53,22 @@ impl JobExecutor {
             let own = || serde_json::from_value(row.spec.clone()).ok().map(|job: ServiceSpec| job.stop.grace_period);
             let grace = grace.or_else(own);
             let container = row.container_id.clone().filter(|_| row.status == Status::Active).map(ContainerId);
-            if let Some(container) = container
-                && self.runtime().stop(&container, grace).await?
+            if let Some(container) = &container
+                && self.runtime().stop(container, grace).await?
             {
                 return Ok(());
             }
-            if !self.reconcile_one(row).await? {
-                // Its supervisor has been spawned this moment and has not written its state yet.
-                tokio::time::sleep(STATE_POLL).await;
+            if self.reconcile_one(row).await? {
+                continue;
             }
+            if let Some(container) = &container
+                && matches!(self.runtime().state(container).await?, ContainerState::Ended(_))
+            {
+                // Whoever has its end is about to record it.
+                return Ok(());
+            }
+            // Its supervisor has been spawned this moment and has not written its state yet.
+            tokio::time::sleep(STATE_POLL).await;
         }
         Err(ExecError::Unreachable { id: id.clone() })
     }

@@ -50,7 +50,7 @@ fn it_asks_until_the_answer_is_a_success_and_tells_each_cause_once() {
     let pages = Pages::start(|number, _| answer([503, 503, 500, 204][number.min(3)], &[], b""));
     let ended = Check::of(pages.url("/health?token=hidden")).start().finish();
     assert_eq!(ended.code, Some(0));
-    let line = |status: u16| format!("waiting for {}: it answered with status {status}", pages.url("/health"));
+    let line = |status: u16| format!("waiting for http://{}: it answered with status {status}", pages.address);
     assert_eq!(ended.lines, [line(503), line(500)]);
     assert_eq!(pages.seen()[0].first, "GET /health?token=hidden HTTP/1.1");
     assert_eq!(pages.seen().len(), 4);

@@ -11,7 +11,17 @@ pub(super) use list::{list, show};
 pub(super) use pull::{load, load_input, pull};
 
 use super::error::CliError;
+use super::tally::Tally;
 use crate::engine::{OciRuntime, RuntimeError};
+
+/// What commands about images come to where there are none.
+pub(super) fn none_of(references: &[String]) -> Result<u8, CliError> {
+    let mut tally = Tally::of(references.len());
+    for reference in references {
+        tally.add(Err(CliError::NoImage { reference: reference.clone(), nearest: None }))?;
+    }
+    tally.finish()
+}
 
 /// Turns "no such image" into an error that knows what may have been meant.
 async fn explain(runtime: &OciRuntime, error: RuntimeError) -> CliError {
