@@ -1,6 +1,7 @@
 //! Death of the front and of the supervisor: nothing is lost, nothing is left.
 
 use super::lifecycle::{until_line, until_running};
+use super::record::{of_each, statuses_in_the_end};
 use crate::common::cli::Coracle;
 use crate::common::fixture;
 use crate::common::host::{Feature, Process, is_root, needs};
@@ -196,7 +197,7 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 /// The processes in the container of an execution, in the order of their pids there: pid 1 first.
-fn job_processes(coracle: &Coracle, id: &str) -> Vec<Process> {
+pub fn job_processes(coracle: &Coracle, id: &str) -> Vec<Process> {
     // A process's pid in each pid namespace from ours inwards.
     let pids = |pid: i32| -> Vec<i32> {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! `init.run` steps: in order, on the same root file system, before the main process.
 
 use crate::common::cli::Coracle;
+use crate::common::host::{Feature, needs};
 
 #[test]
 fn steps_run_in_order_on_the_jobs_file_system() {
@@ -64,7 +65,7 @@ fn a_string_is_a_shell_command() {
 
 #[test]
 fn a_step_may_create_the_user_of_the_main_process() {
-    if !crate::common::host::needs(crate::common::host::Feature::ManyIds) {
+    if !needs(Feature::ManyIds) {
         return;
     }
     let coracle = Coracle::new();

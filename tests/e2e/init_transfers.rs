@@ -2,7 +2,7 @@
 
 use super::init_stops::until_step;
 use crate::common::cli::Coracle;
-use crate::common::host::{Feature, needs};
+use crate::common::host::{Feature, accept, needs};
 use crate::pages::{Pages, answer};
 use crate::s3_server::{BUCKET, KEY_ID, SECRET, Server};
 use std::io::{Read, Write};
@@ -159,16 +159,18 @@ fn cancel_and_deadline_act_at_once() {
     for steps in kinds {
         let coracle = Coracle::new();
         let body = format!("init:\n  steps:\n{steps}command: [echo, main]");
-        let spec = coracle.job(&format!("stop_grace_period: 1s\n{body}"));
+        let spec = coracle.job(&format!("stop_grace_period: 1h\n{body}"));
         let id = coracle.detach(&[spec.to_str().expect("a plain name")]);
-        let (mut connection, _) = listener.accept().expect("the role connects");
+        let mut connection = accept(&listener);
         coracle.run(["cancel", &id]).expect_code(0);
         coracle.run(["wait", &id]);
-        assert_eq!(coracle.inspect(&id)["status"], "cancelled");
+        let record = coracle.inspect(&id);
+        assert_eq!(record["status"], "cancelled", "{record:#}");
+        assert!(record["reason"].as_str().unwrap_or_default().starts_with("cancelled in init step \"pu"), "{record:#}");
         // Ended with the role.
         connection.read_to_end(&mut Vec::new()).expect("the rest of the request");
-        let spec = coracle.job(&format!("job: {{ deadline: 2s }}\nstop_grace_period: 1s\n{body}"));
-        coracle.run(["run".as_ref(), spec.as_os_str()]).expect_error(125, &["deadline of"]);
+        let spec = coracle.job(&format!("job: {{ deadline: 3s }}\nstop_grace_period: 1h\n{body}"));
+        coracle.run(["run".as_ref(), spec.as_os_str()]).expect_error(125, &["deadline of 3s passed in init step \"pu"]);
         // Whoever connected meanwhile is gone.
         listener.set_nonblocking(true).expect("a listener");
         while let Ok((mut connection, _)) = listener.accept() {
@@ -190,7 +192,7 @@ fn a_push_that_the_store_has_whole_is_ended_at_once_and_may_have_been_stored() {
     };
     // Takes the whole object and does not answer.
     let take = || {
-        let (mut connection, _) = listener.accept().expect("the role connects");
+        let mut connection = accept(&listener);
         let mut taken = Vec::new();
         while !String::from_utf8_lossy(&taken).contains("content") {
             let mut some = [0; 4096];
@@ -229,7 +231,7 @@ fn a_transfer_dies_with_the_supervisor() {
     let spec = coracle.job(&format!("init:\n  steps:\n{}command: [echo, main]", pull(&endpoint, "/file")));
     let id = coracle.detach(&[spec.to_str().expect("a plain name")]);
     until_step(&coracle, &id, false);
-    let (mut connection, _) = listener.accept().expect("the role connects");
+    let mut connection = accept(&listener);
     coracle.supervisor(&id).signal(nix::sys::signal::Signal::SIGKILL);
     // The role's end of the connection ends with it.
     connection.read_to_end(&mut Vec::new()).expect("the rest of the request");

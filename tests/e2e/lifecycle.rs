@@ -1,6 +1,8 @@
 //! Detached runs and the commands about them: ps, inspect, wait, cancel, rm; deadlines and Ctrl-C.
 
+use super::crash::job_processes;
 use crate::common::cli::Coracle;
+use crate::common::fixture;
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
@@ -107,10 +109,9 @@ fn cancel_of_an_ended_job_changes_nothing() {
     let coracle = Coracle::new();
     coracle.toolbox(&[], &["true"]).expect_code(0);
     let id = coracle.only_execution()["id"].as_str().expect("an id").to_owned();
-    // Whether that is an error is not the point; the status is.
-    let finished = coracle.run(["cancel", &id]);
-    assert!(matches!(finished.status.code(), Some(0 | 125)), "{finished}");
-    assert_eq!(coracle.inspect(&id)["status"], "completed");
+    let before = coracle.inspect(&id);
+    coracle.run(["cancel", &id]).expect_error(125, &[&id, "has ended already: it is completed(0)"]);
+    assert_eq!(coracle.inspect(&id), before);
 }
 
 #[test]
@@ -178,16 +179,16 @@ fn wait_follows_several_executions() {
 }
 
 /// Returns when the main process runs.
+#[track_caller]
 pub fn until_running(coracle: &Coracle, id: &str) {
-    // The live stage has no other event for an outsider than asking again.
-    loop {
+    coracle.until("its main process", || {
         let record = coracle.inspect(id);
         match record["status"].as_str() {
-            Some("running") => return,
-            Some("pending" | "initializing") => {}
+            Some("running") => true,
+            Some("pending" | "initializing") => false,
             _ => panic!("it ended already: {record:#}"),
         }
-    }
+    });
 }
 
 /// Returns when the job has written this line.

@@ -49,6 +49,7 @@ mod logs;
 mod process;
 mod progress;
 mod queue;
+mod record;
 mod retry;
 mod security;
 mod settler;
