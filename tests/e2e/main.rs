@@ -48,6 +48,7 @@ mod load;
 mod logs;
 mod process;
 mod progress;
+mod pull_stops;
 mod queue;
 mod record;
 mod retry;
