@@ -180,6 +180,23 @@ fn the_next_attempt_comes_after_the_front_was_killed() {
 }
 
 #[test]
+fn a_wait_for_the_next_attempt_outlives_every_process() {
+    let coracle = Coracle::new();
+    let fifo = speaking_after(&coracle, "2s");
+    let id = trigger(&coracle, &[]);
+    until_backoff(&coracle, &id);
+    let retry_at = of_each::<i64>(&coracle, "retry_at");
+    coracle.kill_everything();
+    assert_eq!(of_each::<i64>(&coracle, "retry_at"), retry_at, "nobody is there who could change it");
+    coracle.run(["ps"]).expect_code(0);
+    assert!(readable_within(fifo.as_fd(), HANGS_AFTER), "no second attempt");
+    drop(fifo);
+    let _ = statuses_in_the_end(&coracle);
+    let began = of_each::<i64>(&coracle, "(SELECT started_at FROM attempts WHERE execution_id = id AND number = 2)");
+    assert!(began[0] >= retry_at[0], "it began at {began:?}, and not at {retry_at:?}");
+}
+
+#[test]
 fn the_same_key_starts_nothing_new() {
     let coracle = Coracle::new();
     script(&coracle, "", "echo $CORACLE_EXECUTION_ID; exit 3", "");
