@@ -104,6 +104,26 @@ fn cancel_kills_a_job_that_does_not_end() {
     coracle.run(["wait", &id]).expect_code(137);
 }
 
+/// The first process ends at once; nothing else in its container would.
+#[test]
+fn cancel_kills_grandchildren_too() {
+    for flags in [&[][..], &["--init=false"]] {
+        let coracle = Coracle::new();
+        let script = "trap 'exit 3' TERM; (trap '' TERM; sleep 1000 & echo ready; wait) & wait";
+        let id = coracle
+            .detach(&[&["--grace", "1h", "--image", &fixture::busybox()], flags, &["--", "sh", "-c", script]].concat());
+        until_line(&coracle, &id, "ready");
+        let all = job_processes(&coracle, &id);
+        assert!(all.len() >= 3, "two shells and what one has started");
+        coracle.run(["cancel", &id]).expect_code(0);
+        for process in &all {
+            assert!(process.ends_within(SOON), "{flags:?}: {} goes on", process.pid);
+        }
+        coracle.run(["wait", &id]).expect_code(3);
+        assert_eq!(coracle.inspect(&id)["status"], "cancelled");
+    }
+}
+
 #[test]
 fn cancel_of_an_ended_job_changes_nothing() {
     let coracle = Coracle::new();
