@@ -46,3 +46,14 @@ fn one_that_is_cancelled_again_goes_on() {
     }
 }
 
+#[test]
+fn what_a_job_does_not_keep_is_forgotten_when_it_has_ended() {
+    let coracle = Coracle::new();
+    let spec = coracle.job("job: { retention: { keep_last: 1 } }\ncommand: [\"true\"]");
+    let both = [(); 2].map(|()| coracle.detach(&[spec.to_str().expect("a plain name")]));
+    assert_eq!(statuses_in_the_end(&coracle), ["completed"]);
+    assert_eq!(of_each::<String>(&coracle, "id"), both[1..]);
+    let directories = std::fs::read_dir(coracle.root().join("executions")).expect("a root");
+    let names: Vec<_> = directories.map(|entry| entry.expect("an entry").file_name()).collect();
+    assert_eq!(names, [both[1].as_str()]);
+}
