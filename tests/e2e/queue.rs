@@ -59,6 +59,36 @@ fn one_after_the_other_in_the_order_of_their_triggers() {
     }
 }
 
+/// A settler may be there, and no more.
+#[test]
+fn waiting_costs_rows_and_no_processes() {
+    const WAITING: usize = 30;
+    let coracle = Coracle::new();
+    let processes = || leftovers::processes(&coracle.root()).len();
+    register(&coracle, "max_concurrent: 1", "command: [\"true\"]");
+    sleeper(&coracle);
+    let running = processes();
+    for _ in 0..WAITING {
+        trigger(&coracle, &[]);
+    }
+    assert_eq!(of_each::<String>(&coracle, "place"), [&["occupied"][..], &["waiting"; WAITING]].concat());
+    coracle.until("the end of all others", || processes() <= running + 1);
+    coracle.run(["cancel", "--job", "job"]).expect_code(0);
+    statuses_in_the_end(&coracle);
+
+    let missing = format!("image: {{ name: \"oci:{}:latest\" }}", coracle.scratch().join("missing").display());
+    let policy = "on_conflict: allow, retry: { max_attempts: 2, backoff: { initial: 1h, max: 1h } }";
+    register(&coracle, policy, &missing);
+    for _ in 0..WAITING {
+        trigger(&coracle, &[]);
+    }
+    coracle.until("thirty waits for an attempt", || {
+        of_each::<bool>(&coracle, "retry_at IS NOT NULL").into_iter().filter(|is_so| *is_so).count() == WAITING
+    });
+    coracle.until("the end of all others", || processes() <= 1);
+    coracle.run(["cancel", "--job", "job"]).expect_code(0);
+}
+
 #[test]
 fn a_conflict_is_an_error_where_it_is_forbidden() {
     let coracle = Coracle::new();
