@@ -1,6 +1,7 @@
 //! `init.s3_pull` and `init.s3_push`: objects of a real S3 server become files of the job, and files objects.
 
 use super::init_stops::until_step;
+use super::lifecycle::with_deadline;
 use crate::common::cli::Coracle;
 use crate::common::host::{Feature, accept, needs};
 use crate::pages::{Pages, answer};
@@ -169,8 +170,11 @@ fn cancel_and_deadline_act_at_once() {
         assert!(record["reason"].as_str().unwrap_or_default().starts_with("cancelled in init step \"pu"), "{record:#}");
         // Ended with the role.
         connection.read_to_end(&mut Vec::new()).expect("the rest of the request");
-        let spec = coracle.job(&format!("job: {{ deadline: 3s }}\nstop_grace_period: 1h\n{body}"));
-        coracle.run(["run".as_ref(), spec.as_os_str()]).expect_error(125, &["deadline of 3s passed in init step \"pu"]);
+        with_deadline(|deadline| {
+            let spec = coracle.job(&format!("job: {{ deadline: {deadline} }}\nstop_grace_period: 1h\n{body}"));
+            let finished = coracle.run(["run".as_ref(), spec.as_os_str()]).expect_error(125, &["deadline of"]);
+            finished.stderr().contains("passed in init step \"pu")
+        });
         // Whoever connected meanwhile is gone.
         listener.set_nonblocking(true).expect("a listener");
         while let Ok((mut connection, _)) = listener.accept() {

@@ -198,6 +198,13 @@ fn wait_follows_several_executions() {
     assert_eq!(finished.lines().len(), 2, "{finished}");
 }
 
+/// Tries longer and longer deadlines until `test` says that one has passed where it is to: how far an execution
+/// gets before is the machine's affair.
+#[track_caller]
+pub fn with_deadline(test: impl FnMut(&str) -> bool) {
+    assert!(["1s", "4s", "16s", "64s"].into_iter().any(test), "every deadline has passed before");
+}
+
 /// Returns when the main process runs.
 #[track_caller]
 pub fn until_running(coracle: &Coracle, id: &str) {
