@@ -4,6 +4,7 @@ use super::error::RecordError;
 use super::model::NotificationKey;
 use super::row::{nanoseconds, timestamp};
 use super::store::{Durability, Record};
+use super::turn::latest;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
@@ -36,8 +37,9 @@ pub struct Notification {
 /// The columns that [`Notification::read`] expects, in its order.
 const COLUMNS: &str = "execution_id, ordinal, target, document, tries, due_at, problem";
 
-/// What is due at ?1. Set back to before the wait began, the clock says nothing of its length: it is over.
-const DUE: &str = "due_at IS NOT NULL AND (due_at <= ?1 OR due_since > ?1)";
+/// What is due at ?1, with [`latest`] as ?2. Set back to before the wait began, the clock says nothing of its length: it
+/// is over.
+const DUE: &str = "due_at IS NOT NULL AND (due_at <= ?1 OR due_since > ?2)";
 
 impl Notification {
     pub fn key(&self) -> NotificationKey {
@@ -69,18 +71,18 @@ impl Record {
     /// When the database cannot be read or written.
     pub fn take_notification(&self, now: Timestamp, until: Timestamp) -> Result<Option<Notification>, RecordError> {
         let action = "take on a notification";
-        let at = nanoseconds(now);
+        let at = [now, latest(now)].map(nanoseconds);
         // Most looks find nothing, and need not keep others from writing.
         let is_due = self.read(action, |connection| {
             let sql = format!("SELECT EXISTS (SELECT 1 FROM notifications WHERE {DUE})");
-            Ok(connection.prepare_cached(&sql)?.query_row([at], |row| row.get::<_, bool>(0))?)
+            Ok(connection.prepare_cached(&sql)?.query_row(at, |row| row.get::<_, bool>(0))?)
         })?;
         if !is_due {
             return Ok(None);
         }
         self.transaction(action, Durability::Process, |transaction| {
             let sql = format!("SELECT {COLUMNS} FROM notifications WHERE {DUE} ORDER BY due_at LIMIT 1");
-            let due = transaction.prepare_cached(&sql)?.query_row([at], Notification::read).optional()?;
+            let due = transaction.prepare_cached(&sql)?.query_row(at, Notification::read).optional()?;
             if let Some(due) = &due {
                 set_due(transaction, due, now, Some(until))?;
             }

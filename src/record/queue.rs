@@ -6,7 +6,7 @@ use super::model::{Execution, Insertion, NewExecution, OnConflict};
 use super::outbox;
 use super::row::{COLUMNS, duration_nanoseconds, nanoseconds, timestamp, to_json};
 use super::store::{Durability, Record, next_revision};
-use super::turn::{IN_QUEUE, IsAlive, Limits, QUEUE_END, is_turn_of, may_begin, next};
+use super::turn::{IN_QUEUE, IsAlive, Limits, QUEUE_END, is_turn_of, latest, may_begin, next};
 use crate::sys::process::ProcessIdentity;
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Transaction, params};
@@ -97,7 +97,8 @@ impl Record {
     /// backoff, overdue, reserved for another process, younger than one of its job whose turn comes first, or for
     /// which a limit of its own leaves no room; nor one with a global limit that is younger than one of another job
     /// which may begin and is reserved for another process. What is in backoff, overdue, or reserved for a process that
-    /// is gone, holds up no younger one. When the clock was set back to before a backoff began, the backoff is over.
+    /// is gone, holds up no younger one. When the clock was set back to more than a minute before a backoff began, the
+    /// backoff is over.
     ///
     /// # Errors
     /// When the database cannot be read or written.
@@ -205,11 +206,11 @@ impl Record {
             let due: Option<i64> = connection
                 .prepare_cached(&format!(
                     "SELECT min(due) FROM (\
-                     SELECT min(retry_at) AS due FROM executions WHERE retry_at > ?1 AND waiting_since <= ?1 \
+                     SELECT min(retry_at) AS due FROM executions WHERE retry_at > ?1 AND waiting_since <= ?2 \
                      UNION ALL \
                      SELECT min({QUEUE_END}) FROM executions {QUEUE_INDEX} WHERE {IN_QUEUE} AND {QUEUE_END} > ?1)"
                 ))?
-                .query_row([nanoseconds(now)], |row| row.get(0))?;
+                .query_row([now, latest(now)].map(nanoseconds), |row| row.get(0))?;
             Ok(due.map(timestamp))
         })
     }

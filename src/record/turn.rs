@@ -4,12 +4,16 @@ use super::error::{Failure, RecordError};
 use super::model::{NewExecution, OnConflict};
 use super::row::timestamp;
 use crate::sys::process::ProcessIdentity;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Row, Transaction};
 
 /// Tells whether a process still runs, and may hold others up. It is asked inside a transaction and must not wait for
 /// anything.
 pub type IsAlive<'a> = &'a dyn Fn(&ProcessIdentity) -> bool;
+
+/// A look at the clock may be this much older than what others have recorded since: whoever looked had to wait for the
+/// database, or for a processor. Only a time beyond that means that the clock was set back.
+pub(super) const OLD_LOOK: SignedDuration = SignedDuration::from_mins(1);
 
 /// When the time in the queue ends, and for which executions it does; as in the index.
 pub(super) const QUEUE_END: &str = "created_at + queue_deadline";
@@ -160,6 +164,11 @@ fn has_room(transaction: &Transaction<'_>, job: &str, limits: Limits) -> rusqlit
     Ok(true)
 }
 
+/// What others may have recorded before anybody may say that the clock was set back since.
+pub(super) fn latest(now: Timestamp) -> Timestamp {
+    now.saturating_add(OLD_LOOK).expect("a duration is no calendar unit")
+}
+
 /// A waiting row, as far as its turn depends on it.
 #[derive(Debug)]
 struct Waiting {
@@ -195,7 +204,7 @@ impl Waiting {
     }
 
     fn is_in_backoff(&self, now: Timestamp) -> bool {
-        let was_set_back = self.waiting_since.is_some_and(|since| now < since);
+        let was_set_back = self.waiting_since.is_some_and(|since| latest(now) < since);
         !was_set_back && self.retry_at.is_some_and(|at| now < at)
     }
 }

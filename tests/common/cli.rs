@@ -1,8 +1,9 @@
 //! Drives the built binary as a user would, in a state root of its own.
 
 use super::fixture;
-use super::host::{Process, readable_within};
-use super::leftovers::Leftovers;
+use super::host::{HANGS_AFTER, Process, readable_within};
+use super::leftovers::{self, Leftovers};
+use nix::sys::signal::Signal;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read};
@@ -10,11 +11,8 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::Instant;
 use tempfile::TempDir;
-
-/// A command that takes longer hangs. Far above anything that is measured.
-const HANGS_AFTER: Duration = Duration::from_secs(120);
 
 /// A state root with the binary. When dropped it checks that nothing is left on the host.
 pub struct Coracle {
@@ -192,6 +190,46 @@ impl Coracle {
         Process::open(pid as i32).unwrap_or_else(|| panic!("the supervisor is gone: {record:#}"))
     }
 
+    /// Returns when it is so: for what has no event for an outsider than asking again. `what` is for the message.
+    #[track_caller]
+    pub fn until(&self, what: &str, mut is_so: impl FnMut() -> bool) {
+        self.found(what, || is_so().then_some(()));
+    }
+
+    /// As [`Coracle::until`], with what was found.
+    #[track_caller]
+    pub fn found<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+        let begin = Instant::now();
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            assert!(begin.elapsed() < HANGS_AFTER, "no sign of {what}\n{}", self.story());
+            std::thread::yield_now();
+        }
+    }
+
+    /// Its processes and files, for messages.
+    fn story(&self) -> String {
+        let root = self.root();
+        let mut text = format!("--- processes of {}\n", root.display());
+        for related in leftovers::processes(&root) {
+            writeln!(text, "{} {}", related.handle.pid, related.what).expect("a string takes text");
+        }
+        text + "--- files\n" + &tree(&root)
+    }
+
+    /// Kills every process of the root, and what those start meanwhile.
+    pub fn kill_everything(&self) {
+        self.until("the end of every process", || {
+            let all = leftovers::kill(&self.root());
+            for related in &all {
+                assert!(related.handle.ends_within(HANGS_AFTER), "{} goes on: {}", related.handle.pid, related.what);
+            }
+            all.is_empty()
+        });
+    }
+
     /// What this root left on the host.
     pub fn leftovers(&self) -> Leftovers {
         Leftovers::of(&self.root(), &self.started.lock().expect("no test panics with the lock"))
@@ -205,9 +243,7 @@ impl Drop for Coracle {
         let tree = if left.is_empty() { String::new() } else { tree(&self.root()) };
         if failing {
             // A failed test must not leave a container behind for the next one.
-            for related in super::leftovers::processes(&self.root()) {
-                related.handle.signal(nix::sys::signal::Signal::SIGKILL);
-            }
+            leftovers::kill(&self.root());
         }
         remove(self.directory.path());
         assert!(left.is_empty(), "left on the host:\n{left}\nthe state root held:\n{tree}");
@@ -283,10 +319,9 @@ impl Running {
         });
         let hung = !self.process.ends_within(HANGS_AFTER);
         if hung {
-            self.process.signal(nix::sys::signal::Signal::SIGKILL);
-            for related in super::leftovers::processes(&self.root) {
-                related.handle.signal(nix::sys::signal::Signal::SIGKILL);
-            }
+            // It may end this moment.
+            self.process.try_signal(Signal::SIGKILL);
+            leftovers::kill(&self.root);
         }
         let status = self.child.wait().expect("a child that was not waited for");
         let finished = Finished {

@@ -2,8 +2,12 @@
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::Write;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
+
+/// What takes longer hangs. Far above anything that is measured.
+pub const HANGS_AFTER: Duration = Duration::from_secs(120);
 
 /// Something that a test needs and not every host has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,6 +117,15 @@ impl Process {
         };
         result == 0
     }
+}
+
+/// The next connection to a listener; reading from it takes no longer either.
+#[track_caller]
+pub fn accept(listener: &TcpListener) -> TcpStream {
+    assert!(readable_within(listener.as_fd(), HANGS_AFTER), "nobody connects");
+    let (connection, _) = listener.accept().expect("a connection");
+    connection.set_read_timeout(Some(HANGS_AFTER)).expect("a limit");
+    connection
 }
 
 /// True when `fd` has something to read, or its end, within `limit`.

@@ -1,6 +1,7 @@
 //! What a state root left on the host: mounts, cgroups, processes, unfinished directories.
 
 use super::host::Process;
+use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
@@ -85,6 +86,16 @@ pub fn processes(root: &Path) -> Vec<Related> {
             related.then_some(Related { handle, what })
         })
         .collect()
+}
+
+/// Sends SIGKILL to every process of a root. Those of other users end with their container.
+pub fn kill(root: &Path) -> Vec<Related> {
+    let all = processes(root);
+    for related in &all {
+        // It may have ended.
+        related.handle.try_signal(Signal::SIGKILL);
+    }
+    all
 }
 
 fn mounts(root: &Path) -> Vec<String> {

@@ -1,16 +1,12 @@
 //! The binary on a terminal, and what is to be seen there.
 
-use super::host::{Process, readable_within};
+use super::host::{HANGS_AFTER, Process, readable_within};
 use nix::pty::{Winsize, openpty};
 use std::fs::File;
 use std::io::Read;
 use std::num::NonZero;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command};
-use std::time::Duration;
-
-/// A command that says nothing for longer hangs.
-const HANGS_AFTER: Duration = Duration::from_secs(120);
 
 /// Lines above the screen that are kept.
 const SCROLLBACK: usize = 1000;

@@ -1,11 +1,10 @@
 //! What happens when an execution has ended: notifications, and forgetting it.
 
+use super::record::{of_each, statuses_in_the_end};
 use crate::common::cli::Coracle;
 use crate::common::fixture;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use crate::pages::{Pages, answer};
 use std::os::unix::fs::MetadataExt;
-use std::process::Stdio;
 
 #[test]
 fn rm_leaves_nothing_of_an_execution() {
@@ -42,7 +41,7 @@ fn whoever_waits_sees_the_end_of_what_is_removed() {
         let locks = std::fs::read_to_string("/proc/locks").expect("a mounted /proc");
         locks.lines().filter(|line| line.contains(&inode)).count()
     };
-    while waiters() < 3 {}
+    coracle.until("three who wait", || waiters() == 3);
     coracle.run(["rm", "-f", &id]).expect_code(0);
     waiting.into_iter().for_each(|waiting| drop(waiting.finish().expect_code(4).expect_stdout("4\n")));
     coracle.run(["inspect", &id]).expect_error(125, &["no execution"]);
@@ -59,20 +58,9 @@ fn a_failure_runs_a_registered_job() {
     );
     let spec = coracle.file("two.yaml", spec);
     coracle.run(["jobs".as_ref(), "add".as_ref(), spec.as_os_str()]).expect_code(0);
-    let mut events = coracle.command(["events", "--json", "--job", "told"]);
-    let mut events = events.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary");
-    let mut lines = BufReader::new(events.stdout.take().expect("a pipe")).lines();
     let parent = coracle.run(["trigger", "work", "--wait"]).expect_code(5).stdout().trim().to_owned();
-    let told = || {
-        let listed = coracle.run(["ps", "-a", "--job", "told", "--json"]).expect_code(0);
-        serde_json::from_slice::<Vec<serde_json::Value>>(&listed.stdout).expect("a list").pop()
-    };
-    // It may have ended before the events were listened to.
-    while told().is_none_or(|one| one["status"] != "completed") {
-        lines.next().expect("another event").expect("text");
-    }
-    events.kill().and_then(|()| events.wait()).expect("a child");
-    let id = told().expect("an execution")["id"].as_str().expect("an id").to_owned();
+    assert_eq!(statuses_in_the_end(&coracle), ["failed", "completed"]);
+    let id = of_each::<String>(&coracle, "id").remove(1);
     let log = coracle.run(["logs", &id]).expect_code(0).lines();
     for expected in [
         format!("CORACLE_PARENT_EXECUTION_ID={parent}"),
@@ -87,47 +75,19 @@ fn a_failure_runs_a_registered_job() {
 #[test]
 fn a_success_is_posted_until_it_is_taken() {
     let coracle = Coracle::new();
-    let server = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = server.local_addr().expect("its address");
+    let pages = Pages::start(|number, _| answer(if number == 0 { 503 } else { 204 }, &[], b""));
     let spec = coracle.job(&format!(
-        "command: [echo, done]\njob: {{ on_success: {{ post: \"http://{address}/hook\", headers: {{ X-Team: data }} }} }}"
+        "command: [echo, done]\njob: {{ on_success: {{ post: {:?}, headers: {{ X-Team: data }} }} }}",
+        pages.url("/hook")
     ));
     let id = coracle.detach(&[spec.to_str().expect("a plain name")]);
-    let first = answer(&server, "503 Service Unavailable");
-    let second = answer(&server, "204 No Content");
-    for request in [&first, &second] {
-        assert!(request.starts_with("POST /hook ") && request.to_lowercase().contains("x-team: data"), "{request}");
-        let body = request.split_once("\r\n\r\n").expect("a head and a body").1;
-        let document: serde_json::Value = serde_json::from_str(body).expect("JSON");
-        assert_eq!((&document["id"], &document["status"]), (&id.as_str().into(), &"completed".into()), "{body}");
+    // Somebody is there until it is taken.
+    assert_eq!(statuses_in_the_end(&coracle), ["completed"]);
+    let seen = pages.seen();
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    for request in seen {
+        assert!(request.first.starts_with("POST /hook ") && request.header("x-team") == "data", "{request:?}");
+        let document: serde_json::Value = serde_json::from_slice(&request.body).expect("JSON");
+        assert_eq!((&document["id"], &document["status"]), (&id.as_str().into(), &"completed".into()), "{document:#}");
     }
-    coracle.run(["wait", &id]).expect_code(0);
-}
-
-/// Takes one request and answers it; returns its text.
-fn answer(server: &TcpListener, status: &str) -> String {
-    let (mut stream, _) = server.accept().expect("a connection");
-    let text = read_request(&stream);
-    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").expect("a client that reads");
-    text
-}
-
-fn read_request(stream: &TcpStream) -> String {
-    let mut reader = BufReader::new(stream);
-    let mut text = String::new();
-    let mut length = 0;
-    loop {
-        let begin = text.len();
-        reader.read_line(&mut text).expect("a line");
-        let line = text[begin..].trim_end().to_lowercase();
-        if let Some(value) = line.strip_prefix("content-length:") {
-            length = value.trim().parse().expect("a number");
-        }
-        if line.is_empty() {
-            break;
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).expect("a whole body");
-    text + &String::from_utf8(body).expect("text")
 }

@@ -1,6 +1,7 @@
 //! Death of the front and of the supervisor: nothing is lost, nothing is left.
 
 use super::lifecycle::{until_line, until_running};
+use super::record::{of_each, statuses_in_the_end};
 use crate::common::cli::Coracle;
 use crate::common::fixture;
 use crate::common::host::{Feature, Process, is_root, needs};
@@ -114,6 +115,53 @@ fn a_killed_pid_1_ends_the_job() {
     assert_eq!(coracle.inspect(&id)["status"], "failed");
 }
 
+#[test]
+fn any_number_of_commands_take_over_together_what_was_lost() {
+    const LOST: usize = 3;
+    let coracle = Coracle::new();
+    let (toolbox, busybox) = (fixture::toolbox(), fixture::busybox());
+    let again = "[ $CORACLE_ATTEMPT = 2 ] || sleep 1000; echo ran";
+    let spec = format!(
+        "version: v1\ndeployment: test\nservices:\n  \
+           lost: {{ rtype: job, image: {{ name: {toolbox:?} }}, command: [sleep, \"1000\"], job: {{ on_failure: told }} }}\n  \
+           again: {{ rtype: job, image: {{ name: {busybox:?} }}, command: [sh, -c, {again:?}], \
+             job: {{ retry: {{ max_attempts: 3, backoff: {{ initial: 1ms }} }} }} }}\n  \
+           alone: {{ rtype: job, image: {{ name: {toolbox:?} }}, command: [echo, ran], job: {{ max_concurrent: 1 }} }}\n  \
+           told: {{ rtype: job, image: {{ name: {toolbox:?} }}, command: [echo, ran] }}\n",
+    );
+    let spec = coracle.file("jobs.yaml", spec);
+    coracle.run(["jobs".as_ref(), "add".as_ref(), spec.as_os_str()]).expect_code(0);
+    let trigger =
+        |arguments: &[&str]| coracle.run([&["trigger"], arguments].concat()).expect_code(0).stdout().trim().to_owned();
+    let running: Vec<String> = [&["lost"][..]; LOST]
+        .into_iter()
+        .chain([&["again"][..], &["alone", "--", "sleep", "1000"]])
+        .map(trigger)
+        .collect();
+    running.iter().for_each(|id| until_running(&coracle, id));
+    trigger(&["alone"]);
+    coracle.kill_everything();
+
+    let together: Vec<_> = (0..8).map(|_| coracle.start(coracle.command(["ps"]))).collect();
+    together.into_iter().for_each(|command| drop(command.finish().expect_code(0)));
+    statuses_in_the_end(&coracle);
+    let attempts = "(SELECT count(*) FROM attempts WHERE execution_id = id)";
+    let ends = of_each::<String>(&coracle, &format!("job_name || ' ' || status || ' ' || {attempts}"));
+    let mut expected = vec!["lost failed 1"; LOST];
+    expected.extend(["again completed 2", "alone failed 1", "alone completed 1"]);
+    expected.extend(["told completed 1"; LOST]);
+    assert_eq!(ends, expected);
+    for id in &of_each::<String>(&coracle, "id") {
+        let log = coracle.run(["logs", id]).expect_code(0);
+        let has_run = coracle.inspect(id)["status"] == "completed";
+        log.expect_stdout(if has_run { "ran\n" } else { "" });
+    }
+    let told = of_each::<String>(&coracle, "spec").split_off(LOST + 3);
+    for id in &running[..LOST] {
+        assert_eq!(told.iter().filter(|spec| spec.contains(id)).count(), 1, "{id}: {told:?}");
+    }
+}
+
 /// As when everybody who could have removed it dies between the record of the end and that.
 #[test]
 fn what_nobody_came_to_remove_goes_with_the_next_command() {
@@ -196,7 +244,7 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 /// The processes in the container of an execution, in the order of their pids there: pid 1 first.
-fn job_processes(coracle: &Coracle, id: &str) -> Vec<Process> {
+pub fn job_processes(coracle: &Coracle, id: &str) -> Vec<Process> {
     // A process's pid in each pid namespace from ours inwards.
     let pids = |pid: i32| -> Vec<i32> {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

@@ -2,10 +2,11 @@
 
 use super::init_stops::until_step;
 use super::queue::trigger;
-use super::retry::{script, until_backoff};
+use super::record::until_backoff;
+use super::retry::script;
 use crate::common::cli::Coracle;
 use crate::common::fixture;
-use crate::common::host::Process;
+use crate::common::host::{HANGS_AFTER, Process};
 use crate::common::leftovers;
 use coracle::engine::{ContainerState, CreateRequest, Removal, Stdio};
 use coracle::outcome::{End, Outcome};
@@ -19,24 +20,13 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Far above what any of it takes.
-const HANGS_AFTER: Duration = Duration::from_secs(60);
-
 /// Leaves an execution that waits for an hour, and nobody who attends to that: whoever becomes a settler stays.
 fn waiting_unattended(coracle: &Coracle) -> String {
     script(coracle, "retry: { max_attempts: 2, backoff: { initial: 1h, max: 1h } }", "exit 1", "");
     let id = trigger(coracle, &[]);
     until_backoff(coracle, &id);
-    loop {
-        let all = leftovers::processes(&coracle.root());
-        if all.is_empty() {
-            return id;
-        }
-        for related in all {
-            related.handle.try_signal(Signal::SIGKILL);
-            assert!(related.handle.ends_within(HANGS_AFTER), "{} goes on", related.what);
-        }
-    }
+    coracle.kill_everything();
+    id
 }
 
 /// A front in this process, on the root of the binary.
@@ -212,9 +202,11 @@ fn a_front_does_not_wait_for_what_its_supervisor_became() {
     let supervisor = supervisor.iter().find(|related| related.what.contains("--role=supervise")).expect("one runs");
     front.process.signal(Signal::SIGSTOP);
     drop(input);
-    // After some seconds, of which there is no event for an outsider but asking again.
+    // After some seconds.
     let path = format!("/proc/{}/cmdline", supervisor.handle.pid);
-    while !std::fs::read(&path).expect("it goes on").windows(13).any(|part| part == b"--role=settle") {}
+    coracle.until("the settler", || {
+        std::fs::read(&path).expect("it goes on").windows(13).any(|part| part == b"--role=settle")
+    });
     front.process.signal(Signal::SIGCONT);
     front.finish().expect_code(0);
     coracle.run(["cancel", &waiting]).expect_code(0);

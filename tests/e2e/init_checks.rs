@@ -22,6 +22,12 @@ impl Closed {
     }
 }
 
+/// Returns when the log has this text. It goes to stderr there, of which no other helper waits for a line.
+fn until_said(coracle: &Coracle, id: &str, text: &str) {
+    let log = coracle.container(id).join("log.ring");
+    coracle.until(text, || String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default()).contains(text));
+}
+
 #[test]
 fn a_check_is_over_when_the_port_takes_connections() {
     let coracle = Coracle::new();
@@ -33,10 +39,7 @@ fn a_check_is_over_when_the_port_takes_connections() {
         port.1
     ));
     let id = coracle.detach(&[spec.to_str().expect("a plain name")]);
-    let log = coracle.container(&id).join("log.ring");
-    let said = format!("waiting for 127.0.0.1:{}", port.1);
-    // It goes to the log's stderr, of which no test waits for a line.
-    while !String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default()).contains(&said) {}
+    until_said(&coracle, &id, &format!("waiting for 127.0.0.1:{}", port.1));
     assert_eq!(coracle.inspect(&id)["init_step"], "database");
     port.open();
     coracle.run(["wait", &id]).expect_code(0);
@@ -85,8 +88,7 @@ fn a_stop_tells_what_a_check_was_waiting_for() {
     coracle.run(["run".as_ref(), spec.as_os_str()]).expect_error(125, &["deadline of", "passed in", &said]);
     let spec = coracle.job(&body);
     let id = coracle.detach(&[spec.to_str().expect("a plain name")]);
-    let log = coracle.container(&id).join("log.ring");
-    while !String::from_utf8_lossy(&std::fs::read(&log).unwrap_or_default()).contains("waiting for") {}
+    until_said(&coracle, &id, "waiting for");
     coracle.run(["cancel", &id]).expect_code(0);
     coracle.run(["wait", &id]).expect_code(143);
     let record = coracle.inspect(&id);

@@ -1,6 +1,7 @@
 //! `init.run` steps: in order, on the same root file system, before the main process.
 
 use crate::common::cli::Coracle;
+use crate::common::host::{Feature, needs};
 
 #[test]
 fn steps_run_in_order_on_the_jobs_file_system() {
@@ -64,7 +65,7 @@ fn a_string_is_a_shell_command() {
 
 #[test]
 fn a_step_may_create_the_user_of_the_main_process() {
-    if !crate::common::host::needs(crate::common::host::Feature::ManyIds) {
+    if !needs(Feature::ManyIds) {
         return;
     }
     let coracle = Coracle::new();
@@ -75,6 +76,39 @@ fn a_step_may_create_the_user_of_the_main_process() {
     );
     let finished = coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(0);
     assert!(finished.stdout().starts_with("uid=1234 euid=1234 gid=1234"), "{finished}");
+}
+
+#[test]
+fn a_step_has_its_own_directory_and_variables() {
+    let coracle = Coracle::new();
+    let image = crate::common::fixture::busybox();
+    let spec = coracle.job(&format!(
+        "image: {{ name: {image:?} }}\ncommand: {{ entrypoint: [sh, -c, \"pwd; echo $ONE $TWO\"], workdir: /bin }}\n\
+         env: {{ ONE: job, TWO: both }}\ninit:\n  steps:\n  \
+           - {{ uses: init.run, with: {{ command: \"pwd; echo $ONE $TWO\", workdir: /tmp, env: {{ ONE: step }} }} }}\n  \
+           - {{ uses: init.run, with: {{ command: \"pwd; echo $ONE $TWO\" }} }}"
+    ));
+    let finished = coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(0);
+    finished.expect_stdout("/tmp\nstep both\n/bin\njob both\n/bin\njob both\n");
+}
+
+#[test]
+fn a_step_has_the_limits_of_the_job() {
+    if !needs(Feature::Cgroups) {
+        return;
+    }
+    let coracle = Coracle::new();
+    let spec = coracle.job(
+        "resources: { memory: 32Mi }\ninit:\n  steps:\n  \
+           - { id: small, uses: init.run, with: { command: [allocate, \"16777216\"] } }\n  \
+           - { id: large, uses: init.run, with: { command: [allocate, \"134217728\"] } }\n\
+         command: [echo, main]",
+    );
+    let finished = coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(137);
+    let reason = "init step \"large\" was killed by the OOM killer: the memory limit was reached";
+    assert!(finished.stderr().contains(reason) && !finished.stdout().contains("main"), "{finished}");
+    let record = coracle.only_execution();
+    assert!(record["reason"].as_str().unwrap_or_default().starts_with(reason), "{record:#}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Cancel, deadline and the supervisor's death during every kind of init step, and during waits between tries.
 
 use super::init_checks::Closed;
-use super::lifecycle::until_line;
+use super::lifecycle::{until_line, with_deadline};
 use crate::common::cli::Coracle;
 use crate::common::host::Process;
 use crate::common::leftovers;
@@ -11,10 +11,11 @@ use std::time::Duration;
 /// What DESIGN promises for the end of a container whose supervisor died.
 const WITHIN_A_SECOND: Duration = Duration::from_secs(1);
 
-/// Jobs that would take for ever in their first step, by name, and whether that is by a wait between tries.
+/// Jobs that would take for ever in their first step, by name, and whether that is by a wait between tries. Whoever
+/// waits for a process to go by itself, instead of telling it, waits for longer than any test.
 fn endless(port: u16) -> Vec<(&'static str, String, bool)> {
     let job = |step: &str, more: &str| {
-        format!("stop_grace_period: 60s\n{more}init:\n  steps:\n  - {step}\ncommand: [echo, main]")
+        format!("stop_grace_period: 1h\n{more}init:\n  steps:\n  - {step}\ncommand: [echo, main]")
     };
     let run = |fields: &str, command: &str| format!("{{ uses: init.run, {fields} with: {{ command: {command} }} }}");
     let image = crate::common::fixture::busybox();
@@ -51,17 +52,17 @@ fn wait_tcp(port: u16) -> String {
 /// Returns when the step has begun, or its wait.
 pub fn until_step(coracle: &Coracle, id: &str, waiting: bool) {
     let path = coracle.container(id).join("state");
-    // The live stage has no other event for an outsider than asking again.
-    loop {
+    coracle.until("its init step", || {
         let text = std::fs::read(&path).unwrap_or_default();
         let state: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
         let step = &state["stage"]["step"];
         if step["waiting"] == waiting && step["attempt"] == 1 {
-            return;
+            return true;
         }
         let status = coracle.inspect(id)["status"].to_string();
         assert!(["\"pending\"", "\"initializing\""].contains(&status.as_str()), "it is {status} already");
-    }
+        false
+    });
 }
 
 #[test]
@@ -90,7 +91,7 @@ fn cancel_acts_at_once() {
 fn cancel_counts_while_a_step_ends_whose_time_is_over() {
     for policy in ["on_failure: continue", "retry: { count: 1, initial: 1ms }"] {
         let coracle = Coracle::new();
-        let step = format!("{{ uses: init.run, timeout: 200ms, {policy}, with: {{ command: [trap, TERM] }} }}");
+        let step = format!("{{ uses: init.run, timeout: 2s, {policy}, with: {{ command: [trap, TERM] }} }}");
         let spec = coracle.job(&format!("stop_grace_period: 1h\ninit:\n  steps:\n  - {step}\ncommand: [echo, main]"));
         let id = coracle.detach(&[spec.to_str().expect("a plain name")]);
         until_line(&coracle, &id, "got 15");
@@ -110,13 +111,11 @@ fn an_interrupted_run_ends_with_its_signal() {
         let coracle = Coracle::new();
         let spec = coracle.job(&body);
         let running = coracle.start(coracle.command(["run".as_ref(), spec.as_os_str()]));
-        let id = loop {
-            if let Some(record) = coracle.executions().first()
-                && record["status"] == "initializing"
-            {
-                break record["id"].as_str().expect("an id").to_owned();
-            }
-        };
+        let id = coracle.found("an execution in its init steps", || {
+            let all = coracle.executions();
+            let record = all.first().filter(|record| record["status"] == "initializing")?;
+            Some(record["id"].as_str().expect("an id").to_owned())
+        });
         until_step(&coracle, &id, waiting);
         running.process.signal(Signal::SIGINT);
         let finished = running.finish().expect_code(130);
@@ -127,13 +126,20 @@ fn an_interrupted_run_ends_with_its_signal() {
 #[test]
 fn the_deadline_acts_at_once() {
     for (name, body, _) in endless(Closed::new().1) {
-        let coracle = Coracle::new();
-        let spec = coracle.job(&format!("job: {{ deadline: 1s }}\n{body}"));
-        let finished = coracle.run(["run".as_ref(), spec.as_os_str()]);
-        assert_ne!(finished.status.code(), Some(0), "{name}: {finished}");
-        let record = coracle.only_execution();
-        assert_eq!(record["status"], "failed", "{name}: {record:#}");
-        assert!(record["reason"].as_str().unwrap_or_default().contains("deadline of"), "{name}: {record:#}");
+        with_deadline(|deadline| {
+            let coracle = Coracle::new();
+            let spec = coracle.job(&format!("job: {{ deadline: {deadline} }}\n{body}"));
+            coracle.run(["run".as_ref(), spec.as_os_str()]).expect_code(125);
+            let record = coracle.only_execution();
+            assert_eq!((&record["status"], &record["end"]["kind"]), (&"failed".into(), &"deadline".into()), "{name}");
+            if record["end"]["stopped"]["kind"] == "before_start" {
+                return false;
+            }
+            let reason = record["reason"].as_str().unwrap_or_default();
+            let said = format!("deadline of {deadline} passed in init step \"step-1\"");
+            assert!(reason.starts_with(&said), "{name}: {record:#}");
+            true
+        });
     }
 }
 

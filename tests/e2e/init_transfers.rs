@@ -1,8 +1,9 @@
 //! `init.s3_pull` and `init.s3_push`: objects of a real S3 server become files of the job, and files objects.
 
 use super::init_stops::until_step;
+use super::lifecycle::with_deadline;
 use crate::common::cli::Coracle;
-use crate::common::host::{Feature, needs};
+use crate::common::host::{Feature, accept, needs};
 use crate::pages::{Pages, answer};
 use crate::s3_server::{BUCKET, KEY_ID, SECRET, Server};
 use std::io::{Read, Write};
@@ -159,16 +160,21 @@ fn cancel_and_deadline_act_at_once() {
     for steps in kinds {
         let coracle = Coracle::new();
         let body = format!("init:\n  steps:\n{steps}command: [echo, main]");
-        let spec = coracle.job(&format!("stop_grace_period: 1s\n{body}"));
+        let spec = coracle.job(&format!("stop_grace_period: 1h\n{body}"));
         let id = coracle.detach(&[spec.to_str().expect("a plain name")]);
-        let (mut connection, _) = listener.accept().expect("the role connects");
+        let mut connection = accept(&listener);
         coracle.run(["cancel", &id]).expect_code(0);
         coracle.run(["wait", &id]);
-        assert_eq!(coracle.inspect(&id)["status"], "cancelled");
+        let record = coracle.inspect(&id);
+        assert_eq!(record["status"], "cancelled", "{record:#}");
+        assert!(record["reason"].as_str().unwrap_or_default().starts_with("cancelled in init step \"pu"), "{record:#}");
         // Ended with the role.
         connection.read_to_end(&mut Vec::new()).expect("the rest of the request");
-        let spec = coracle.job(&format!("job: {{ deadline: 2s }}\nstop_grace_period: 1s\n{body}"));
-        coracle.run(["run".as_ref(), spec.as_os_str()]).expect_error(125, &["deadline of"]);
+        with_deadline(|deadline| {
+            let spec = coracle.job(&format!("job: {{ deadline: {deadline} }}\nstop_grace_period: 1h\n{body}"));
+            let finished = coracle.run(["run".as_ref(), spec.as_os_str()]).expect_error(125, &["deadline of"]);
+            finished.stderr().contains("passed in init step \"pu")
+        });
         // Whoever connected meanwhile is gone.
         listener.set_nonblocking(true).expect("a listener");
         while let Ok((mut connection, _)) = listener.accept() {
@@ -190,7 +196,7 @@ fn a_push_that_the_store_has_whole_is_ended_at_once_and_may_have_been_stored() {
     };
     // Takes the whole object and does not answer.
     let take = || {
-        let (mut connection, _) = listener.accept().expect("the role connects");
+        let mut connection = accept(&listener);
         let mut taken = Vec::new();
         while !String::from_utf8_lossy(&taken).contains("content") {
             let mut some = [0; 4096];
@@ -229,7 +235,7 @@ fn a_transfer_dies_with_the_supervisor() {
     let spec = coracle.job(&format!("init:\n  steps:\n{}command: [echo, main]", pull(&endpoint, "/file")));
     let id = coracle.detach(&[spec.to_str().expect("a plain name")]);
     until_step(&coracle, &id, false);
-    let (mut connection, _) = listener.accept().expect("the role connects");
+    let mut connection = accept(&listener);
     coracle.supervisor(&id).signal(nix::sys::signal::Signal::SIGKILL);
     // The role's end of the connection ends with it.
     connection.read_to_end(&mut Vec::new()).expect("the rest of the request");

@@ -2,13 +2,16 @@
 
 use super::lifecycle::{until_line, until_running};
 use super::queue::{register, trigger};
+use super::retry::fifo;
 use crate::common::cli::Coracle;
 use crate::common::fixture;
-use crate::common::host::Process;
+use crate::common::host::{HANGS_AFTER, Process};
+use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
-use nix::sys::stat::Mode;
 use serde_json::Value;
-use std::io::{BufRead, BufReader};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{self, Receiver};
 
@@ -82,23 +85,35 @@ impl Events {
         });
         let events = Events { child, lines };
         // It says nothing before something changes.
-        while events.lines.try_recv().is_err() {
+        coracle.until("an event", || {
             coracle.toolbox(&["--name", "probe"], &["true"]).expect_code(0);
-        }
+            events.lines.try_recv().is_ok()
+        });
         events
+    }
+
+    /// The next one of this kind.
+    #[track_caller]
+    fn next(&self, is_wanted: impl Fn(&Value) -> bool) -> Value {
+        loop {
+            let event = self.lines.recv_timeout(HANGS_AFTER).expect("another event");
+            if is_wanted(&event) {
+                return event;
+            }
+        }
     }
 
     /// Everything that is told of an execution, up to its end.
     fn of(&self, id: &str) -> Vec<Value> {
         let mut told = Vec::new();
-        for event in self.lines.iter().filter(|event| event["id"] == id) {
+        loop {
+            let event = self.next(|event| event["id"] == id);
             let is_last = matches!(event["status"].as_str(), Some("completed" | "failed" | "cancelled"));
             told.push(event);
             if is_last {
-                break;
+                return told;
             }
         }
-        told
     }
 
     fn interrupt(mut self) {
@@ -177,16 +192,6 @@ fn a_job_whose_main_process_never_ran_is_told_as_running_by_nobody() {
 }
 
 #[test]
-fn what_is_to_be_forgotten_at_its_end_is() {
-    let coracle = Coracle::new();
-    coracle.toolbox(&["--rm"], &["echo", "seen"]).expect_code(0).expect_stdout("seen\n");
-    coracle.toolbox(&["--rm"], &["exit", "3"]).expect_code(3);
-    assert!(coracle.executions().is_empty());
-    let left = std::fs::read_dir(coracle.root().join("executions")).expect("a directory").count();
-    assert_eq!(left, 0);
-}
-
-#[test]
 fn logs_of_one_step_are_told_apart() {
     let coracle = Coracle::new();
     let spec = coracle.job(
@@ -202,17 +207,13 @@ fn logs_of_one_step_are_told_apart() {
 #[test]
 fn each_try_of_an_init_step_is_told_with_its_number_and_time() {
     let coracle = Coracle::new();
-    let directory = coracle.scratch().join("io");
-    std::fs::create_dir(&directory).expect("a scratch directory");
-    let fifo = directory.join("fifo");
-    nix::unistd::mkfifo(&fifo, Mode::from_bits_truncate(0o666)).expect("a FIFO");
+    let (fifo, mount) = fifo(&coracle);
     let image = fixture::busybox();
     let body = format!(
-        "image: {{ name: {image:?} }}\nstorage: [{{ type: bind, source: {:?}, target: /io }}]\n\
+        "image: {{ name: {image:?} }}\n{mount}\n\
          errors: {{ on_init_failure: {{ action: restart, retries: 2 }} }}\n\
          init: {{ steps: [{{ id: asks, uses: init.run, retry: 1, with: {{ command: \"read code < /io/fifo; exit $code\" }} }}] }}\n\
-         command: [\"true\"]",
-        directory.display().to_string()
+         command: [\"true\"]"
     );
     register(&coracle, "", &body);
     let events = Events::start(&coracle, &[]);
@@ -220,7 +221,7 @@ fn each_try_of_an_init_step_is_told_with_its_number_and_time() {
     let mut told = Vec::new();
     // The third try is in the second run of the steps.
     for code in ["1", "1", "0"] {
-        let event = events.lines.iter().find(|event| !event["init_step"].is_null()).expect("a try");
+        let event = events.next(|event| !event["init_step"].is_null());
         let record = coracle.inspect(&id);
         assert!(
             record["init_step_elapsed_seconds"].as_f64() >= event["init_step_elapsed_seconds"].as_f64(),
@@ -230,8 +231,11 @@ fn each_try_of_an_init_step_is_told_with_its_number_and_time() {
             assert_eq!(record[field], event[field], "{record:#}");
         }
         told.push(event);
-        // Opens when the step does.
-        std::fs::write(&fifo, format!("{code}\n")).expect("a FIFO");
+        let mut options = File::options();
+        // Opens when the step has.
+        options.write(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        let mut fifo = coracle.found("the step that reads", || options.open(&fifo).ok());
+        writeln!(fifo, "{code}").expect("a FIFO");
     }
     coracle.run(["wait", &id]).expect_code(0);
     for (event, number) in told.iter().zip(1..) {

@@ -1,6 +1,8 @@
 //! Detached runs and the commands about them: ps, inspect, wait, cancel, rm; deadlines and Ctrl-C.
 
+use super::crash::job_processes;
 use crate::common::cli::Coracle;
+use crate::common::fixture;
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
@@ -102,15 +104,34 @@ fn cancel_kills_a_job_that_does_not_end() {
     coracle.run(["wait", &id]).expect_code(137);
 }
 
+/// The first process ends at once; nothing else in its container would.
+#[test]
+fn cancel_kills_grandchildren_too() {
+    for flags in [&[][..], &["--init=false"]] {
+        let coracle = Coracle::new();
+        let script = "trap 'exit 3' TERM; (trap '' TERM; sleep 1000 & echo ready; wait) & wait";
+        let id = coracle
+            .detach(&[&["--grace", "1h", "--image", &fixture::busybox()], flags, &["--", "sh", "-c", script]].concat());
+        until_line(&coracle, &id, "ready");
+        let all = job_processes(&coracle, &id);
+        assert!(all.len() >= 3, "two shells and what one has started");
+        coracle.run(["cancel", &id]).expect_code(0);
+        for process in &all {
+            assert!(process.ends_within(SOON), "{flags:?}: {} goes on", process.pid);
+        }
+        coracle.run(["wait", &id]).expect_code(3);
+        assert_eq!(coracle.inspect(&id)["status"], "cancelled");
+    }
+}
+
 #[test]
 fn cancel_of_an_ended_job_changes_nothing() {
     let coracle = Coracle::new();
     coracle.toolbox(&[], &["true"]).expect_code(0);
     let id = coracle.only_execution()["id"].as_str().expect("an id").to_owned();
-    // Whether that is an error is not the point; the status is.
-    let finished = coracle.run(["cancel", &id]);
-    assert!(matches!(finished.status.code(), Some(0 | 125)), "{finished}");
-    assert_eq!(coracle.inspect(&id)["status"], "completed");
+    let before = coracle.inspect(&id);
+    coracle.run(["cancel", &id]).expect_error(125, &[&id, "has ended already: it is completed(0)"]);
+    assert_eq!(coracle.inspect(&id), before);
 }
 
 #[test]
@@ -177,17 +198,24 @@ fn wait_follows_several_executions() {
     assert_eq!(finished.lines().len(), 2, "{finished}");
 }
 
+/// Tries longer and longer deadlines until `test` says that one has passed where it is to: how far an execution
+/// gets before is the machine's affair.
+#[track_caller]
+pub fn with_deadline(test: impl FnMut(&str) -> bool) {
+    assert!(["1s", "4s", "16s", "64s"].into_iter().any(test), "every deadline has passed before");
+}
+
 /// Returns when the main process runs.
+#[track_caller]
 pub fn until_running(coracle: &Coracle, id: &str) {
-    // The live stage has no other event for an outsider than asking again.
-    loop {
+    coracle.until("its main process", || {
         let record = coracle.inspect(id);
         match record["status"].as_str() {
-            Some("running") => return,
-            Some("pending" | "initializing") => {}
+            Some("running") => true,
+            Some("pending" | "initializing") => false,
             _ => panic!("it ended already: {record:#}"),
         }
-    }
+    });
 }
 
 /// Returns when the job has written this line.

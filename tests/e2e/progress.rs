@@ -10,7 +10,7 @@ use std::process::Command;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// Layers that a registry serves.
-struct Site {
+pub struct Site {
     layout: LayoutBuilder,
     layers: Vec<Layer>,
     manifest: String,
@@ -18,7 +18,7 @@ struct Site {
 
 impl Site {
     /// An image of small layers and, on top, one too large to be in any buffer when half of it was sent.
-    fn new(coracle: &Coracle, small: usize) -> Site {
+    pub fn new(coracle: &Coracle, small: usize) -> Site {
         let mut state = 1_u32;
         let mut random = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -44,7 +44,7 @@ impl Site {
     }
 
     /// Sends half of the large layer and says so.
-    fn stall(&self) -> (Server, UnboundedReceiver<()>) {
+    pub fn stall(&self) -> (Server, UnboundedReceiver<()>) {
         let path = blob_path(&self.layers.last().expect("a layer").blob);
         let (stalled, is_stalled) = unbounded_channel();
         let server = Server::start(&self.layout, &self.manifest, move |request| {
@@ -65,7 +65,8 @@ fn said(finished: &Finished) -> Vec<String> {
     said.lines().filter(|line| !line.starts_with("coracle: note: ")).map(str::to_owned).collect()
 }
 
-fn staged(coracle: &Coracle) -> Vec<String> {
+/// The names in the directory of what is being pulled.
+pub fn staged(coracle: &Coracle) -> Vec<String> {
     let entries = std::fs::read_dir(coracle.root().join("staging")).expect("a state root");
     entries.map(|entry| entry.expect("an entry").file_name().display().to_string()).collect()
 }
@@ -184,7 +185,7 @@ fn an_interrupted_pull_leaves_the_terminal_and_the_store_clean() {
         let site = Site::new(&coracle, 1);
         let (server, mut is_stalled) = site.stall();
         let mut running = OnTerminal::start(on_terminal(&coracle, &["pull", &server.reference()]), 24, 100);
-        is_stalled.blocking_recv().expect("a stalled registry");
+        coracle.until("a stalled registry", || is_stalled.try_recv().is_ok());
         // Rate and time left are drawn anew while nothing comes.
         running.until(|screen| {
             let mut lines = screen.lines().filter(|line| line.contains(&site.short(1)));
@@ -208,7 +209,7 @@ fn an_interrupted_run_says_what_is_kept() {
     let site = Site::new(&coracle, 0);
     let (server, mut is_stalled) = site.stall();
     let running = coracle.start(coracle.image_command(&server.reference(), &[], &["/nothing"]));
-    is_stalled.blocking_recv().expect("a stalled registry");
+    coracle.until("a stalled registry", || is_stalled.try_recv().is_ok());
     running.process.signal(Signal::SIGINT);
     let texts = ["cancelled before its start", "finished layers are kept; the next pull goes on from there"];
     running.finish().expect_error(130, &texts);
@@ -237,7 +238,7 @@ fn many_layers_stay_within_a_small_terminal() {
     let site = Site::new(&coracle, 25);
     let (server, mut is_stalled) = site.stall();
     let mut running = OnTerminal::start(on_terminal(&coracle, &["pull", &server.reference()]), 8, 40);
-    is_stalled.blocking_recv().expect("a stalled registry");
+    coracle.until("a stalled registry", || is_stalled.try_recv().is_ok());
     // Of 26 layers those are shown that are being pulled; and narrow terminals get no bars.
     running.until(|screen| {
         let lines: Vec<&str> = screen.lines().collect();
@@ -273,7 +274,7 @@ fn a_pull_says_that_it_waits_for_another_process() {
     let site = Site::new(&coracle, 0);
     let (server, mut is_stalled) = site.stall();
     let first = coracle.start(coracle.command(["pull", "-q", &server.reference()]));
-    is_stalled.blocking_recv().expect("a stalled registry");
+    coracle.until("a stalled registry", || is_stalled.try_recv().is_ok());
     let mut second = OnTerminal::start(on_terminal(&coracle, &["pull", &server.reference()]), 24, 100);
     second.until(|screen| screen.lines().any(|line| line.contains(&site.short(0)) && line.contains("waiting")));
     let end = |process: &Process| process.signal(Signal::SIGINT);

@@ -1,7 +1,9 @@
 //! Limits on executions at once, across processes, and what happens to those beyond them.
 
 use super::lifecycle::{until_line, until_running};
+use super::record::{of_each, statuses, statuses_in_the_end, until_count};
 use crate::common::cli::Coracle;
+use crate::common::leftovers;
 use nix::sys::signal::Signal;
 
 /// Registers the toolbox as `job`, with this `job:` block and further fields.
@@ -40,7 +42,9 @@ fn one_after_the_other_in_the_order_of_their_triggers() {
     let shown = coracle.run(["inspect", last]).expect_code(0).stdout();
     assert!(shown.contains("waiting for its turn: 1 running and 8 waiting before it"), "{shown}");
     assert!(coracle.run(["ps"]).stdout().contains("pending (waiting)"));
-    cancel(&coracle, &first);
+    coracle.run(["cancel", &first]).expect_code(0);
+    let ended = statuses_in_the_end(&coracle);
+    assert_eq!((ended[0].as_str(), &ended[1..]), ("cancelled", &["completed"; 9].map(str::to_owned)[..]));
     let codes = coracle.run([&["wait"][..], &ids.iter().map(String::as_str).collect::<Vec<_>>()].concat());
     assert_eq!(codes.expect_code(0).lines(), ["0"; 9]);
     let mut records: Vec<_> = coracle.executions();
@@ -53,6 +57,36 @@ fn one_after_the_other_in_the_order_of_their_triggers() {
         };
         assert!(time(&pair[0], "completed_at") <= time(&pair[1], "started_at"), "{pair:#?}");
     }
+}
+
+/// A settler may be there, and no more.
+#[test]
+fn waiting_costs_rows_and_no_processes() {
+    const WAITING: usize = 30;
+    let coracle = Coracle::new();
+    let processes = || leftovers::processes(&coracle.root()).len();
+    register(&coracle, "max_concurrent: 1", "command: [\"true\"]");
+    sleeper(&coracle);
+    let running = processes();
+    for _ in 0..WAITING {
+        trigger(&coracle, &[]);
+    }
+    assert_eq!(of_each::<String>(&coracle, "place"), [&["occupied"][..], &["waiting"; WAITING]].concat());
+    coracle.until("the end of all others", || processes() <= running + 1);
+    coracle.run(["cancel", "--job", "job"]).expect_code(0);
+    statuses_in_the_end(&coracle);
+
+    let missing = format!("image: {{ name: \"oci:{}:latest\" }}", coracle.scratch().join("missing").display());
+    let policy = "on_conflict: allow, retry: { max_attempts: 2, backoff: { initial: 1h, max: 1h } }";
+    register(&coracle, policy, &missing);
+    for _ in 0..WAITING {
+        trigger(&coracle, &[]);
+    }
+    coracle.until("thirty waits for an attempt", || {
+        of_each::<bool>(&coracle, "retry_at IS NOT NULL").into_iter().filter(|is_so| *is_so).count() == WAITING
+    });
+    coracle.until("the end of all others", || processes() <= 1);
+    coracle.run(["cancel", "--job", "job"]).expect_code(0);
 }
 
 #[test]
@@ -124,7 +158,7 @@ fn a_foreground_run_says_that_it_waits() {
     until_running(&coracle, &holder);
     let waiting = coracle.start(coracle.toolbox_command(&flags, &["echo", "my turn"]));
     until_count(&coracle, 2);
-    cancel(&coracle, &holder);
+    coracle.run(["cancel", &holder]).expect_code(0);
     let finished = waiting.finish().expect_code(0).expect_stdout("my turn\n");
     assert!(finished.stderr().contains("note: waiting for its turn: 1 running before it"), "{finished}");
 }
@@ -139,7 +173,8 @@ fn a_stopped_run_that_waits_holds_nobody_up() {
     until_count(&coracle, 2);
     stopped.process.signal(Signal::SIGSTOP);
     let younger = coracle.detach_toolbox(&flags, &["true"]);
-    cancel(&coracle, &holder);
+    coracle.run(["cancel", &holder]).expect_code(0);
+    coracle.until("the younger one's end", || statuses(&coracle)[2] == "completed");
     coracle.run(["wait", &younger]).expect_code(0);
     stopped.process.signal(Signal::SIGCONT);
     stopped.finish().expect_code(0).expect_stdout("my turn\n");
@@ -182,10 +217,4 @@ fn the_configuration_limits_all_jobs_together() {
     coracle.run(["prune"]).expect_code(0);
     let left: Vec<_> = coracle.executions().iter().map(|record| record["id"].clone()).collect();
     assert_eq!(left, [other], "only the newest one is kept");
-}
-
-/// Returns when there are this many executions.
-fn until_count(coracle: &Coracle, count: usize) {
-    // A row has no event for an outsider than asking again.
-    while coracle.executions().len() < count {}
 }

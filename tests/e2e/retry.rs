@@ -1,16 +1,17 @@
 //! Attempts after failures, deadlines over all of them, and triggers that start nothing new.
 
 use super::queue::{register, trigger};
+use super::record::{of_each, statuses_in_the_end, until_backoff};
 use crate::common::cli::Coracle;
 use crate::common::fixture;
-use crate::common::host::readable_within;
+use crate::common::host::{HANGS_AFTER, readable_within};
 use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::time::Duration;
+use std::path::PathBuf;
 
 /// Registers a shell script as `job`.
 pub fn script(coracle: &Coracle, policy: &str, script: &str, more: &str) {
@@ -104,11 +105,7 @@ fn ctrl_c_ends_a_run_that_waits_for_its_next_attempt() {
     let retry = "job: { retry: { max_attempts: 2, backoff: { initial: 1h, max: 1h } } }";
     let spec = coracle.job(&format!("{retry}\ncommand: [exit, \"1\"]"));
     let running = coracle.start(coracle.command(["run".as_ref(), spec.as_os_str()]));
-    let id = loop {
-        if let Some(execution) = coracle.executions().first() {
-            break execution["id"].as_str().expect("an id").to_owned();
-        }
-    };
+    let id: String = coracle.found("an execution", || of_each(&coracle, "id").pop());
     until_backoff(&coracle, &id);
     running.process.signal(Signal::SIGINT);
     let finished = running.finish().expect_error(130, &["job: cancelled before attempt 2"]);
@@ -127,17 +124,28 @@ fn no_attempt_begins_beyond_the_deadline() {
 
 /// The second attempt of the job writes into a FIFO of the test.
 pub fn speaking(coracle: &Coracle) -> File {
-    let text = "[ $CORACLE_ATTEMPT = 1 ] && exit 1; echo second > /io/fifo";
-    with_fifo(coracle, "retry: { max_attempts: 2, backoff: { initial: 1s } }", text)
+    speaking_after(coracle, "1s")
 }
 
-/// Registers a shell script as `job` that has a FIFO of the test as `/io/fifo`.
-pub fn with_fifo(coracle: &Coracle, policy: &str, text: &str) -> File {
+/// As [`speaking`], with this time between the attempts.
+fn speaking_after(coracle: &Coracle, wait: &str) -> File {
+    let text = "[ $CORACLE_ATTEMPT = 1 ] && exit 1; echo second > /io/fifo";
+    with_fifo(coracle, &format!("retry: {{ max_attempts: 2, backoff: {{ initial: {wait} }} }}"), text)
+}
+
+/// Makes a FIFO; a job with this `storage:` has it as `/io/fifo`.
+pub fn fifo(coracle: &Coracle) -> (PathBuf, String) {
     let directory = coracle.scratch().join("io");
     std::fs::create_dir(&directory).expect("a scratch directory");
     let fifo = directory.join("fifo");
     nix::unistd::mkfifo(&fifo, Mode::from_bits_truncate(0o666)).expect("a FIFO");
     let mount = format!("storage: [{{ type: bind, source: {:?}, target: /io }}]", directory.display().to_string());
+    (fifo, mount)
+}
+
+/// Registers a shell script as `job` that has a FIFO of the test as `/io/fifo`.
+pub fn with_fifo(coracle: &Coracle, policy: &str, text: &str) -> File {
+    let (fifo, mount) = fifo(coracle);
     script(coracle, policy, text, &mount);
     File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(fifo).expect("a FIFO")
 }
@@ -148,7 +156,7 @@ fn the_next_attempt_comes_when_no_command_is_left() {
     let fifo = speaking(&coracle);
     let id = trigger(&coracle, &[]);
     // Nothing but the job's own processes and what they become is there now.
-    assert!(readable_within(fifo.as_fd(), Duration::from_secs(60)), "no second attempt");
+    assert!(readable_within(fifo.as_fd(), HANGS_AFTER), "no second attempt");
     drop(fifo);
     coracle.run(["wait", &id]);
     assert_eq!(coracle.inspect(&id)["attempt"], 2);
@@ -165,10 +173,27 @@ fn the_next_attempt_comes_after_the_front_was_killed() {
     front.finish();
     // Whoever comes next sees to it.
     coracle.run(["ps"]).expect_code(0);
-    assert!(readable_within(fifo.as_fd(), Duration::from_secs(60)), "no second attempt");
+    assert!(readable_within(fifo.as_fd(), HANGS_AFTER), "no second attempt");
     drop(fifo);
     coracle.run(["wait", &id]);
     assert_eq!(coracle.inspect(&id)["attempt"], 2);
+}
+
+#[test]
+fn a_wait_for_the_next_attempt_outlives_every_process() {
+    let coracle = Coracle::new();
+    let fifo = speaking_after(&coracle, "2s");
+    let id = trigger(&coracle, &[]);
+    until_backoff(&coracle, &id);
+    let retry_at = of_each::<i64>(&coracle, "retry_at");
+    coracle.kill_everything();
+    assert_eq!(of_each::<i64>(&coracle, "retry_at"), retry_at, "nobody is there who could change it");
+    coracle.run(["ps"]).expect_code(0);
+    assert!(readable_within(fifo.as_fd(), HANGS_AFTER), "no second attempt");
+    drop(fifo);
+    let _ = statuses_in_the_end(&coracle);
+    let began = of_each::<i64>(&coracle, "(SELECT started_at FROM attempts WHERE execution_id = id AND number = 2)");
+    assert!(began[0] >= retry_at[0], "it began at {began:?}, and not at {retry_at:?}");
 }
 
 #[test]
@@ -186,10 +211,4 @@ fn the_same_key_starts_nothing_new() {
     let run = [&["run", "--image", &image, "--name", "job"][..], &key, &["--", "true"]].concat();
     coracle.run(run).expect_error(3, &[&first, "has this idempotency key already"]).expect_stdout("");
     assert_eq!(coracle.only_execution()["idempotency_key"], "order-17");
-}
-
-/// Returns when the execution waits for its next attempt.
-pub fn until_backoff(coracle: &Coracle, id: &str) {
-    // There is no other event for an outsider than asking again.
-    while coracle.inspect(id)["retry_at"].is_null() {}
 }

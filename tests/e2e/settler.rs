@@ -2,28 +2,9 @@
 
 use super::lifecycle::until_running;
 use super::queue::{register, trigger};
+use super::record::{of_each, statuses, statuses_in_the_end};
 use crate::common::cli::Coracle;
-use crate::common::leftovers;
 use nix::sys::signal::Signal;
-
-/// The statuses of all executions, oldest first.
-fn statuses(coracle: &Coracle) -> Vec<String> {
-    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
-    let database = rusqlite::Connection::open_with_flags(coracle.root().join("coracle.db"), flags).expect("it opens");
-    let mut statement = database.prepare("SELECT status FROM executions ORDER BY id").expect("the tables are known");
-    let rows = statement.query_map([], |row| row.get(0)).expect("the query is one");
-    rows.map(|status| status.expect("a text")).collect()
-}
-
-/// The same when the last process of the root is gone.
-fn statuses_in_the_end(coracle: &Coracle) -> Vec<String> {
-    let mut quiet = 0;
-    // One that starts another and ends may be missed together with it, but not again and again.
-    while quiet < 3 {
-        quiet = if leftovers::processes(&coracle.root()).is_empty() { quiet + 1 } else { 0 };
-    }
-    statuses(coracle)
-}
 
 #[test]
 fn what_cannot_be_prepared_holds_nobody_up() {
@@ -58,7 +39,21 @@ fn one_that_is_cancelled_again_goes_on() {
         let supervisor = coracle.supervisor(&first);
         coracle.run(["cancel", &first]).expect_code(0);
         // As another `cancel` does; the supervisor becomes the settler meanwhile.
-        while statuses(&coracle)[0] == "active" && supervisor.try_signal(Signal::SIGTERM) {}
+        coracle.until("the first one's end", || {
+            statuses(&coracle)[0] != "active" || !supervisor.try_signal(Signal::SIGTERM)
+        });
         assert_eq!(statuses_in_the_end(&coracle), ["cancelled", "completed"]);
     }
+}
+
+#[test]
+fn what_a_job_does_not_keep_is_forgotten_when_it_has_ended() {
+    let coracle = Coracle::new();
+    let spec = coracle.job("job: { retention: { keep_last: 1 } }\ncommand: [\"true\"]");
+    let both = [(); 2].map(|()| coracle.detach(&[spec.to_str().expect("a plain name")]));
+    assert_eq!(statuses_in_the_end(&coracle), ["completed"]);
+    assert_eq!(of_each::<String>(&coracle, "id"), both[1..]);
+    let directories = std::fs::read_dir(coracle.root().join("executions")).expect("a root");
+    let names: Vec<_> = directories.map(|entry| entry.expect("an entry").file_name()).collect();
+    assert_eq!(names, [both[1].as_str()]);
 }

@@ -3,13 +3,12 @@
 use super::lifecycle::until_line;
 use crate::common::cli::Coracle;
 use crate::common::fixture;
-use crate::common::host::{Process, readable_within};
+use crate::common::host::{HANGS_AFTER, Process, readable_within};
 use nix::fcntl::{FcntlArg, fcntl};
 use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 const MIB: usize = 1 << 20;
 
@@ -60,9 +59,6 @@ fn a_slow_reader_gets_all_of_it_too() {
     let arguments = ["flood", "200000000"];
     assert_eq!(through_coracle(&arguments, 64 * 1024, 3), (expected(&arguments), 200_000_000));
 }
-
-/// Far above what any of it takes.
-const HANGS_AFTER: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_job_that_is_stopped_ends_though_nobody_reads_it() {

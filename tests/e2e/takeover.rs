@@ -2,10 +2,11 @@
 
 use super::lifecycle::until_running;
 use super::queue::{register, trigger};
+use super::record::{statuses_in_the_end, until_count};
 use super::retry::{speaking, with_fifo};
 use crate::common::cli::Coracle;
 use crate::common::fixture;
-use crate::common::host::{Feature, needs, readable_within};
+use crate::common::host::{Feature, HANGS_AFTER, accept, needs, readable_within};
 use crate::common::registry::Registry;
 use nix::sys::signal::Signal;
 use std::fs::File;
@@ -13,11 +14,11 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
+/// The job runs that has the FIFO.
 #[track_caller]
-fn assert_speaks(fifo: File) {
-    assert!(readable_within(fifo.as_fd(), Duration::from_secs(60)), "the job does not run");
+pub fn assert_speaks(fifo: File) {
+    assert!(readable_within(fifo.as_fd(), HANGS_AFTER), "the job does not run");
 }
 
 /// Kills a front as soon as it says that its first attempt has failed.
@@ -26,7 +27,8 @@ fn kill_in_backoff(mut front: Command) {
     let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
     let mut said = String::new();
     while !said.contains("attempt 1 failed") {
-        assert!(stderr.read_line(&mut said).expect("a pipe") > 0, "{said}");
+        let is_silent = stderr.buffer().is_empty() && !readable_within(stderr.get_ref().as_fd(), HANGS_AFTER);
+        assert!(!is_silent && stderr.read_line(&mut said).expect("a pipe") > 0, "{said}");
     }
     child.kill().expect("a front that runs");
     child.wait().expect("a child");
@@ -62,7 +64,7 @@ fn what_waits_begins_when_a_front_is_killed_while_it_pulls() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let image = format!("{}/never:v1", silent.local_addr().expect("an address"));
     let pulling = coracle.start(coracle.image_command(&image, &["--name", "job", "--max-concurrent", "1"], &["true"]));
-    let _connection = silent.accept().expect("a connection");
+    let _connection = accept(&silent);
     let waiting = trigger(&coracle, &[]);
     pulling.process.signal(Signal::SIGKILL);
     assert_speaks(fifo);
@@ -82,6 +84,8 @@ fn pulled_by_a_settler(coracle: &Coracle, image: &str, change: impl FnOnce(&mut 
     command.args(["--image", image, "--pull", "always"]).args(flags).args(["--", "true"]);
     let id = coracle.finish(command).expect_code(0).stdout().trim().to_owned();
     coracle.run(["cancel", "--grace", "0s", &holder]).expect_code(0);
+    // Nobody who would do it in the settler's place looks before.
+    assert_ne!(statuses_in_the_end(coracle).last().expect("an execution"), "pending");
     let code = coracle.run(["wait", &id]).status.code().expect("a code");
     (code, coracle.inspect(&id)["reason"].as_str().unwrap_or_default().to_owned())
 }
@@ -122,9 +126,8 @@ fn whoever_pulls_goes_by_the_proxy_of_the_trigger() {
     let proxy = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = proxy.local_addr().expect("an address");
     let asked = std::thread::spawn(move || {
-        let (connection, _) = proxy.accept().expect("a connection");
         let mut line = String::new();
-        BufReader::new(connection).read_line(&mut line).expect("a request");
+        BufReader::new(accept(&proxy)).read_line(&mut line).expect("a request");
         line
     });
     let through = |command: &mut Command| {
@@ -152,8 +155,7 @@ fn what_is_to_be_removed_at_its_end_is_seen_by_who_triggered_it() {
             _ => coracle.command(front),
         };
         let waiting = coracle.start(command);
-        // A row has no event for an outsider than asking again.
-        while coracle.executions().len() < 2 {}
+        until_count(&coracle, 2);
         coracle.run(["cancel", "--grace", "0s", &holder]).expect_code(0);
         waiting.finish().expect_code(4);
         coracle.run(["wait", &holder]);

@@ -6,13 +6,14 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// A request as it came, without its body.
+/// A request as it came.
 #[derive(Debug, Clone)]
 pub struct Seen {
     /// `GET /path HTTP/1.1`
     pub first: String,
     /// The lines after it.
     pub headers: Vec<String>,
+    pub body: Vec<u8>,
 }
 
 impl Seen {
@@ -105,9 +106,9 @@ fn serve(stream: impl Read + Write + Ending, seen: &Mutex<Vec<Seen>>, behaviour:
         }
         lines.push(line.trim().to_owned());
     }
-    let request = Seen { first: lines.remove(0), headers: lines };
+    let mut request = Seen { first: lines.remove(0), headers: lines, body: Vec::new() };
     let length = request.header("content-length").parse().unwrap_or(0);
-    io::copy(&mut reader.by_ref().take(length), &mut io::sink())?;
+    reader.by_ref().take(length).read_to_end(&mut request.body)?;
     let number = {
         let mut seen = seen.lock().expect("no test has failed");
         seen.push(request.clone());

@@ -171,9 +171,19 @@ fn a_backoff_is_over_when_the_clock_was_set_back() {
     let record = Record::open_in_memory().unwrap();
     insert(&record, "1", "job");
     retry(&record, "1", later(60));
-    assert_eq!(record.next_due(later(-1)).unwrap(), None, "due already");
-    let row = record.claim_next(&preparer(), later(-1), &everyone_lives).unwrap();
+    assert_eq!(record.next_due(later(-61)).unwrap(), None, "due already");
+    let row = record.claim_next(&preparer(), later(-61), &everyone_lives).unwrap();
     assert_eq!(row.map(|row| row.id).as_deref(), Some("1"));
+}
+
+/// As of a process that looked at the clock and then waited for others to write.
+#[test]
+fn an_old_look_at_the_clock_ends_no_backoff() {
+    let record = Record::open_in_memory().unwrap();
+    insert(&record, "1", "job");
+    retry(&record, "1", later(60));
+    assert_eq!(record.next_due(later(-60)).unwrap(), Some(later(60)));
+    assert!(record.claim_next(&preparer(), later(-60), &everyone_lives).unwrap().is_none());
 }
 
 #[test]
