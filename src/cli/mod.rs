@@ -170,8 +170,10 @@ fn dispatch(cli: Cli, has_diagnostics: bool) -> Result<u8, CliError> {
         }
         Command::Image(ImageCommand::Inspect(args)) => {
             if StateDir::is_missing(root.as_deref()) {
-                let reference = args.references.join(", ");
-                return Err(CliError::NoImage { reference, nearest: None });
+                if args.json {
+                    output::print("[]\n")?;
+                }
+                return images::none_of(&args.references);
             }
             block_on(async { images::inspect(&open(defaults())?, &args).await })
         }

@@ -40,7 +40,7 @@ fn looking_makes_nothing() {
     host.run(["events", "--id", "feed"]).exits(125).complains(&["no execution feed"]);
     host.run(["image", "inspect", "x"]).exits(125).complains(&["no image x here"]);
     host.run(["rmi", "x"]).exits(125).complains(&["no image x here"]);
-    host.run(["image", "gc"]).exits(0).prints("freed 0 B; 0 B remain\n").is_quiet();
+    host.run(["image", "gc"]).exits(0).prints("freed 0 bytes; 0 bytes remain\n").is_quiet();
     assert!(host.tree().is_empty(), "{:?}", host.tree());
 }
 

@@ -134,7 +134,7 @@ fn waiting_too_long_is_a_failure() {
     coracle.run(["wait", &second]).expect_code(125);
     let record = coracle.inspect(&second);
     assert_eq!((&record["status"], &record["end"]["kind"]), (&"failed".into(), &"deadline".into()), "{record:#}");
-    assert_eq!(record["end"]["stopped"]["kind"], "before_start", "{record:#}");
+    assert_eq!(record["end"]["stopped"]["kind"], "in_queue", "{record:#}");
     cancel(&coracle, &first);
 }
 

@@ -2,6 +2,8 @@
 
 use super::harness::Step;
 use crate::common::host::Process;
+#[cfg(not(feature = "s3"))]
+use std::io::Write;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -51,4 +53,14 @@ fn a_step_does_not_outlive_its_starter() {
 fn a_build_without_s3_says_so() {
     let request = r#"{"s3":{"direction":"pull","bucket":"b","key":"k","endpoint":null,"region":null,"env":[],"credentials_file":null,"anonymous":true,"ca_bundle":null,"addressing":"auto","resolve":{"hosts":[],"servers":[]}}}"#;
     assert!(Step::start_with(request, None, None).finish().failed().contains("feature `s3`"));
+    for (kind, path) in [("pull", "destination"), ("push", "source")] {
+        let mut spec = tempfile::NamedTempFile::new().expect("a temporary file");
+        let step = format!("{{uses: init.s3_{kind}, with: {{bucket: abc, key: k, {path}: /x}}}}");
+        let job = format!("{{rtype: job, image: {{name: x}}, init: {{steps: [{step}]}}}}");
+        write!(spec, "version: v1\ndeployment: demo\nservices: {{job: {job}}}\n").expect("a temporary file");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_coracle"));
+        let output = command.arg("validate").arg(spec.path()).output().expect("the binary starts");
+        let said = String::from_utf8(output.stderr).expect("text");
+        assert!(said.contains("init.steps[0].uses: this coracle was built without S3; build it"), "{said}");
+    }
 }

@@ -68,17 +68,6 @@ fn a_failed_sequence_fails_or_is_run_again() {
     assert_eq!(steps, StepRetry { count: 4, backoff: failure.backoff });
 }
 
-#[cfg(not(feature = "s3"))]
-#[test]
-fn a_coracle_without_s3_says_so() {
-    for (kind, path) in [("pull", "destination"), ("push", "source")] {
-        assert_eq!(
-            error(&format!("init: {{steps: [{{uses: init.s3_{kind}, with: {{bucket: abc, key: k, {path}: /x}}}}]}}")),
-            "1:23: init.steps[0].uses: this coracle was built without S3; build it with the cargo feature `s3`"
-        );
-    }
-}
-
 #[cfg(feature = "s3")]
 #[test]
 fn transfers_name_an_object_and_a_file() {
