@@ -97,7 +97,7 @@ impl Record {
             match then {
                 AfterAttempt::Final => {
                     end(transaction, id, &live, outcome)?;
-                    outbox::insert(transaction, id, ending.notifications, outcome.completed_at)?;
+                    outbox::insert(transaction, id, ending.notifications)?;
                 }
                 AfterAttempt::Retry { .. } if live.cancel_requested => {
                     let how = Stopped::BetweenAttempts { next: attempt.saturating_add(1) };
@@ -151,7 +151,7 @@ impl Record {
             let is_as_seen = live.is_waiting && live.attempt == outcome.attempt;
             if is_as_seen {
                 end(transaction, id, &live, outcome)?;
-                outbox::insert(transaction, id, notifications, outcome.completed_at)?;
+                outbox::insert(transaction, id, notifications)?;
             }
             Ok(is_as_seen)
         })

@@ -15,6 +15,8 @@ pub struct NewNotification {
     pub target: serde_json::Value,
     /// What to tell.
     pub document: serde_json::Value,
+    /// When the first try is due.
+    pub due_at: Timestamp,
 }
 
 /// One that has not been delivered.
@@ -191,12 +193,11 @@ pub(super) fn deliver(transaction: &Transaction<'_>, key: &NotificationKey) -> r
         .map(drop)
 }
 
-/// Records the notifications of an end, due at once.
+/// Records the notifications of an end.
 pub(super) fn insert(
     transaction: &Transaction<'_>,
     id: &str,
     notifications: &[NewNotification],
-    now: Timestamp,
 ) -> rusqlite::Result<()> {
     for (ordinal, new) in (1_i64..).zip(notifications) {
         transaction
@@ -204,7 +205,7 @@ pub(super) fn insert(
                 "INSERT INTO notifications (execution_id, ordinal, target, document, due_at, due_since) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
             )?
-            .execute(params![id, ordinal, new.target.to_string(), new.document.to_string(), nanoseconds(now)])?;
+            .execute(params![id, ordinal, new.target.to_string(), new.document.to_string(), nanoseconds(new.due_at)])?;
     }
     Ok(())
 }

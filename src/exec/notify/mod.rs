@@ -113,7 +113,7 @@ impl JobExecutor {
                 place: Some(place(event, index, wanted.len())),
             };
             let target = serde_json::to_value(target).unwrap_or_default();
-            notifications.push(NewNotification { target, document: document.clone() });
+            notifications.push(NewNotification { target, document: document.clone(), due_at: self.now() });
         }
         Ok(notifications)
     }

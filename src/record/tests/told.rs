@@ -12,7 +12,8 @@ fn ended(record: &Record, id: &str, notifications: &[NewNotification]) {
 }
 
 fn notification(target: &str) -> NewNotification {
-    NewNotification { target: json!({ "to": target }), document: json!({ "id": ID }) }
+    let due_at = outcome(End::OomKilled).completed_at;
+    NewNotification { target: json!({ "to": target }), document: json!({ "id": ID }), due_at }
 }
 
 #[test]
